@@ -1,0 +1,205 @@
+//! What the kernel side saw, free of its raw layouts.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
+
+/// A socket's cookie: unique on a node until it reboots, never reused.
+pub type Cookie = u64;
+
+/// The inode of a cgroup v2 directory, which is the kernel's cgroup id.
+pub type CgroupId = u64;
+
+/// One thing that the kernel side reports.
+///
+/// The two rings behind it have no order between each other: a [`Segment`] may come before the
+/// [`Socket`] that says whose it is, and a close before the last segment. [`StreamTotals`] tells
+/// when a stream is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A socket began to listen.
+    Listener(Listener),
+    /// The facts of a TCP socket, at a turn of its life.
+    Socket(Socket),
+    /// Bytes that a socket sent.
+    Segment(Segment),
+    /// The wall clock was set, by this many nanoseconds (negative: back).
+    ClockStep {
+        /// When it was noticed, on the new clock.
+        time: Timestamp,
+        /// New minus old, in nanoseconds.
+        nanoseconds: i64,
+    },
+    /// All that was sent before this moment has been reported.
+    Progress(Timestamp),
+}
+
+/// A socket that entered LISTEN, and the process that bound it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The listening socket.
+    pub cookie: Cookie,
+    /// When it began to listen.
+    pub time: Timestamp,
+    /// The cgroup in which it was created; sockets accepted from it carry the same.
+    pub cgroup: CgroupId,
+    /// Who bound it.
+    pub process: Process,
+    /// The address it is bound to.
+    pub local: SocketAddr,
+}
+
+/// A process as the kernel named it when it called `connect` or `bind`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The thread group, which user space calls the process id.
+    pub pid: u32,
+    /// Its user.
+    pub user: u32,
+    /// The name of the calling thread (`comm`): a hint, it proves nothing.
+    pub command: String,
+}
+
+/// The turns of a socket's life at which its facts are reported.
+///
+/// ```text
+/// (created) ──▶ Settled ──▶ Released ──▶ Closed
+///      └────────────┴───────────┴──────────▲
+/// ```
+///
+/// Each may be missing: a connection that never sent has no `Settled`, and one older than the
+/// programs has no `Closed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It is established and the kernel has said who receives what it sends.
+    Settled,
+    /// Its last holder closed it; the FIN is still to come. The only end that a socket older
+    /// than the programs shows.
+    Released,
+    /// It entered CLOSE; nothing of it is seen afterwards.
+    Closed,
+}
+
+/// The facts of a TCP socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// The socket.
+    pub cookie: Cookie,
+    /// The turn at which this was reported.
+    pub phase: Phase,
+    /// When it was reported.
+    pub time: Timestamp,
+    /// When the connection began: `connect`, the accept of the handshake, or the first segment
+    /// of a socket older than the programs.
+    pub opened: Timestamp,
+    /// The socket's own cgroup; 0 if it never sent a packet.
+    pub cgroup: CgroupId,
+    /// Which end opened the connection; unknown for one older than the programs.
+    pub opener: Opener,
+    /// Who called `connect`, or who bound the listener it was accepted from.
+    pub process: Option<Process>,
+    /// The destination that the process asked for, before any NAT.
+    pub asked: Option<SocketAddr>,
+    /// The socket's own address, in its own view.
+    pub local: SocketAddr,
+    /// Its peer, in its own view.
+    pub remote: SocketAddr,
+    /// Source and destination in the headers of what it sends, after NAT; none if it sent nothing.
+    pub sent: Option<(SocketAddr, SocketAddr)>,
+    /// Who receives what it sends.
+    pub peer: Peer,
+    /// The handshake was completed.
+    pub established: bool,
+    /// The connection is older than the programs.
+    pub preexisting: bool,
+    /// It sent a FIN.
+    pub fin_sent: bool,
+    /// Payload bytes that it sent, each counted once.
+    pub bytes_sent: u64,
+    /// `bytes_received` of the kernel, without the FIN if one came; 0 before `Closed`.
+    pub bytes_received: u64,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// What its stream has come to so far.
+    pub stream: StreamTotals,
+}
+
+/// Which end opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Opener {
+    /// This socket called `connect`.
+    Here,
+    /// This socket was accepted.
+    Peer,
+    /// The programs came later than the connection.
+    Unknown,
+}
+
+/// Who receives what a socket sends, as the kernel's own lookup answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// It was not yet asked, or only found a listener and the handshake is still on.
+    Unknown,
+    /// Nobody in this network namespace: the other end is remote.
+    Remote,
+    /// A listener answered for the SYN; the connection was never settled.
+    Listener {
+        /// The listening socket.
+        cookie: Cookie,
+        /// Its cgroup.
+        cgroup: CgroupId,
+    },
+    /// A socket in the same network namespace.
+    Local {
+        /// The receiving socket.
+        cookie: Cookie,
+        /// Its cgroup.
+        cgroup: CgroupId,
+    },
+}
+
+/// What a stream has come to: with these a reader knows whether it holds all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTotals {
+    /// Segments that were reported or refused: the index of the next one.
+    pub segments: u32,
+    /// Messages whose first byte was sent, reported or refused. Interim (1xx) responses count.
+    pub messages: u32,
+    /// The stream is followed as HTTP/1 up to here.
+    pub followed: bool,
+}
+
+/// Bytes that a socket sent, in order, from anywhere in its stream.
+///
+/// What the kernel side proved to be body is left out: `elided` bytes follow `bytes`, and a
+/// jump of `offset` between two segments of adjoining `index` was elided as well. A jump of
+/// `index` is loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The sending socket.
+    pub cookie: Cookie,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// When it was sent.
+    pub time: Timestamp,
+    /// The count of segments before this one in its stream, refused ones included.
+    pub index: u32,
+    /// The position of the first byte in the stream (of one joined later: since it was joined).
+    pub offset: u64,
+    /// The bytes; empty where only progress is told.
+    pub bytes: Vec<u8>,
+    /// Body bytes directly behind them, sent at the same moment and left out.
+    pub elided: u64,
+    /// Messages begun before this segment, refused ones included.
+    pub messages_before: u32,
+    /// Where in `bytes` the first message begins, if one does.
+    pub first_message: Option<u16>,
+    /// Bytes of the stream were not seen before this segment (a hole in the sequence numbers),
+    /// and the position was found anew.
+    pub after_gap: bool,
+    /// The connection is older than the programs, or its position was given up and found anew
+    /// at something that looks like a message.
+    pub joined: bool,
+}

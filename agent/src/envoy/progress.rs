@@ -1,0 +1,13 @@
+//! How far a proxy's log has been read.
+
+use crate::timestamp::Timestamp;
+
+/// How far the log of one proxy container has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogProgress {
+    /// The pod whose proxy writes it.
+    pub pod_uid: String,
+    /// Every line that the container runtime stamped before this moment has been read: the
+    /// reader's own time when it stood at the end of the log, else the stamp of the last line.
+    pub read_until: Timestamp,
+}
