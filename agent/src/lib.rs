@@ -7,10 +7,12 @@
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
+//! - [`ledger`]: exchanges and entries into verdicts
 
 pub mod capture;
 pub mod envoy;
 pub mod http;
+pub mod ledger;
 pub mod record;
 pub mod timestamp;
 pub mod workload;

@@ -1,7 +1,16 @@
 //! The record: its names, its redaction, its encoding.
 
 mod envelope;
+mod fingerprint;
+mod model;
+mod redact;
 mod verdict;
 
 pub use envelope::{Envelope, Include, Kind};
+pub use fingerprint::{Fingerprint, Fingerprints};
+pub use model::{
+    AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,
+    Lifecycle, Record, Side, Traffic, Units, Workload, WorkloadAccount,
+};
+pub use redact::{QueryRedaction, REDACTED, Redaction};
 pub use verdict::{Reason, Verdict};

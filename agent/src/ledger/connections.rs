@@ -1,0 +1,420 @@
+//! Connections and their exchanges, as they are told.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Ledger,
+    course::{Course, Moment, course},
+    input::Input,
+    settings::Expectation,
+    tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
+    write::{Judgement, connection_traffic, exchange_traffic, workload},
+};
+use crate::{
+    http::{Closed, Connection, ConnectionId},
+    ledger::{KEPT_KUBELET_TUPLES, policy},
+    record::{Kind, Reason, Side, Traffic, Units, Verdict},
+    timestamp::Timestamp,
+};
+
+/// Events of one connection that are kept until its course is known.
+const KEPT_EVENTS: usize = 1024;
+
+/// Connections whose course is open, all together.
+const KEPT_WAITING: usize = 65_536;
+
+impl Ledger {
+    pub(super) fn opened(&mut self, connection: Connection) {
+        let id = connection.id;
+        let waiting = Waiting {
+            connection,
+            events: Vec::new(),
+            closed: false,
+        };
+        self.connections
+            .insert(id, Tracked::Waiting(Box::new(waiting)));
+        self.waiting.insert(id);
+        let last_chance = self.waiting.len() > KEPT_WAITING;
+        self.consider(id, self.captured_until, last_chance);
+    }
+
+    /// Something happened on a connection.
+    pub(super) fn on_connection(&mut self, id: ConnectionId, event: Input) {
+        let now = self.captured_until;
+        match self.connections.get_mut(&id) {
+            None => {}
+            Some(Tracked::Waiting(waiting)) => {
+                let closed = matches!(event, Input::Closed(_));
+                waiting.closed |= closed;
+                waiting.events.push(event);
+                let last_chance = waiting.events.len() >= KEPT_EVENTS;
+                if closed || last_chance {
+                    self.consider(id, now, last_chance);
+                }
+            }
+            Some(Tracked::Mesh(_)) => self.on_mesh(id, event),
+            Some(Tracked::Alone(_)) => self.on_alone(id, event),
+            Some(Tracked::Kubelet) => {
+                if matches!(event, Input::Closed(_)) {
+                    self.connections.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Connections whose course is open are looked at again.
+    pub(super) fn reconsider_waiting(&mut self, now: Timestamp) {
+        for id in self.waiting.clone() {
+            self.consider(id, now, false);
+        }
+    }
+
+    pub(super) fn consider(&mut self, id: ConnectionId, now: Timestamp, last_chance: bool) {
+        let Some(Tracked::Waiting(waiting)) = self.connections.get(&id) else {
+            self.waiting.remove(&id);
+            return;
+        };
+        let connection = &waiting.connection;
+        let tuple = (connection.source, connection.destination);
+        let is_kubelet_tuple = self.kubelet_tuples.contains(&tuple);
+        let now = now.max(connection.time);
+        let moment = Moment {
+            now,
+            closed: waiting.closed,
+            last_chance,
+        };
+        let Some(course) = course(connection, &mut self.roles, is_kubelet_tuple, moment) else {
+            return;
+        };
+        self.waiting.remove(&id);
+        let Some(Tracked::Waiting(waiting)) = self.connections.remove(&id) else {
+            return;
+        };
+        let Waiting {
+            connection, events, ..
+        } = *waiting;
+        self.assign(connection, course);
+        for event in events {
+            self.on_connection(id, event);
+        }
+    }
+
+    fn assign(&mut self, connection: Connection, course: Course) {
+        let id = connection.id;
+        let tracked = match course {
+            Course::Kubelet => {
+                self.remember_kubelet(&connection);
+                Tracked::Kubelet
+            }
+            Course::Mesh {
+                place,
+                side,
+                by_name,
+            } => {
+                self.pods
+                    .entry(place.pod_uid.clone())
+                    .or_default()
+                    .index(side, &connection);
+                Tracked::Mesh(Box::new(MeshConnection::new(
+                    connection, place, side, by_name,
+                )))
+            }
+            Course::Alone {
+                place,
+                side,
+                mut verdict,
+                mut reasons,
+                reads_http,
+            } => {
+                if side == Side::Proxy
+                    && connection.client.is_none()
+                    && let Some(place) = &place
+                {
+                    let pod = self.pods.entry(place.pod_uid.clone()).or_default();
+                    pod.network_opened(&connection);
+                }
+                if verdict == Verdict::Bypassed
+                    && self.expects_direct(side, place.as_ref(), &connection)
+                {
+                    verdict = Verdict::Outside;
+                    reasons = vec![Reason::Policy];
+                }
+                let alone = AloneConnection {
+                    connection,
+                    place,
+                    side,
+                    verdict,
+                    reasons,
+                    reads_http,
+                    exchanges: 0,
+                    open: BTreeMap::new(),
+                };
+                self.announce_bypass(&alone);
+                Tracked::Alone(Box::new(alone))
+            }
+        };
+        let is_mesh = matches!(tracked, Tracked::Mesh(_));
+        self.connections.insert(id, tracked);
+        if is_mesh {
+            self.retry_unplaced(id);
+        }
+    }
+
+    fn remember_kubelet(&mut self, connection: &Connection) {
+        let tuple = (connection.source, connection.destination);
+        if self.kubelet_tuples.insert(tuple) {
+            self.kubelet_order.push_back(tuple);
+        }
+        if self.kubelet_order.len() > KEPT_KUBELET_TUPLES
+            && let Some(oldest) = self.kubelet_order.pop_front()
+        {
+            self.kubelet_tuples.remove(&oldest);
+        }
+    }
+
+    fn expects_direct(
+        &self,
+        side: Side,
+        place: Option<&super::roles::Place>,
+        connection: &Connection,
+    ) -> bool {
+        let (server, remote) = match side {
+            Side::Client => {
+                let server = connection.asked.unwrap_or(connection.destination);
+                (server, server)
+            }
+            _ => (connection.destination, connection.source),
+        };
+        let subject = policy::Subject {
+            side,
+            place,
+            server,
+            remote,
+            exchange: None,
+        };
+        policy::expects(
+            &self.settings.policy,
+            &self.roles,
+            Expectation::Direct,
+            subject,
+        )
+    }
+
+    /// A bypass is told at once, as an open connection that is no unit yet.
+    fn announce_bypass(&mut self, alone: &AloneConnection) {
+        if alone.verdict != Verdict::Bypassed || !alone.connection.established {
+            return;
+        }
+        let AloneConnection {
+            connection,
+            place,
+            side,
+            verdict,
+            reasons,
+            ..
+        } = alone;
+        let traffic =
+            connection_traffic(&self.roles, *side, place.as_ref(), connection, None, false);
+        let judgement = Judgement {
+            verdict: *verdict,
+            reasons: reasons.clone(),
+            units: Units::default(),
+        };
+        self.writer
+            .traffic(Kind::Connection, connection.time, judgement, traffic);
+    }
+
+    fn on_mesh(&mut self, id: ConnectionId, event: Input) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
+        match event {
+            Input::Begun { exchange, time, .. } => {
+                for line in mesh
+                    .connection_lines
+                    .extract_if(.., |line| speaks_of_http(line))
+                {
+                    mesh.leg.place(line);
+                }
+                mesh.leg.begin(exchange, time);
+                mesh.begun += 1;
+                if pod.http_matched.contains(&(mesh.side, mesh.port())) {
+                    self.enter_exchanges(id);
+                }
+            }
+            Input::Ended(exchange) => {
+                let forwarded = exchange.forwarded && mesh.side == Side::Client;
+                let (end, number, asked) = (exchange.end, exchange.exchange, mesh.connection.asked);
+                if forwarded {
+                    pod.forwarded_ended(asked, &exchange);
+                }
+                if !mesh.leg.end(exchange) {
+                    return;
+                }
+                if mesh.agenda.is_none() {
+                    mesh.agenda = Some(end);
+                    pod.agenda.insert((end, id));
+                }
+                self.pair(id);
+                if forwarded {
+                    self.retry_forwarded(id, number);
+                }
+            }
+            Input::Lost {
+                exchanges,
+                time,
+                cause,
+                ..
+            } => {
+                let count = u64::from(exchanges);
+                mesh.begun += count;
+                mesh.lost.push(LostHeads {
+                    count,
+                    cause,
+                    time,
+                    excused_lines: 0,
+                });
+                if pod.http_matched.contains(&(mesh.side, mesh.port())) {
+                    self.enter_exchanges(id);
+                }
+            }
+            Input::Closed(closed) => {
+                pod.close(mesh.side, mesh.connection.source, id, closed.time);
+                if let Some(earlier) = mesh.agenda.replace(closed.time) {
+                    pod.agenda.remove(&(earlier, id));
+                }
+                let next = mesh
+                    .leg
+                    .earliest_end()
+                    .map_or(closed.time, |end| end.min(closed.time));
+                mesh.agenda = Some(next);
+                pod.agenda.insert((next, id));
+                mesh.closed = Some(closed);
+                self.settle(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes units of the exchanges that the books do not know yet.
+    pub(super) fn enter_exchanges(&mut self, id: ConnectionId) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let new = mesh.begun - mesh.entered;
+        mesh.entered = mesh.begun;
+        let uid = mesh.place.pod_uid.clone();
+        self.account(Some(&uid)).enter(Units::new(new, 0));
+    }
+
+    fn on_alone(&mut self, id: ConnectionId, event: Input) {
+        let Some(Tracked::Alone(alone)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        match event {
+            Input::Begun { exchange, time, .. } if alone.reads_http => {
+                alone.exchanges += 1;
+                alone.open.insert(exchange, time);
+                let uid = alone.place.as_ref().map(|place| place.pod_uid.clone());
+                self.account(uid.as_deref()).enter(Units::new(1, 0));
+            }
+            Input::Lost {
+                exchanges,
+                time,
+                cause,
+                ..
+            } if alone.reads_http => {
+                alone.exchanges += u64::from(exchanges);
+                let units = Units::new(u64::from(exchanges), 0);
+                let judgement = Judgement {
+                    verdict: Verdict::Unverifiable,
+                    reasons: vec![reason_of(cause)],
+                    units,
+                };
+                let place = alone.place.clone();
+                let traffic = Traffic {
+                    side: Some(alone.side),
+                    workload: workload(&self.roles, place.as_ref(), None),
+                    ..Traffic::default()
+                };
+                let account = self.account(place.as_ref().map(|place| place.pod_uid.as_str()));
+                account.enter(units);
+                account.judge(judgement.verdict, &judgement.reasons, units);
+                self.writer.traffic(Kind::Http, time, judgement, traffic);
+            }
+            Input::Ended(exchange) if alone.reads_http => {
+                alone.open.remove(&exchange.exchange);
+                let units = Units::new(1, 0);
+                let judgement = Judgement {
+                    verdict: alone.verdict,
+                    reasons: alone.reasons.clone(),
+                    units,
+                };
+                let place = alone.place.as_ref();
+                let traffic = exchange_traffic(
+                    &self.roles,
+                    alone.side,
+                    place,
+                    &alone.connection,
+                    &exchange,
+                    None,
+                );
+                let uid = place.map(|place| place.pod_uid.clone());
+                self.account(uid.as_deref())
+                    .judge(judgement.verdict, &judgement.reasons, units);
+                self.writer
+                    .traffic(Kind::Http, exchange.time, judgement, traffic);
+            }
+            Input::Closed(closed) => self.close_alone(id, &closed),
+            _ => {}
+        }
+    }
+
+    pub(super) fn close_alone(&mut self, id: ConnectionId, closed: &Closed) {
+        let Some(Tracked::Alone(alone)) = self.connections.remove(&id) else {
+            return;
+        };
+        let AloneConnection {
+            connection,
+            place,
+            side,
+            verdict,
+            reasons,
+            exchanges,
+            ..
+        } = *alone;
+        let uid = place.as_ref().map(|place| place.pod_uid.clone());
+        if side == Side::Proxy
+            && let Some(pod) = uid.as_ref().and_then(|uid| self.pods.get_mut(uid))
+        {
+            pod.network_closed(connection.source, id, closed.time);
+        }
+        let is_unit = side != Side::Proxy && exchanges == 0;
+        let units = Units::new(u64::from(is_unit), 0);
+        let account = self.account(uid.as_deref());
+        account.enter(units);
+        account.judge(verdict, &reasons, units);
+        let spoke_http = exchanges > 0;
+        let traffic = connection_traffic(
+            &self.roles,
+            side,
+            place.as_ref(),
+            &connection,
+            Some(closed),
+            spoke_http,
+        );
+        let judgement = Judgement {
+            verdict,
+            reasons,
+            units,
+        };
+        self.writer
+            .traffic(Kind::Connection, connection.time, judgement, traffic);
+    }
+}
+
+fn speaks_of_http(line: &super::input::Line) -> bool {
+    line.entry()
+        .is_some_and(super::input::Entry::speaks_of_http)
+}

@@ -1,0 +1,314 @@
+//! What the ledger is fed: redacted, serialisable, with every moment in it.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    capture::{CgroupId, Cookie, Process},
+    http::{Closed, Connection, ConnectionId, Gap},
+    record::Fingerprint,
+    timestamp::Timestamp,
+    workload::WorkloadFact,
+};
+
+/// One input. The ledger's outputs follow from the sequence of its inputs alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// The programs are attached, and the pods that were there have been told.
+    Started {
+        /// When they were attached.
+        time: Timestamp,
+    },
+    /// Something about the pods of this node.
+    Workload(WorkloadFact),
+    /// A socket began to listen.
+    Listener(ListenerFact),
+    /// Both ends of a connection are known.
+    Opened(Connection),
+    /// The first byte of a request head was sent.
+    Begun {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its exchanges counted from 0.
+        exchange: u32,
+        /// When.
+        time: Timestamp,
+    },
+    /// An exchange ended.
+    Ended(Box<Exchange>),
+    /// Request heads known by number only.
+    Lost {
+        /// The connection.
+        connection: ConnectionId,
+        /// How many.
+        exchanges: u32,
+        /// When that became known.
+        time: Timestamp,
+        /// Why.
+        cause: Gap,
+    },
+    /// A connection ended.
+    Closed(Closed),
+    /// A line of a proxy's log.
+    Line(Box<Line>),
+    /// How far a proxy's log was read.
+    LogProgress {
+        /// The pod.
+        pod_uid: String,
+        /// Every line stamped before this was read.
+        read_until: Timestamp,
+    },
+    /// Everything that was sent before this moment was told.
+    CaptureProgress(Timestamp),
+    /// The wall clock was set.
+    ClockStep {
+        /// When it was noticed, on the new clock.
+        time: Timestamp,
+        /// New minus old.
+        nanoseconds: i64,
+    },
+    /// Time passes: intervals close, patience ends.
+    Tick(Timestamp),
+    /// The configuration was read anew.
+    Reconfigured(Timestamp),
+    /// A sink's queue overflowed.
+    Overflow {
+        /// When that was noticed.
+        time: Timestamp,
+        /// The sink.
+        sink: String,
+        /// First id that was dropped.
+        first: u64,
+        /// Last id that was dropped.
+        last: u64,
+        /// How many records.
+        records: u64,
+    },
+    /// The agent ends: everything pending is judged now.
+    Stopped(Timestamp),
+}
+
+/// A listening socket and who bound it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerFact {
+    /// The socket.
+    pub cookie: Cookie,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// Who bound it.
+    pub process: Process,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A value that is compared, but not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedPath {
+    /// As it was written.
+    pub raw: Fingerprint,
+    /// Path normalised (RFC 3986 section 6.2.2), query as it was written.
+    pub normalized: Fingerprint,
+    /// As it was written, without the query.
+    pub bare: Fingerprint,
+    /// Normalised, without the query.
+    pub bare_normalized: Fingerprint,
+}
+
+/// One HTTP exchange, redacted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The number under which it began.
+    pub exchange: u32,
+    /// When the first byte of the request head was sent.
+    pub time: Timestamp,
+    /// When both messages had ended, or the connection did.
+    pub end: Timestamp,
+    /// The request's method; none if the head was never whole.
+    pub method: Option<String>,
+    /// The request's path.
+    pub path: Option<ComparedPath>,
+    /// The request's authority.
+    pub authority: Option<Fingerprint>,
+    /// `1.0` or `1.1`.
+    pub version: Option<String>,
+    /// `x-request-id` without its character 14, which carries Envoy's trace decision.
+    pub request_id: Option<Fingerprint>,
+    /// The request bore X-Forwarded-For.
+    pub forwarded: bool,
+    /// When the request ended; none if it was cut off.
+    pub request_ended: Option<Timestamp>,
+    /// Bytes of the request body.
+    pub request_bytes: u64,
+    /// The response, if its head was begun.
+    pub response: Option<ResponseFact>,
+    /// A part could not be read.
+    pub gap: Option<Gap>,
+    /// The position was found anew before it.
+    pub joined: bool,
+    /// What the record shows.
+    pub shown: Shown,
+}
+
+/// The response half of an exchange.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResponseFact {
+    /// When its first byte was sent.
+    pub time: Timestamp,
+    /// The status; none if the head was never whole.
+    pub status: Option<u16>,
+    /// When the response ended; none if it was cut off.
+    pub ended: Option<Timestamp>,
+    /// Bytes of the response body.
+    pub bytes: u64,
+    /// The connection was handed over to another protocol.
+    pub upgraded: bool,
+    /// The `grpc-status` of the response, if it was in the head.
+    pub grpc_status: Option<u32>,
+}
+
+/// The redacted values that a record shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The path.
+    pub path: Option<String>,
+    /// The query.
+    pub query: Option<String>,
+    /// The authority.
+    pub authority: Option<String>,
+    /// Request headers on the list.
+    pub request_headers: Vec<(String, Vec<String>)>,
+    /// Response headers on the list.
+    pub response_headers: Vec<(String, Vec<String>)>,
+    /// Both Content-Length and Transfer-Encoding were there.
+    pub conflicting_length: bool,
+}
+
+/// One line of a proxy container's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The pod.
+    pub pod_uid: String,
+    /// The file, beneath the log root.
+    pub file: String,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When the container runtime stamped it.
+    pub time: Timestamp,
+    /// What it is.
+    pub content: LineContent,
+}
+
+impl Line {
+    /// The entry, also where some of its fields are in doubt.
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        match &self.content {
+            LineContent::Entry(entry) | LineContent::Ambiguous(entry) => Some(entry),
+            LineContent::Other | LineContent::Unknown | LineContent::Hole => None,
+        }
+    }
+}
+
+/// What a line is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum LineContent {
+    /// An access-log entry.
+    Entry(Entry),
+    /// An entry that can be read in more than one way; what all readings agree on.
+    Ambiguous(Entry),
+    /// Other output of the container.
+    Other,
+    /// An access-log line, it seems, that no format reads.
+    Unknown,
+    /// Lines are missing here.
+    Hole,
+}
+
+/// The fields of an access-log entry, redacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// `START_TIME`.
+    pub start_time: Option<Timestamp>,
+    /// How exact that is.
+    pub start_time_precision_nanoseconds: u64,
+    /// The method.
+    pub method: Option<String>,
+    /// The path.
+    pub path: Option<ComparedPath>,
+    /// The format writes paths without their query.
+    pub path_without_query: bool,
+    /// The authority.
+    pub authority: Option<Fingerprint>,
+    /// `PROTOCOL`.
+    pub protocol: Option<String>,
+    /// The format can speak of HTTP.
+    pub can_speak_http: bool,
+    /// `RESPONSE_CODE`.
+    pub response_code: Option<u16>,
+    /// `RESPONSE_FLAGS`.
+    pub response_flags: Option<String>,
+    /// `RESPONSE_CODE_DETAILS`.
+    pub response_code_details: Option<String>,
+    /// `BYTES_RECEIVED`.
+    pub bytes_received: Option<u64>,
+    /// `BYTES_SENT`.
+    pub bytes_sent: Option<u64>,
+    /// `DURATION`.
+    pub duration_milliseconds: Option<u64>,
+    /// `x-request-id` without its character 14.
+    pub request_id: Option<Fingerprint>,
+    /// `UPSTREAM_CLUSTER`.
+    pub upstream_cluster: Option<String>,
+    /// `UPSTREAM_HOST`.
+    pub upstream_host: Option<String>,
+    /// `UPSTREAM_LOCAL_ADDRESS`.
+    pub upstream_local_address: Option<SocketAddr>,
+    /// `DOWNSTREAM_LOCAL_ADDRESS`.
+    pub downstream_local_address: Option<SocketAddr>,
+    /// `DOWNSTREAM_REMOTE_ADDRESS`.
+    pub downstream_remote_address: Option<SocketAddr>,
+    /// `DOWNSTREAM_DIRECT_REMOTE_ADDRESS`.
+    pub downstream_direct_remote_address: Option<SocketAddr>,
+    /// `GRPC_STATUS_NUMBER`.
+    pub grpc_status: Option<u32>,
+    /// `UPSTREAM_REQUEST_ATTEMPT_COUNT`.
+    pub attempts: Option<u32>,
+    /// `ACCESS_LOG_TYPE`.
+    pub access_log_type: Option<String>,
+    /// The whole entry: equal for a line that was written twice.
+    pub whole: Option<Fingerprint>,
+    /// `x-request-id` as the record shows it.
+    pub shown_request_id: Option<String>,
+    /// What the record shows of the rest.
+    pub shown: Shown,
+}
+
+impl Entry {
+    /// Whether the entry speaks of an HTTP request or response: a TCP line has none of these.
+    #[must_use]
+    pub fn speaks_of_http(&self) -> bool {
+        self.method.is_some()
+            || self.path.is_some()
+            || self.protocol.is_some()
+            || self.response_code.is_some_and(|code| code != 0)
+    }
+
+    /// The proxy's physical peer, or what X-Forwarded-For made of it (port 0).
+    #[must_use]
+    pub fn downstream(&self) -> Option<SocketAddr> {
+        self.downstream_direct_remote_address
+            .or(self.downstream_remote_address)
+    }
+
+    /// Whether a flag of `RESPONSE_FLAGS` is set.
+    #[must_use]
+    pub fn has_flag(&self, flag: &str) -> bool {
+        let flags = self.response_flags.as_deref().unwrap_or_default();
+        flags.split(',').any(|set| set == flag)
+    }
+}

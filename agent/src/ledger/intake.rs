@@ -1,0 +1,257 @@
+//! The door of the ledger: what comes in is redacted here, so that no secret is ever kept.
+
+use std::net::IpAddr;
+
+use crate::{
+    envoy::{self, LogEntry, LogLine},
+    http::{self, RequestHead},
+    ledger::{
+        input::{ComparedPath, Entry, Exchange, Line, LineContent, ResponseFact, Shown},
+        path::normalize,
+    },
+    record::{Fingerprint, Fingerprints, Redaction},
+};
+
+/// Turns exchanges and log lines into the ledger's inputs.
+#[derive(Clone)]
+pub struct Intake {
+    fingerprints: Fingerprints,
+    redaction: Redaction,
+}
+
+impl Intake {
+    /// With a key of this start and the configured redaction.
+    #[must_use]
+    pub fn new(fingerprints: Fingerprints, redaction: Redaction) -> Self {
+        Self {
+            fingerprints,
+            redaction,
+        }
+    }
+
+    /// An exchange as the ledger takes it.
+    #[must_use]
+    pub fn exchange(&self, exchange: http::Exchange) -> Exchange {
+        let http::Exchange {
+            connection,
+            exchange,
+            time,
+            end,
+            request,
+            response,
+            gap,
+            joined,
+        } = exchange;
+        let head = request.head.as_ref();
+        let header = |name: &str| head.and_then(|head| first_header(&head.headers, name));
+        let mut shown = head
+            .map(|head| self.shown_request(head))
+            .unwrap_or_default();
+        if let Some(response) = &response {
+            shown.response_headers = self.redaction.headers(&response.headers);
+        }
+        Exchange {
+            connection,
+            exchange,
+            time,
+            end,
+            method: head.map(|head| head.method.clone()),
+            path: head.map(|head| self.path(&head.path)),
+            authority: head
+                .and_then(|head| head.authority.as_deref())
+                .map(|a| self.of(a)),
+            version: head.map(|head| head.version.clone()),
+            request_id: header("x-request-id").map(|id| self.request_id(id)),
+            forwarded: header("x-forwarded-for").is_some(),
+            request_ended: request.ended,
+            request_bytes: request.body_bytes,
+            response: response.map(|response| ResponseFact {
+                time: response.time,
+                status: response.status,
+                ended: response.ended,
+                bytes: response.body_bytes,
+                upgraded: response.upgraded,
+                grpc_status: first_header(&response.headers, "grpc-status")
+                    .and_then(|status| status.parse().ok()),
+            }),
+            gap,
+            joined,
+            shown,
+        }
+    }
+
+    /// A log line as the ledger takes it.
+    #[must_use]
+    pub fn line(&self, line: LogLine) -> Line {
+        let LogLine {
+            pod_uid,
+            file,
+            offset,
+            length,
+            time,
+            content,
+        } = line;
+        let content = match content {
+            envoy::Content::Entry(entry) => LineContent::Entry(self.entry(*entry)),
+            envoy::Content::Ambiguous(entry) => LineContent::Ambiguous(self.entry(*entry)),
+            envoy::Content::Other => LineContent::Other,
+            envoy::Content::Unknown => LineContent::Unknown,
+            envoy::Content::Hole => LineContent::Hole,
+        };
+        Line {
+            pod_uid,
+            file,
+            offset,
+            length,
+            time,
+            content,
+        }
+    }
+
+    fn entry(&self, entry: LogEntry) -> Entry {
+        let whole = self.whole(&entry);
+        let keeps = |name: &str| self.redaction.headers.iter().any(|kept| kept == name);
+        let mut shown = Shown {
+            authority: entry
+                .authority
+                .as_deref()
+                .map(|a| self.redaction.authority(a)),
+            ..Shown::default()
+        };
+        if let Some(path) = &entry.path {
+            let (path, query) = self.redaction.target(path);
+            shown.path = Some(path);
+            shown.query = query;
+        }
+        for (name, value) in [
+            ("user-agent", &entry.user_agent),
+            ("x-forwarded-for", &entry.x_forwarded_for),
+        ] {
+            if let Some(value) = value.as_ref().filter(|_| keeps(name)) {
+                shown
+                    .request_headers
+                    .push((name.to_owned(), vec![value.clone()]));
+            }
+        }
+        Entry {
+            start_time: entry.start_time,
+            start_time_precision_nanoseconds: entry.start_time_precision_nanoseconds,
+            path: entry.path.as_deref().map(|path| self.path(path)),
+            path_without_query: entry.path_without_query,
+            authority: entry
+                .authority
+                .as_deref()
+                .map(|authority| self.of(authority)),
+            request_id: entry.request_id.as_deref().map(|id| self.request_id(id)),
+            shown_request_id: entry.request_id.filter(|_| keeps("x-request-id")),
+            method: entry.method,
+            protocol: entry.protocol,
+            can_speak_http: entry.can_speak_http,
+            response_code: entry.response_code,
+            response_flags: entry.response_flags,
+            response_code_details: entry.response_code_details,
+            bytes_received: entry.bytes_received,
+            bytes_sent: entry.bytes_sent,
+            duration_milliseconds: entry.duration_milliseconds,
+            upstream_cluster: entry.upstream_cluster,
+            upstream_host: entry.upstream_host,
+            upstream_local_address: entry.upstream_local_address,
+            downstream_local_address: entry.downstream_local_address,
+            downstream_remote_address: entry.downstream_remote_address,
+            downstream_direct_remote_address: entry.downstream_direct_remote_address,
+            grpc_status: entry.grpc_status,
+            attempts: entry.attempts,
+            access_log_type: entry.access_log_type,
+            whole: Some(whole),
+            shown,
+        }
+    }
+
+    /// What makes an entry the same as another: every field that two requests would not share.
+    fn whole(&self, entry: &LogEntry) -> Fingerprint {
+        let mut bytes = Vec::with_capacity(256);
+        for text in [
+            &entry.method,
+            &entry.path,
+            &entry.request_id,
+            &entry.response_flags,
+        ] {
+            bytes.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+            bytes.push(0);
+        }
+        for number in [
+            entry.start_time.map(|time| time.0),
+            entry.response_code.map(u64::from),
+            entry.bytes_received,
+            entry.bytes_sent,
+            entry.duration_milliseconds,
+        ] {
+            bytes.extend_from_slice(&number.unwrap_or(u64::MAX).to_le_bytes());
+        }
+        for address in [
+            entry.upstream_local_address,
+            entry.downstream_remote_address,
+        ] {
+            match address.map(|address| (address.ip(), address.port())) {
+                Some((IpAddr::V4(ip), port)) => {
+                    bytes.extend_from_slice(&ip.octets());
+                    bytes.extend_from_slice(&port.to_le_bytes());
+                }
+                Some((IpAddr::V6(ip), port)) => {
+                    bytes.extend_from_slice(&ip.octets());
+                    bytes.extend_from_slice(&port.to_le_bytes());
+                }
+                None => bytes.push(0),
+            }
+        }
+        self.fingerprints.of(&bytes)
+    }
+
+    fn shown_request(&self, head: &RequestHead) -> Shown {
+        let (path, query) = self.redaction.target(&head.path);
+        Shown {
+            path: Some(path),
+            query,
+            authority: head
+                .authority
+                .as_deref()
+                .map(|a| self.redaction.authority(a)),
+            request_headers: self.redaction.headers(&head.headers),
+            response_headers: Vec::new(),
+            conflicting_length: head.conflicting_length,
+        }
+    }
+
+    fn path(&self, target: &str) -> ComparedPath {
+        let (normal, query) = normalize(target);
+        let bare = target.split(['?', '#']).next().unwrap_or_default();
+        let normalized = query.map(|query| format!("{normal}?{query}"));
+        ComparedPath {
+            raw: self.of(target),
+            normalized: self.of(normalized.as_deref().unwrap_or(&normal)),
+            bare: self.of(bare),
+            bare_normalized: self.of(&normal),
+        }
+    }
+
+    fn request_id(&self, id: &str) -> Fingerprint {
+        let without_trace_decision: String = id
+            .chars()
+            .enumerate()
+            .filter(|(at, _)| *at != 14)
+            .map(|(_, c)| c)
+            .collect();
+        self.of(&without_trace_decision)
+    }
+
+    fn of(&self, value: &str) -> Fingerprint {
+        self.fingerprints.of(value.as_bytes())
+    }
+}
+
+fn first_header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers
+        .iter()
+        .find(|(header, _)| header == name)
+        .map(|(_, value)| value.as_str())
+}

@@ -1,0 +1,519 @@
+//! One connection between an app and its sidecar: its exchanges in order, its lines in order,
+//! and which belongs to which.
+
+use std::collections::VecDeque;
+
+use super::{
+    align::align,
+    compare::{Comparison, compare, fits_in_time},
+    input::{Exchange, Line},
+};
+use crate::{
+    record::{Fingerprint, Side},
+    timestamp::Timestamp,
+};
+
+/// Fingerprints of paired lines that are kept to know a line that was written twice.
+const KEPT_FINGERPRINTS: usize = 256;
+
+/// Accused exchanges that are kept for a late line.
+const KEPT_ACCUSED: usize = 256;
+
+/// The exchanges and lines of one connection, so far as they are not settled.
+///
+/// A slot of an exchange goes through:
+///
+/// ```text
+/// Begun ──▶ Ended ──▶ Paired          (dropped once nothing before it is open)
+///             │
+///             └─────▶ Accused ──▶ Paired   (a late line)
+/// ```
+#[derive(Debug)]
+pub(super) struct Leg {
+    side: Side,
+    slots: VecDeque<Slot>,
+    lines: VecDeque<Placed>,
+    next_order: u64,
+    last_paired_order: Option<u64>,
+    paired_fingerprints: VecDeque<Fingerprint>,
+    /// At least one exchange was paired with a line that agrees.
+    pub(super) ever_matched: bool,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Begun {
+        exchange: u32,
+        time: Timestamp,
+    },
+    Ended(Box<Exchange>),
+    Accused {
+        exchange: Box<Exchange>,
+        record: String,
+    },
+    /// With the order of its line, unless that was found by other means than the tuple.
+    Paired(Option<u64>),
+}
+
+#[derive(Debug)]
+struct Placed {
+    order: u64,
+    line: Box<Line>,
+}
+
+/// What became of an exchange, of a line, or of both.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// They belong together.
+    Pair {
+        exchange: Box<Exchange>,
+        line: Box<Line>,
+        comparison: Comparison,
+    },
+    /// They belong together, and the exchange had been accused in this record.
+    Late {
+        exchange: Box<Exchange>,
+        line: Box<Line>,
+        comparison: Comparison,
+        record: String,
+    },
+    /// No line came.
+    Exchange(Box<Exchange>),
+    /// No exchange fits.
+    Line { line: Box<Line>, repeated: bool },
+}
+
+/// How far both accounts are known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Horizon {
+    /// Exchanges that ended before this have had their line read, if there is one.
+    pub(super) exchanges: Timestamp,
+    /// Lines stamped before this have had their exchange told, if there was one.
+    pub(super) lines: Timestamp,
+}
+
+impl Leg {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            slots: VecDeque::new(),
+            lines: VecDeque::new(),
+            next_order: 0,
+            last_paired_order: None,
+            paired_fingerprints: VecDeque::new(),
+            ever_matched: false,
+        }
+    }
+
+    /// An exchange began.
+    pub(super) fn begin(&mut self, exchange: u32, time: Timestamp) {
+        self.slots.push_back(Slot::Begun { exchange, time });
+    }
+
+    /// An exchange ended. False if it never began here.
+    pub(super) fn end(&mut self, ended: Box<Exchange>) -> bool {
+        let began = |slot: &&mut Slot| matches!(slot, Slot::Begun { exchange, .. } if *exchange == ended.exchange);
+        match self.slots.iter_mut().find(began) {
+            Some(slot) => {
+                *slot = Slot::Ended(ended);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A line that names this connection.
+    pub(super) fn place(&mut self, line: Box<Line>) {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.lines.push_back(Placed { order, line });
+    }
+
+    /// Nothing is open, accused slots apart.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lines.is_empty()
+            && self
+                .slots
+                .iter()
+                .all(|slot| matches!(slot, Slot::Paired(_) | Slot::Accused { .. }))
+    }
+
+    /// Exchanges are kept that a late line may acquit.
+    pub(super) fn has_accused(&self) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| matches!(slot, Slot::Accused { .. }))
+    }
+
+    /// Exchanges that wait for a verdict.
+    pub(super) fn open_exchanges(&self) -> usize {
+        let open = |slot: &&Slot| matches!(slot, Slot::Begun { .. } | Slot::Ended(_));
+        self.slots.iter().filter(open).count()
+    }
+
+    /// The earliest end of an exchange that waits for its line.
+    pub(super) fn earliest_end(&self) -> Option<Timestamp> {
+        let ends = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Ended(exchange) => Some(exchange.end),
+            _ => None,
+        });
+        ends.min()
+    }
+
+    /// The earliest stamp of a line that waits for its exchange.
+    pub(super) fn earliest_line(&self) -> Option<Timestamp> {
+        self.lines.iter().map(|placed| placed.line.time).min()
+    }
+
+    /// Remembers in which record an exchange was accused, so that a late line can revise it.
+    pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: String) {
+        let slot = Slot::Accused { exchange, record };
+        let number = |slot: &Slot| match slot {
+            Slot::Begun { exchange, .. } => *exchange,
+            Slot::Ended(exchange) | Slot::Accused { exchange, .. } => exchange.exchange,
+            Slot::Paired(_) => 0,
+        };
+        let at = self
+            .slots
+            .iter()
+            .position(|other| number(other) > number(&slot));
+        self.slots.insert(at.unwrap_or(self.slots.len()), slot);
+    }
+
+    /// Takes out an exchange that a line without a usable tuple belongs to.
+    pub(super) fn take(&mut self, exchange: u32) -> Option<Box<Exchange>> {
+        let at = self
+            .slots
+            .iter()
+            .position(|slot| matches!(slot, Slot::Ended(ended) if ended.exchange == exchange))?;
+        let slot = std::mem::replace(&mut self.slots[at], Slot::Paired(None));
+        self.trim();
+        match slot {
+            Slot::Ended(ended) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// Looks at an exchange that waits for its line.
+    pub(super) fn waiting(&self, exchange: u32) -> Option<&Exchange> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Ended(ended) if ended.exchange == exchange => Some(&**ended),
+            _ => None,
+        })
+    }
+
+    /// Pairs what agrees in every comparable field, in order.
+    pub(super) fn pair(&mut self, settled: &mut Vec<Settled>) {
+        let mut at = 0;
+        while at < self.lines.len() {
+            let placed = &self.lines[at];
+            let newest = self
+                .last_paired_order
+                .is_none_or(|last| placed.order > last);
+            let found = (newest && !self.is_repeated(&placed.line))
+                .then(|| self.find_partner(&placed.line))
+                .flatten();
+            let Some((slot, comparison)) = found else {
+                at += 1;
+                continue;
+            };
+            let Some(Placed { order, line }) = self.lines.remove(at) else {
+                break;
+            };
+            self.remember(&line);
+            self.last_paired_order = Some(order);
+            match std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order))) {
+                Slot::Ended(exchange) => {
+                    settled.push(Settled::Pair {
+                        exchange,
+                        line,
+                        comparison,
+                    });
+                }
+                Slot::Accused { exchange, record } => {
+                    settled.push(Settled::Late {
+                        exchange,
+                        line,
+                        comparison,
+                        record,
+                    });
+                }
+                Slot::Begun { .. } | Slot::Paired(_) => {}
+            }
+        }
+        self.trim();
+    }
+
+    /// Judges what is left and lies before the horizon, between the same two pairs.
+    ///
+    /// `judge_exchanges` is false while the proxy may still be carrying the connection as TCP.
+    pub(super) fn settle(
+        &mut self,
+        horizon: Horizon,
+        judge_exchanges: bool,
+        settled: &mut Vec<Settled>,
+    ) {
+        let mut run = Vec::new();
+        let mut lines_after = None;
+        for at in 0..=self.slots.len() {
+            match self.slots.get(at) {
+                Some(Slot::Begun { .. } | Slot::Ended(_)) => run.push(at),
+                Some(Slot::Accused { .. } | Slot::Paired(None)) => {}
+                bound @ (Some(Slot::Paired(Some(_))) | None) => {
+                    let lines_before = match bound {
+                        Some(Slot::Paired(order)) => *order,
+                        _ => None,
+                    };
+                    self.settle_run(
+                        &run,
+                        lines_after,
+                        lines_before,
+                        horizon,
+                        judge_exchanges,
+                        settled,
+                    );
+                    run.clear();
+                    lines_after = lines_before;
+                }
+            }
+        }
+        self.lines.retain(|placed| !placed.line.file.is_empty());
+        self.trim();
+    }
+
+    /// Everything that is left, whatever the horizon: the agent stops.
+    pub(super) fn drain(&mut self) -> (Vec<Box<Exchange>>, Vec<(u32, Timestamp)>, Vec<Box<Line>>) {
+        let (mut ended, mut begun) = (Vec::new(), Vec::new());
+        for slot in self.slots.drain(..) {
+            match slot {
+                Slot::Ended(exchange) => ended.push(exchange),
+                Slot::Begun { exchange, time } => begun.push((exchange, time)),
+                Slot::Accused { .. } | Slot::Paired(_) => {}
+            }
+        }
+        (
+            ended,
+            begun,
+            self.lines.drain(..).map(|placed| placed.line).collect(),
+        )
+    }
+
+    fn settle_run(
+        &mut self,
+        run: &[usize],
+        after: Option<u64>,
+        before: Option<u64>,
+        horizon: Horizon,
+        judge_exchanges: bool,
+        settled: &mut Vec<Settled>,
+    ) {
+        let in_gap = |placed: &Placed| {
+            after.is_none_or(|after| placed.order > after)
+                && before.is_none_or(|before| placed.order < before)
+        };
+        let (repeated, lines): (Vec<usize>, Vec<usize>) = (0..self.lines.len())
+            .filter(|at| in_gap(&self.lines[*at]))
+            .partition(|at| self.is_repeated(&self.lines[*at].line));
+        let ended: Vec<usize> = run
+            .iter()
+            .copied()
+            .filter(|at| matches!(self.slots[*at], Slot::Ended(_)))
+            .collect();
+        let line_is_due = |leg: &Self, at: usize| leg.lines[at].line.time <= horizon.lines;
+
+        let pairs = align(ended.len(), lines.len(), |exchange, line| {
+            self.cost(ended[exchange], lines[line])
+        });
+        let mut partner_of_line = vec![None; lines.len()];
+        for (exchange, line) in pairs.iter().enumerate() {
+            if let Some(line) = line {
+                partner_of_line[*line] = Some(exchange);
+            }
+        }
+        for (exchange, line) in pairs.iter().enumerate() {
+            let slot = ended[exchange];
+            let Slot::Ended(candidate) = &self.slots[slot] else {
+                continue;
+            };
+            let due = judge_exchanges && candidate.end <= horizon.exchanges;
+            match line {
+                Some(line) if due && line_is_due(self, lines[*line]) => {
+                    self.settle_pair(slot, lines[*line], settled);
+                }
+                None if due => {
+                    if let Slot::Ended(exchange) =
+                        std::mem::replace(&mut self.slots[slot], Slot::Paired(None))
+                    {
+                        settled.push(Settled::Exchange(exchange));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let in_progress = run.iter().find_map(|at| match &self.slots[*at] {
+            Slot::Begun { time, .. } => Some(*time),
+            _ => None,
+        });
+        for (at, partner) in lines.iter().zip(&partner_of_line) {
+            let may_be_of_begun =
+                in_progress.is_some_and(|begun| self.may_belong_after(*at, begun));
+            if partner.is_none() && line_is_due(self, *at) && !may_be_of_begun {
+                self.settle_line(*at, false, settled);
+            }
+        }
+        for at in repeated {
+            if line_is_due(self, at) {
+                self.settle_line(at, true, settled);
+            }
+        }
+    }
+
+    fn settle_pair(&mut self, slot: usize, line: usize, settled: &mut Vec<Settled>) {
+        let order = self.lines[line].order;
+        let Slot::Ended(exchange) =
+            std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order)))
+        else {
+            return;
+        };
+        let line = self.take_line(line);
+        self.remember(&line);
+        let comparison = line
+            .entry()
+            .map(|entry| compare(self.side, &exchange, entry));
+        settled.push(Settled::Pair {
+            exchange,
+            line,
+            comparison: comparison.unwrap_or_default(),
+        });
+    }
+
+    fn settle_line(&mut self, at: usize, repeated: bool, settled: &mut Vec<Settled>) {
+        let line = self.take_line(at);
+        settled.push(Settled::Line { line, repeated });
+    }
+
+    /// Leaves an empty line behind, which `settle` sweeps up, so that positions stay valid.
+    fn take_line(&mut self, at: usize) -> Box<Line> {
+        let placed = &mut self.lines[at];
+        let empty = Line {
+            pod_uid: String::new(),
+            file: String::new(),
+            offset: 0,
+            length: 0,
+            time: Timestamp::MAX,
+            content: super::input::LineContent::Other,
+        };
+        std::mem::replace(&mut placed.line, Box::new(empty))
+    }
+
+    fn find_partner(&self, line: &Line) -> Option<(usize, Comparison)> {
+        let entry = line.entry()?;
+        let last_paired = self
+            .slots
+            .iter()
+            .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
+        let first = last_paired.map_or(0, |at| at + 1);
+        (first..self.slots.len()).find_map(|at| {
+            let (Slot::Ended(exchange) | Slot::Accused { exchange, .. }) = &self.slots[at] else {
+                return None;
+            };
+            let same_id = entry.request_id.is_some() && entry.request_id == exchange.request_id;
+            if !same_id && !fits_in_time(exchange.time, exchange.end, entry) {
+                return None;
+            }
+            let comparison = compare(self.side, exchange, entry);
+            comparison.agrees().then_some((at, comparison))
+        })
+    }
+
+    /// How badly an exchange and a line fit: differences first, then distance in time.
+    fn cost(&self, slot: usize, line: usize) -> (u64, u64) {
+        let (Slot::Ended(exchange), Some(entry)) =
+            (&self.slots[slot], self.lines[line].line.entry())
+        else {
+            return (u64::MAX >> 32, 0);
+        };
+        let comparison = compare(self.side, exchange, entry);
+        let misfit = u64::from(!fits_in_time(exchange.time, exchange.end, entry));
+        let other_id = match (exchange.request_id, entry.request_id) {
+            (Some(kernel), Some(log)) => u64::from(kernel != log),
+            _ => 0,
+        };
+        let distance = entry
+            .start_time
+            .map_or(0, |start| start.0.abs_diff(exchange.time.0));
+        (
+            2 * comparison.accusing as u64 + misfit + 4 * other_id,
+            distance >> 20,
+        )
+    }
+
+    fn may_belong_after(&self, line: usize, begun: Timestamp) -> bool {
+        let entry = self.lines[line].line.entry();
+        entry.is_some_and(|entry| fits_in_time(begun, Timestamp::MAX, entry))
+    }
+
+    fn is_repeated(&self, line: &Line) -> bool {
+        let whole = line.entry().and_then(|entry| entry.whole);
+        whole.is_some_and(|whole| self.paired_fingerprints.contains(&whole))
+    }
+
+    fn remember(&mut self, line: &Line) {
+        if let Some(whole) = line.entry().and_then(|entry| entry.whole) {
+            self.paired_fingerprints.push_back(whole);
+            if self.paired_fingerprints.len() > KEPT_FINGERPRINTS {
+                self.paired_fingerprints.pop_front();
+            }
+        }
+    }
+
+    /// Drops what no longer bounds an open slot: pairs between pairs, and accused slots before
+    /// the last pair (a proxy writes the lines of a connection in order).
+    fn trim(&mut self) {
+        while let (Some(Slot::Paired(_)), Some(Slot::Paired(_))) =
+            (self.slots.front(), self.slots.get(1))
+        {
+            self.slots.pop_front();
+        }
+        let last_pair = self
+            .slots
+            .iter()
+            .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
+        let accused = self
+            .slots
+            .iter()
+            .filter(|slot| matches!(slot, Slot::Accused { .. }))
+            .count();
+        if self.slots.len() < 3 && accused <= KEPT_ACCUSED {
+            return;
+        }
+        let mut too_many = accused.saturating_sub(KEPT_ACCUSED);
+        let slots = std::mem::take(&mut self.slots);
+        for (at, slot) in slots.into_iter().enumerate() {
+            let before_last_pair = last_pair.is_some_and(|last| at < last);
+            let drop = match &slot {
+                Slot::Accused { .. } if too_many > 0 => {
+                    too_many -= 1;
+                    true
+                }
+                Slot::Accused { .. } => before_last_pair,
+                Slot::Paired(None) => true,
+                _ => false,
+            };
+            if drop {
+                continue;
+            }
+            // Of a run of pairs the first bounds what is before it, the last what comes after.
+            let length = self.slots.len();
+            let run = (
+                self.slots.back(),
+                length.checked_sub(2).and_then(|at| self.slots.get(at)),
+            );
+            if let (Slot::Paired(_), (Some(Slot::Paired(_)), Some(Slot::Paired(_)))) = (&slot, run)
+            {
+                self.slots.pop_back();
+            }
+            self.slots.push_back(slot);
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! Lines of the proxies' logs, as they are read.
+
+use super::{
+    CAPTURE_DELAY, Ledger,
+    compare::{Comparison, compare, fits_in_time},
+    input::{Entry, Line, LineContent},
+    roles::PodKind,
+    tracked::Tracked,
+    waits,
+    write::{Judgement, entry_attributes, envoy_body, workload},
+};
+use crate::{
+    http::ConnectionId,
+    ledger::roles::Place,
+    record::{Kind, Reason, Side, Traffic, Units, Verdict},
+    timestamp::Timestamp,
+};
+
+/// A line whose request began this soon after the programs were attached may be older than the
+/// last of them.
+const ATTACH_SPAN: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Ledger {
+    pub(super) fn line(&mut self, line: Box<Line>) {
+        let pod = self.pods.entry(line.pod_uid.clone()).or_default();
+        match &line.content {
+            LineContent::Other => pod.account.other_line(),
+            LineContent::Hole => {
+                pod.holes.push_back(line.time);
+                if pod.holes.len() > 1024 {
+                    pod.holes.pop_front();
+                }
+            }
+            LineContent::Unknown => {
+                pod.account.enter(Units::new(0, 1));
+                self.doubt(line);
+            }
+            LineContent::Entry(_) | LineContent::Ambiguous(_) => {
+                pod.lines_ever = true;
+                pod.account.enter(Units::new(0, 1));
+                self.place(line);
+            }
+        }
+    }
+
+    /// Finds the connection that a line speaks of, or puts the line where it can wait.
+    fn place(&mut self, line: Box<Line>) {
+        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
+            return;
+        };
+        let Some(entry) = line.entry() else { return };
+        if let Some(id) = pod.find(&line, entry) {
+            self.place_on(id, line);
+            return;
+        }
+        if self.judge_without_exchange(&line) {
+            return;
+        }
+        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
+            return;
+        };
+        let Some(entry) = line.entry() else { return };
+        if !pod.has_room_for_a_line() {
+            self.judge_line(&line, Verdict::Unverifiable, vec![Reason::Evicted], None);
+        } else if matches!(line.content, LineContent::Ambiguous(_)) {
+            self.doubt(line);
+        } else if is_forwarded(entry) {
+            if let Some(line) = self.match_forwarded(line) {
+                self.pods
+                    .entry(line.pod_uid.clone())
+                    .or_default()
+                    .forwarded_lines
+                    .push(line);
+            }
+        } else {
+            pod.unplaced.push_back(line);
+        }
+    }
+
+    /// A line that cannot be read for sure waits for an exchange that misses one.
+    fn doubt(&mut self, line: Box<Line>) {
+        let pod = self.pods.entry(line.pod_uid.clone()).or_default();
+        if pod.has_room_for_a_line() {
+            pod.doubtful.push_back(line);
+        } else {
+            self.judge_line(&line, Verdict::Unverifiable, vec![Reason::Evicted], None);
+        }
+    }
+
+    fn place_on(&mut self, id: ConnectionId, line: Box<Line>) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            self.judge_line(&line, Verdict::Unseen, Vec::new(), None);
+            return;
+        };
+        let of_exchange = mesh.begun > 0 && line.entry().is_some_and(Entry::speaks_of_http);
+        if mesh.line_agenda.is_none() {
+            mesh.line_agenda = Some(line.time);
+            self.line_agenda.insert((line.time, id));
+        }
+        if of_exchange {
+            mesh.leg.place(line);
+            self.pair(id);
+        } else {
+            mesh.connection_lines.push(line);
+            if mesh.closed.is_some() {
+                self.settle(id);
+            }
+        }
+    }
+
+    /// A connection was told: lines may have been waiting for it.
+    pub(super) fn retry_unplaced(&mut self, id: ConnectionId) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid) else {
+            return;
+        };
+        let mut found = Vec::new();
+        for _ in 0..pod.unplaced.len() {
+            let Some(line) = pod.unplaced.pop_front() else {
+                break;
+            };
+            let is_of_it = line
+                .entry()
+                .is_some_and(|entry| pod.find(&line, entry) == Some(id));
+            if is_of_it {
+                found.push(line);
+            } else {
+                pod.unplaced.push_back(line);
+            }
+        }
+        for line in found {
+            self.place_on(id, line);
+        }
+    }
+
+    /// Whether a line needs no exchange: the proxy answered by itself, or is a gateway.
+    fn judge_without_exchange(&mut self, line: &Line) -> bool {
+        let Some(entry) = line.entry() else {
+            return false;
+        };
+        let now = self.captured_until;
+        let kind = self.roles.kind(&line.pod_uid, now);
+        let Some(pod) = self.pods.get(&line.pod_uid) else {
+            return false;
+        };
+        let outbound = entry
+            .upstream_cluster
+            .as_deref()
+            .is_some_and(|c| c.starts_with("outbound|"));
+        let held = pod.held_network_connection(line, entry);
+        if kind == Some(PodKind::Gateway) && held {
+            self.judge_line(line, Verdict::Outside, vec![Reason::Gateway], None);
+            return true;
+        }
+        // With X-Forwarded-For the addresses do not tell inbound from outbound: wait and see.
+        let names_a_peer = entry.downstream().is_some_and(|peer| peer.port() != 0);
+        if held && names_a_peer && !outbound && entry.upstream_local_address.is_none() {
+            self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
+            return true;
+        }
+        false
+    }
+
+    /// Finds the exchange of a line whose downstream address is that of X-Forwarded-For. Gives
+    /// the line back if there is none yet.
+    fn match_forwarded(&mut self, line: Box<Line>) -> Option<Box<Line>> {
+        let Some(entry) = line.entry() else {
+            return Some(line);
+        };
+        let connections = &self.connections;
+        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
+            return Some(line);
+        };
+        let candidates =
+            pod.forwarded_candidates(entry, |id, exchange| waits(connections, id, exchange));
+        let found = candidates.into_iter().find_map(|(id, number)| {
+            let comparison = self.compare_waiting(id, number, entry, true)?;
+            comparison.agrees().then_some((id, number, comparison))
+        });
+        match found {
+            Some((id, number, comparison)) => {
+                self.pair_forwarded(id, number, line, comparison);
+                None
+            }
+            None => Some(line),
+        }
+    }
+
+    /// An exchange with X-Forwarded-For ended: its line may have been waiting.
+    pub(super) fn retry_forwarded(&mut self, id: ConnectionId, number: u32) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let uid = mesh.place.pod_uid.clone();
+        let Some(pod) = self.pods.get(&uid) else {
+            return;
+        };
+        let fits = |line: &Line| {
+            line.entry().is_some_and(|entry| {
+                entry.downstream_local_address == mesh.connection.asked
+                    && self
+                        .compare_waiting(id, number, entry, true)
+                        .is_some_and(|c| c.agrees())
+            })
+        };
+        let Some(at) = pod.forwarded_lines.iter().position(|line| fits(line)) else {
+            return;
+        };
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
+        let line = pod.forwarded_lines.remove(at);
+        let comparison = line
+            .entry()
+            .and_then(|entry| self.compare_waiting(id, number, entry, true));
+        self.pair_forwarded(id, number, line, comparison.unwrap_or_default());
+    }
+
+    /// The one line with the address of X-Forwarded-For that can belong to an exchange which
+    /// otherwise has none, if exactly one is left in its time.
+    pub(super) fn take_forwarded_line(
+        &mut self,
+        id: ConnectionId,
+        exchange: &super::Exchange,
+    ) -> Option<Box<Line>> {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return None;
+        };
+        let (asked, uid) = (mesh.connection.asked, mesh.place.pod_uid.clone());
+        let pod = self.pods.get_mut(&uid)?;
+        let fits = |line: &Line| {
+            line.entry().is_some_and(|entry| {
+                fits_in_time(exchange.time, exchange.end, entry)
+                    && (entry.downstream_local_address.is_none()
+                        || entry.downstream_local_address == asked)
+            })
+        };
+        let mut fitting = pod
+            .forwarded_lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| fits(line))
+            .map(|(at, _)| at);
+        let (first, second) = (fitting.next(), fitting.next());
+        match (first, second) {
+            (Some(at), None) => Some(pod.forwarded_lines.remove(at)),
+            _ => None,
+        }
+    }
+
+    fn compare_waiting(
+        &self,
+        id: ConnectionId,
+        number: u32,
+        entry: &Entry,
+        in_time: bool,
+    ) -> Option<Comparison> {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return None;
+        };
+        let exchange = mesh.leg.waiting(number)?;
+        if in_time && !fits_in_time(exchange.time, exchange.end, entry) {
+            return None;
+        }
+        Some(compare(mesh.side, exchange, entry))
+    }
+
+    /// Lines that waited long enough are judged.
+    pub(super) fn judge_waiting_lines(&mut self) {
+        let due = self.captured_until - CAPTURE_DELAY;
+        for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.judge_unplaced(&uid, due);
+            self.judge_forwarded(&uid, due);
+            self.judge_doubtful(&uid);
+        }
+    }
+
+    fn judge_unplaced(&mut self, uid: &str, due: Timestamp) {
+        loop {
+            let Some(pod) = self.pods.get_mut(uid) else {
+                return;
+            };
+            if pod.unplaced.front().is_none_or(|line| line.time > due) {
+                return;
+            }
+            let Some(line) = pod.unplaced.pop_front() else {
+                return;
+            };
+            let now_known = line.entry().and_then(|entry| pod.find(&line, entry));
+            if let Some(id) = now_known {
+                self.place_on(id, line);
+            } else if !self.judge_without_exchange(&line) {
+                self.judge_unseen(&line, None);
+            }
+        }
+    }
+
+    fn judge_forwarded(&mut self, uid: &str, due: Timestamp) {
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let ripe: Vec<Box<Line>> = pod
+            .forwarded_lines
+            .extract_if(.., |line| line.time <= due)
+            .collect();
+        for line in ripe {
+            let Some(line) = self.match_forwarded(line) else {
+                continue;
+            };
+            if self.may_belong_to_a_waiting_exchange(&line) {
+                if let Some(pod) = self.pods.get_mut(uid) {
+                    pod.forwarded_lines.push(line);
+                }
+                continue;
+            }
+            let entry = line.entry();
+            let local = entry.is_some_and(|entry| entry.upstream_local_address.is_none());
+            let outbound = entry.is_some_and(|entry| {
+                entry
+                    .upstream_cluster
+                    .as_deref()
+                    .is_some_and(|c| c.starts_with("outbound|"))
+            });
+            let held = entry.is_some_and(|entry| {
+                self.pods
+                    .get(uid)
+                    .is_some_and(|pod| pod.held_network_connection(&line, entry))
+            });
+            if local && held && !outbound {
+                self.judge_line(
+                    &line,
+                    Verdict::ProxyAnswered,
+                    Vec::new(),
+                    Some(Side::Server),
+                );
+            } else {
+                self.judge_unseen(&line, None);
+            }
+        }
+    }
+
+    /// An exchange that the line fits in time and that misses its line: that one will decide.
+    fn may_belong_to_a_waiting_exchange(&mut self, line: &Line) -> bool {
+        let Some(entry) = line.entry() else {
+            return false;
+        };
+        let connections = &self.connections;
+        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
+            return false;
+        };
+        let waiting = pod.forwarded_waiting(|id, number| waits(connections, id, number));
+        waiting
+            .into_iter()
+            .any(|(id, number)| self.compare_waiting(id, number, entry, true).is_some())
+    }
+
+    fn judge_doubtful(&mut self, uid: &str) {
+        let grace = self.grace();
+        loop {
+            let Some(pod) = self.pods.get_mut(uid) else {
+                return;
+            };
+            let Some(read_until) = pod.read_until else {
+                return;
+            };
+            if pod
+                .doubtful
+                .front()
+                .is_none_or(|line| line.time + grace > read_until)
+            {
+                return;
+            }
+            let Some(line) = pod.doubtful.pop_front() else {
+                return;
+            };
+            let reason = doubt_of(&line);
+            self.judge_line(&line, Verdict::Unverifiable, vec![reason], None);
+        }
+    }
+
+    /// No exchange fits a line: is that the line's fault?
+    pub(super) fn judge_unseen(&mut self, line: &Line, side: Option<Side>) {
+        let before = line
+            .entry()
+            .and_then(|entry| entry.start_time)
+            .is_some_and(|start| start < self.started + ATTACH_SPAN);
+        let (verdict, reasons) = if before {
+            let reason = if self.settings.earlier_run {
+                Reason::AgentDown
+            } else {
+                Reason::BeforeStart
+            };
+            (Verdict::Unverifiable, vec![reason])
+        } else {
+            (Verdict::Unseen, Vec::new())
+        };
+        self.judge_line(line, verdict, reasons, side);
+    }
+
+    /// Writes the record of a line alone.
+    pub(super) fn judge_line(
+        &mut self,
+        line: &Line,
+        verdict: Verdict,
+        reasons: Vec<Reason>,
+        side: Option<Side>,
+    ) {
+        let units = Units::new(0, 1);
+        let place = Place {
+            pod_uid: line.pod_uid.clone(),
+            container: None,
+        };
+        let entry = line.entry();
+        let is_http = entry.is_none_or(|entry| entry.speaks_of_http());
+        let traffic = Traffic {
+            side: side.or_else(|| entry.and_then(side_of)),
+            workload: workload(&self.roles, Some(&place), None),
+            attributes: match &line.content {
+                LineContent::Entry(entry) => entry_attributes(entry),
+                _ => serde_json::Map::new(),
+            },
+            duration: entry
+                .and_then(|entry| entry.duration_milliseconds)
+                .map(|milliseconds| std::time::Duration::from_millis(milliseconds).as_secs_f64()),
+            envoy: Some(envoy_body(line)),
+            ..Traffic::default()
+        };
+        let time = entry
+            .and_then(|entry| entry.start_time)
+            .unwrap_or(line.time);
+        self.account(Some(&line.pod_uid))
+            .judge(verdict, &reasons, units);
+        let kind = if is_http {
+            Kind::Http
+        } else {
+            Kind::Connection
+        };
+        self.writer.traffic(
+            kind,
+            time,
+            Judgement {
+                verdict,
+                reasons,
+                units,
+            },
+            traffic,
+        );
+    }
+}
+
+/// The reason for which a doubtful line proves nothing.
+pub(super) fn doubt_of(line: &Line) -> Reason {
+    match line.content {
+        LineContent::Ambiguous(_) => Reason::LineAmbiguous,
+        _ => Reason::LogFormatUnknown,
+    }
+}
+
+/// X-Forwarded-For stands where the peer's address and port should be.
+fn is_forwarded(entry: &Entry) -> bool {
+    entry.downstream().is_none_or(|peer| peer.port() == 0) && entry.upstream_local_address.is_none()
+        || entry.downstream().is_some_and(|peer| peer.port() == 0)
+}
+
+/// The side that a line itself tells: by its cluster.
+fn side_of(entry: &Entry) -> Option<Side> {
+    let cluster = entry.upstream_cluster.as_deref()?;
+    if cluster.starts_with("inbound|") || cluster == "InboundPassthroughCluster" {
+        Some(Side::Server)
+    } else if cluster.starts_with("outbound|") || cluster == "PassthroughCluster" {
+        Some(Side::Client)
+    } else {
+        None
+    }
+}

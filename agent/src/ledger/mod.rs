@@ -1,0 +1,303 @@
+//! The books: observations and log entries in, records out.
+//!
+//! A pure state machine. It has no clock and does no I/O; its records follow from the sequence
+//! of its [`Input`]s alone, which is what makes it replayable.
+
+mod account;
+mod align;
+mod compare;
+mod connections;
+mod course;
+mod input;
+mod intake;
+mod judge;
+mod leg;
+mod lines;
+mod path;
+mod pod;
+mod policy;
+mod roles;
+mod settings;
+mod stop;
+#[cfg(test)]
+mod tests;
+mod tracked;
+mod write;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use account::Account;
+pub use input::{
+    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
+};
+pub use intake::Intake;
+use pod::PodBook;
+use roles::Roles;
+pub use settings::{Expectation, PolicyRule, Settings};
+use tracked::Tracked;
+use write::Writer;
+
+use crate::{
+    http::ConnectionId,
+    record::{LedgerBody, Lifecycle, Record, Units, Workload, WorkloadAccount},
+    timestamp::Timestamp,
+};
+
+/// What is added to `flush` before a missing line is missed: the container runtime's delay.
+const RUNTIME_DELAY: Duration = Duration::from_secs(2);
+
+/// A line is judged once everything captured up to this long after its stamp was processed.
+const CAPTURE_DELAY: Duration = Duration::from_secs(2);
+
+/// How long a pod's log may be silent from the beginning before its exchanges are judged.
+const PATIENCE_WITH_SILENT_LOGS: Duration = Duration::from_secs(60);
+
+/// Listeners whose container has no name yet.
+const KEPT_LISTENERS: usize = 4096;
+
+/// Connections of the kubelet that explain what pods see.
+const KEPT_KUBELET_TUPLES: usize = 16_384;
+
+/// What this version does not look at; said in each start record.
+const NOT_COVERED: [&str; 3] = ["udp", "http2", "tls payload of applications"];
+
+/// The ledger. See the module.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: Settings,
+    roles: Roles,
+    connections: HashMap<ConnectionId, Tracked>,
+    /// Connections whose course is open.
+    waiting: BTreeSet<ConnectionId>,
+    /// More is known of the pods than when `waiting` was last looked at.
+    workloads_changed: bool,
+    pods: BTreeMap<String, PodBook>,
+    /// The account of what belongs to no pod.
+    nowhere: Account,
+    writer: Writer,
+    unnamed_listeners: VecDeque<ListenerFact>,
+    kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
+    kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
+    /// Connections whose oldest line is due at this moment of the capture.
+    line_agenda: BTreeSet<(Timestamp, ConnectionId)>,
+    started: Timestamp,
+    captured_until: Timestamp,
+    interval_began: Timestamp,
+}
+
+impl Ledger {
+    /// An empty ledger. The first input is [`Input::Started`], after the pods that are there.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let roles = Roles::new(
+            settings.proxy_containers.clone(),
+            settings.mesh_listeners.clone(),
+        );
+        let writer = Writer::new(
+            settings.start_id.clone(),
+            settings.node.clone(),
+            settings.sinks.clone(),
+        );
+        Self {
+            settings,
+            roles,
+            connections: HashMap::new(),
+            waiting: BTreeSet::new(),
+            workloads_changed: false,
+            pods: BTreeMap::new(),
+            nowhere: Account::default(),
+            writer,
+            unnamed_listeners: VecDeque::new(),
+            kubelet_tuples: BTreeSet::new(),
+            kubelet_order: VecDeque::new(),
+            line_agenda: BTreeSet::new(),
+            started: Timestamp::default(),
+            captured_until: Timestamp::default(),
+            interval_began: Timestamp::default(),
+        }
+    }
+
+    /// Takes one input; returns the records that follow from it.
+    pub fn handle(&mut self, input: Input) -> Vec<Record> {
+        match input {
+            Input::Started { time } => self.start(time),
+            Input::Workload(fact) => {
+                self.roles.learn(fact);
+                self.workloads_changed = true;
+                self.retry_listeners();
+            }
+            Input::Listener(listener) => self.listener(listener),
+            Input::Opened(connection) => self.opened(connection),
+            Input::Begun { connection, .. } | Input::Lost { connection, .. } => {
+                self.on_connection(connection, input);
+            }
+            Input::Ended(exchange) => {
+                let connection = exchange.connection;
+                self.on_connection(connection, Input::Ended(exchange));
+            }
+            Input::Closed(closed) => self.on_connection(closed.connection, Input::Closed(closed)),
+            Input::Line(line) => self.line(line),
+            Input::LogProgress {
+                pod_uid,
+                read_until,
+            } => self.log_progress(&pod_uid, read_until),
+            Input::CaptureProgress(time) => self.capture_progress(time),
+            Input::ClockStep { time, nanoseconds } => {
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a step is told, not computed with"
+                )]
+                let seconds = nanoseconds as f64 / 1e9;
+                self.writer
+                    .lifecycle(time, Lifecycle::ClockStep { seconds });
+            }
+            Input::Tick(now) => self.tick(now),
+            Input::Reconfigured(time) => self.writer.lifecycle(time, Lifecycle::Config),
+            Input::Overflow {
+                time,
+                sink,
+                first,
+                last,
+                records,
+            } => {
+                self.writer.lifecycle(
+                    time,
+                    Lifecycle::Gap {
+                        sink,
+                        ids: (first, last),
+                        records,
+                    },
+                );
+            }
+            Input::Stopped(time) => self.stop(time),
+        }
+        self.writer.take()
+    }
+
+    /// Units that wait for a verdict, of the whole node.
+    #[must_use]
+    pub fn pending(&self) -> Units {
+        let pods = self.pods.values().map(|pod| pod.account.pending());
+        pods.fold(self.nowhere.pending(), Units::plus)
+    }
+
+    fn start(&mut self, time: Timestamp) {
+        self.started = time;
+        self.interval_began = time;
+        self.roles.start(time);
+        let not_covered = NOT_COVERED.map(str::to_owned).to_vec();
+        let version = self.settings.version.clone();
+        self.writer.lifecycle(
+            time,
+            Lifecycle::Start {
+                version,
+                not_covered,
+            },
+        );
+    }
+
+    fn listener(&mut self, listener: ListenerFact) {
+        if self.roles.knows(listener.cgroup) {
+            self.roles.listen(&listener);
+        } else {
+            self.unnamed_listeners.push_back(listener);
+            if self.unnamed_listeners.len() > KEPT_LISTENERS {
+                self.unnamed_listeners.pop_front();
+            }
+        }
+    }
+
+    fn retry_listeners(&mut self) {
+        for _ in 0..self.unnamed_listeners.len() {
+            if let Some(listener) = self.unnamed_listeners.pop_front() {
+                self.listener(listener);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.reconsider_waiting(now);
+        self.judge_waiting_lines();
+        let silent: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.read_until.is_none())
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in silent {
+            self.look_at_agenda(&uid, now - PATIENCE_WITH_SILENT_LOGS);
+        }
+        self.sweep_pods();
+        if now.since(self.interval_began) >= self.settings.interval {
+            self.close_interval(now);
+        }
+    }
+
+    fn account(&mut self, pod_uid: Option<&str>) -> &mut Account {
+        match pod_uid {
+            Some(uid) => &mut self.pods.entry(uid.to_owned()).or_default().account,
+            None => &mut self.nowhere,
+        }
+    }
+
+    /// The time by which a line of a unit that ended must have been read.
+    fn grace(&self) -> Duration {
+        self.settings.flush + RUNTIME_DELAY
+    }
+
+    fn close_interval(&mut self, now: Timestamp) {
+        let mut node = self.nowhere.close();
+        let mut workloads = Vec::new();
+        for (uid, pod) in &mut self.pods {
+            if pod.account.is_idle() {
+                continue;
+            }
+            let account = pod.account.close();
+            let names = self.roles.pod(uid);
+            let workload = Workload {
+                namespace: names.map(|names| names.namespace.clone()),
+                pod: names.map(|names| names.name.clone()),
+                pod_uid: Some(uid.clone()),
+                ..Workload::default()
+            };
+            node.add(&account);
+            workloads.push(WorkloadAccount { workload, account });
+        }
+        let from = std::mem::replace(&mut self.interval_began, now);
+        let (ids, filtered) = ((0, 0), BTreeMap::new());
+        self.writer.ledger(LedgerBody {
+            from,
+            to: now,
+            account: node,
+            ids,
+            filtered,
+            workloads,
+        });
+    }
+
+    fn sweep_pods(&mut self) {
+        let connections = &self.connections;
+        for pod in self.pods.values_mut() {
+            pod.sweep_forwarded(|connection, exchange| waits(connections, connection, exchange));
+        }
+        let roles = &self.roles;
+        self.pods
+            .retain(|uid, pod| !(roles.is_gone(uid) && pod.is_idle() && pod.account.is_idle()));
+    }
+}
+
+/// Whether an exchange still waits for its line.
+fn waits(
+    connections: &HashMap<ConnectionId, Tracked>,
+    connection: ConnectionId,
+    exchange: u32,
+) -> bool {
+    match connections.get(&connection) {
+        Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(exchange).is_some(),
+        _ => false,
+    }
+}

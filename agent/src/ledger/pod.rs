@@ -1,0 +1,278 @@
+//! The books of one pod: its account, its log, and where lines look for their exchange.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use super::{
+    account::Account,
+    input::{Entry, Exchange, Line},
+};
+use crate::{
+    http::ConnectionId,
+    record::{Fingerprint, Side},
+    timestamp::Timestamp,
+};
+
+/// Network connections of the proxy that are remembered for lines without an exchange.
+const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
+
+/// Lines that wait for their place.
+const KEPT_LINES: usize = 65_536;
+
+/// Exchanges that a line with the address of X-Forwarded-For is held against.
+const FORWARDED_CANDIDATES: usize = 256;
+
+/// A connection's span in which a line may speak of it is widened by this much.
+const SPAN_TOLERANCE: Duration = Duration::from_millis(10);
+
+/// The books of one pod.
+#[derive(Debug, Default)]
+pub(super) struct PodBook {
+    pub(super) account: Account,
+    /// The log was read up to here; none while nothing was heard of it.
+    pub(super) read_until: Option<Timestamp>,
+    /// At least one access-log line was read.
+    pub(super) lines_ever: bool,
+    /// Sides and ports on which an HTTP line was matched.
+    pub(super) http_matched: BTreeSet<(Side, u16)>,
+    /// Connections between app and sidecar, by the client end's source after NAT.
+    by_source: HashMap<(Side, SocketAddr), Vec<Span>>,
+    /// Connections that the proxy accepted from the network, by the peer's address.
+    network: HashMap<SocketAddr, Vec<Span>>,
+    network_order: VecDeque<SocketAddr>,
+    /// Exchanges with X-Forwarded-For, by destination and path.
+    forwarded: BTreeMap<ForwardedKey, VecDeque<(ConnectionId, u32)>>,
+    /// Lines whose connection was not told yet.
+    pub(super) unplaced: VecDeque<Box<Line>>,
+    /// Lines with the address of X-Forwarded-For.
+    pub(super) forwarded_lines: Vec<Box<Line>>,
+    /// Lines that cannot be read for sure and name no connection.
+    pub(super) doubtful: VecDeque<Box<Line>>,
+    /// Known holes in the log.
+    pub(super) holes: VecDeque<Timestamp>,
+    /// Connections to look at once the log was read past this moment.
+    pub(super) agenda: BTreeSet<(Timestamp, ConnectionId)>,
+}
+
+type ForwardedKey = (Option<SocketAddr>, Option<Fingerprint>);
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    id: ConnectionId,
+    from: Timestamp,
+    to: Timestamp,
+    destination: SocketAddr,
+    asked: Option<SocketAddr>,
+}
+
+impl PodBook {
+    /// A connection between app and sidecar opened.
+    pub(super) fn index(&mut self, side: Side, connection: &crate::http::Connection) {
+        let span = Span {
+            id: connection.id,
+            from: connection.time,
+            to: Timestamp::MAX,
+            destination: connection.destination,
+            asked: connection.asked,
+        };
+        self.by_source
+            .entry((side, connection.source))
+            .or_default()
+            .push(span);
+    }
+
+    /// It closed; lines may still come.
+    pub(super) fn close(
+        &mut self,
+        side: Side,
+        source: SocketAddr,
+        id: ConnectionId,
+        time: Timestamp,
+    ) {
+        let spans = self
+            .by_source
+            .get_mut(&(side, source))
+            .into_iter()
+            .flatten();
+        for span in spans.filter(|span| span.id == id) {
+            span.to = time;
+        }
+    }
+
+    /// No line will come any more.
+    pub(super) fn forget(&mut self, side: Side, source: SocketAddr, id: ConnectionId) {
+        if let Some(spans) = self.by_source.get_mut(&(side, source)) {
+            spans.retain(|span| span.id != id);
+            if spans.is_empty() {
+                self.by_source.remove(&(side, source));
+            }
+        }
+    }
+
+    /// The connection that a line names by its addresses.
+    pub(super) fn find(&self, line: &Line, entry: &Entry) -> Option<ConnectionId> {
+        let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
+        let inbound = entry
+            .upstream_local_address
+            .filter(|_| !cluster.starts_with("outbound|"));
+        let outbound = entry
+            .downstream()
+            .filter(|address| address.port() != 0 && !cluster.starts_with("inbound|"));
+        let time = entry.start_time.unwrap_or(line.time);
+        inbound
+            .and_then(|source| {
+                self.find_span(Side::Server, source, time, |span| {
+                    entry.upstream_host.as_deref() == Some(&span.destination.to_string())
+                })
+            })
+            .or_else(|| {
+                let source = outbound?;
+                let original = entry.downstream_local_address;
+                self.find_span(Side::Client, source, time, |span| {
+                    original.is_some() && original == span.asked
+                })
+            })
+    }
+
+    fn find_span(
+        &self,
+        side: Side,
+        source: SocketAddr,
+        time: Timestamp,
+        fits_destination: impl Fn(&Span) -> bool,
+    ) -> Option<ConnectionId> {
+        let spans = self.by_source.get(&(side, source))?;
+        let covers = |span: &&Span| covers(span, time);
+        let fitting = spans
+            .iter()
+            .rev()
+            .filter(covers)
+            .find(|span| fits_destination(span));
+        fitting
+            .or_else(|| spans.iter().rev().find(covers))
+            .map(|span| span.id)
+    }
+
+    /// The proxy accepted a connection from the network.
+    pub(super) fn network_opened(&mut self, connection: &crate::http::Connection) {
+        let peer = connection.source;
+        let span = Span {
+            id: connection.id,
+            from: connection.time,
+            to: Timestamp::MAX,
+            destination: connection.destination,
+            asked: None,
+        };
+        self.network.entry(peer).or_default().push(span);
+        self.network_order.push_back(peer);
+        if self.network_order.len() > KEPT_NETWORK_CONNECTIONS
+            && let Some(oldest) = self.network_order.pop_front()
+            && let Some(spans) = self.network.get_mut(&oldest)
+        {
+            spans.remove(0);
+            if spans.is_empty() {
+                self.network.remove(&oldest);
+            }
+        }
+    }
+
+    /// It closed.
+    pub(super) fn network_closed(&mut self, peer: SocketAddr, id: ConnectionId, time: Timestamp) {
+        let spans = self.network.get_mut(&peer).into_iter().flatten();
+        for span in spans.filter(|span| span.id == id) {
+            span.to = time;
+        }
+    }
+
+    /// Whether the proxy held a network connection from where the line says: from that address
+    /// and port, or, where the port is 0 (X-Forwarded-For), any.
+    pub(super) fn held_network_connection(&self, line: &Line, entry: &Entry) -> bool {
+        let time = entry.start_time.unwrap_or(line.time);
+        match entry.downstream() {
+            Some(peer) if peer.port() != 0 => self
+                .network
+                .get(&peer)
+                .is_some_and(|spans| spans.iter().any(|span| covers(span, time))),
+            _ => self
+                .network
+                .values()
+                .flatten()
+                .any(|span| covers(span, time)),
+        }
+    }
+
+    /// An exchange whose line will bear the address of X-Forwarded-For.
+    pub(super) fn forwarded_ended(&mut self, asked: Option<SocketAddr>, exchange: &Exchange) {
+        let key = (asked, exchange.path.map(|path| path.bare_normalized));
+        self.forwarded
+            .entry(key)
+            .or_default()
+            .push_back((exchange.connection, exchange.exchange));
+    }
+
+    /// The exchanges, oldest first, that a line with the address of X-Forwarded-For may belong to.
+    pub(super) fn forwarded_candidates(
+        &mut self,
+        entry: &Entry,
+        waits: impl Fn(ConnectionId, u32) -> bool,
+    ) -> Vec<(ConnectionId, u32)> {
+        let key = (
+            entry.downstream_local_address,
+            entry.path.map(|path| path.bare_normalized),
+        );
+        let Some(candidates) = self.forwarded.get_mut(&key) else {
+            return Vec::new();
+        };
+        while candidates
+            .front()
+            .is_some_and(|(connection, exchange)| !waits(*connection, *exchange))
+        {
+            candidates.pop_front();
+        }
+        candidates
+            .iter()
+            .copied()
+            .take(FORWARDED_CANDIDATES)
+            .collect()
+    }
+
+    /// Every exchange with X-Forwarded-For that waits.
+    pub(super) fn forwarded_waiting(
+        &mut self,
+        waits: impl Fn(ConnectionId, u32) -> bool,
+    ) -> Vec<(ConnectionId, u32)> {
+        self.sweep_forwarded(&waits);
+        self.forwarded
+            .values()
+            .flatten()
+            .copied()
+            .take(FORWARDED_CANDIDATES)
+            .collect()
+    }
+
+    /// Forgets every exchange with X-Forwarded-For that no longer waits.
+    pub(super) fn sweep_forwarded(&mut self, waits: impl Fn(ConnectionId, u32) -> bool) {
+        self.forwarded.retain(|_, candidates| {
+            candidates.retain(|(connection, exchange)| waits(*connection, *exchange));
+            !candidates.is_empty()
+        });
+    }
+
+    /// Whether one more line may wait.
+    pub(super) fn has_room_for_a_line(&self) -> bool {
+        self.unplaced.len() + self.forwarded_lines.len() + self.doubtful.len() < KEPT_LINES
+    }
+
+    /// Nothing refers to this pod any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.by_source.is_empty() && self.agenda.is_empty() && self.unplaced.is_empty()
+    }
+}
+
+fn covers(span: &Span, time: Timestamp) -> bool {
+    span.from - SPAN_TOLERANCE <= time
+        && (span.to == Timestamp::MAX || time <= span.to + SPAN_TOLERANCE)
+}

@@ -1,0 +1,330 @@
+//! Who is who: from a cgroup and a process to a part in the mesh.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::input::ListenerFact;
+use crate::{
+    capture::{CgroupId, Process},
+    http::End,
+    timestamp::Timestamp,
+    workload::{Owner, Pod, WorkloadFact},
+};
+
+/// A new pod without a proxy's directory counts as one without a sidecar after this long.
+const PATIENCE_WITH_NEW_PODS: Duration = Duration::from_secs(60);
+
+/// Ports on which pilot-agent listens: status, health, DNS.
+const PILOT_AGENT_PORTS: [u16; 3] = [15020, 15021, 15053];
+
+/// The mesh's own init containers.
+const MESH_INIT_CONTAINERS: [&str; 2] = ["istio-init", "istio-validation"];
+
+/// Pods and cgroups that are remembered after they are gone, each.
+const KEPT: usize = 65_536;
+
+/// What the agent knows of cgroups, containers, pods and listeners.
+#[derive(Debug)]
+pub(super) struct Roles {
+    proxy_containers: Vec<String>,
+    mesh_listeners: Vec<u16>,
+    cgroups: HashMap<CgroupId, Owner>,
+    containers: HashMap<String, (String, String)>,
+    pods: BTreeMap<String, PodFacts>,
+    started: Option<Timestamp>,
+    has_kubelet: bool,
+}
+
+#[derive(Debug, Default)]
+struct PodFacts {
+    pod: Option<Pod>,
+    /// Known before the programs were attached: judged at once.
+    at_start: bool,
+    first_event: Option<Timestamp>,
+    /// It had a proxy's directory once; it stays meshed after the proxy's end.
+    meshed: bool,
+    proxies: BTreeSet<u32>,
+    pilot_agents: BTreeSet<u32>,
+    gone: bool,
+    /// The kernel found the proxy's listener in its container.
+    proven: bool,
+}
+
+/// The part that one end of a connection plays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An app container (or something of the pod outside its containers).
+    App(Place),
+    /// The sidecar. `by_name`: its listeners are older than the agent.
+    Proxy { place: Place, by_name: bool },
+    /// pilot-agent.
+    PilotAgent(Place),
+    /// Another program in the proxy's container.
+    Foreign(Place),
+    /// An init container of the mesh.
+    MeshInit(Place),
+    /// The kubelet.
+    Kubelet,
+    /// Outside pods.
+    Nobody,
+}
+
+/// A pod and a container in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) pod_uid: String,
+    pub(super) container: Option<(String, Option<String>)>,
+}
+
+impl Role {
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::App(place)
+            | Self::Proxy { place, .. }
+            | Self::PilotAgent(place)
+            | Self::Foreign(place)
+            | Self::MeshInit(place) => Some(place),
+            Self::Kubelet | Self::Nobody => None,
+        }
+    }
+}
+
+/// What kind of pod it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PodKind {
+    /// It has a sidecar and an app.
+    Meshed,
+    /// It has a proxy and no app container.
+    Gateway,
+    /// It has no sidecar.
+    Plain,
+}
+
+impl Roles {
+    pub(super) fn new(proxy_containers: Vec<String>, mesh_listeners: Vec<u16>) -> Self {
+        Self {
+            proxy_containers,
+            mesh_listeners,
+            cgroups: HashMap::new(),
+            containers: HashMap::new(),
+            pods: BTreeMap::new(),
+            started: None,
+            has_kubelet: false,
+        }
+    }
+
+    /// The programs are attached; what is known so far was there before.
+    pub(super) fn start(&mut self, time: Timestamp) {
+        self.started = Some(time);
+        for facts in self.pods.values_mut() {
+            facts.at_start = true;
+        }
+    }
+
+    pub(super) fn learn(&mut self, fact: WorkloadFact) {
+        match fact {
+            WorkloadFact::Cgroup { id, owner } => {
+                self.has_kubelet |= owner == Owner::Kubelet;
+                if self.cgroups.len() < KEPT || self.cgroups.contains_key(&id) {
+                    self.cgroups.insert(id, owner);
+                }
+            }
+            WorkloadFact::Container { id, pod_uid, name } => {
+                if self.containers.len() < KEPT || self.containers.contains_key(&id) {
+                    self.containers.insert(id, (pod_uid, name));
+                }
+            }
+            WorkloadFact::Pod(pod) => {
+                if self.pods.len() >= KEPT && !self.pods.contains_key(&pod.uid) {
+                    return;
+                }
+                let facts = self.pods.entry(pod.uid.clone()).or_default();
+                facts.at_start |= self.started.is_none();
+                facts.meshed |= pod
+                    .containers
+                    .iter()
+                    .any(|c| self.proxy_containers.contains(c));
+                facts.gone = false;
+                facts.pod = Some(pod);
+            }
+            WorkloadFact::PodGone { uid } => {
+                if let Some(facts) = self.pods.get_mut(&uid) {
+                    facts.gone = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn listen(&mut self, listener: &ListenerFact) {
+        let Some(Owner::Container {
+            pod_uid,
+            container_id,
+        }) = self.cgroups.get(&listener.cgroup)
+        else {
+            return;
+        };
+        let in_proxy_container = self
+            .containers
+            .get(container_id)
+            .is_some_and(|(_, name)| self.proxy_containers.contains(name));
+        if !in_proxy_container {
+            return;
+        }
+        let facts = self.pods.entry(pod_uid.clone()).or_default();
+        if self.mesh_listeners.contains(&listener.port) {
+            facts.proxies.insert(listener.process.pid);
+        } else if PILOT_AGENT_PORTS.contains(&listener.port) {
+            facts.pilot_agents.insert(listener.process.pid);
+        }
+    }
+
+    /// Whether a listener's role can be decided yet: its container's name is known.
+    pub(super) fn knows(&self, cgroup: CgroupId) -> bool {
+        match self.cgroups.get(&cgroup) {
+            Some(Owner::Container { container_id, .. }) => {
+                self.containers.contains_key(container_id)
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Whether probes of the kubelet can be told.
+    pub(super) fn has_kubelet(&self) -> bool {
+        self.has_kubelet
+    }
+
+    /// Whether this port is one of the proxy's.
+    pub(super) fn is_mesh_listener(&self, port: u16) -> bool {
+        self.mesh_listeners.contains(&port)
+    }
+
+    /// The pod's names, if its log directory was seen.
+    pub(super) fn pod(&self, uid: &str) -> Option<&Pod> {
+        self.pods.get(uid).and_then(|facts| facts.pod.as_ref())
+    }
+
+    /// The kernel found the socket behind a mesh listener in the pod's proxy container.
+    pub(super) fn prove_container(&mut self, uid: &str) {
+        self.pods.entry(uid.to_owned()).or_default().proven = true;
+    }
+
+    /// Whether it did.
+    pub(super) fn is_proven(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(|facts| facts.proven)
+    }
+
+    /// A line of the proxy's log agreed with what this thread group carried.
+    pub(super) fn prove_proxy(&mut self, uid: &str, pid: Option<u32>) {
+        if let Some(pid) = pid {
+            self.pods
+                .entry(uid.to_owned())
+                .or_default()
+                .proxies
+                .insert(pid);
+        }
+    }
+
+    /// Whether this thread group is known as the pod's proxy.
+    pub(super) fn is_proxy(&self, uid: &str, pid: Option<u32>) -> bool {
+        let facts = self.pods.get(uid);
+        pid.is_some_and(|pid| facts.is_some_and(|facts| facts.proxies.contains(&pid)))
+    }
+
+    /// Whether the pod's log directory is gone.
+    pub(super) fn is_gone(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_none_or(|facts| facts.gone)
+    }
+
+    /// What kind of pod it is; none while that is open and `now` is within the patience.
+    pub(super) fn kind(&mut self, uid: &str, now: Timestamp) -> Option<PodKind> {
+        let proxy_containers = &self.proxy_containers;
+        let facts = self.pods.entry(uid.to_owned()).or_default();
+        let first_event = *facts.first_event.get_or_insert(now);
+        if facts.meshed {
+            let is_app = |container: &String| !proxy_containers.contains(container);
+            let has_app = facts
+                .pod
+                .as_ref()
+                .is_some_and(|pod| pod.containers.iter().any(is_app));
+            return Some(if has_app {
+                PodKind::Meshed
+            } else {
+                PodKind::Gateway
+            });
+        }
+        let judged = facts.at_start || now.since(first_event) >= PATIENCE_WITH_NEW_PODS;
+        judged.then_some(PodKind::Plain)
+    }
+
+    /// The role of an end; none while its cgroup or the name of its container is not known.
+    pub(super) fn role(&self, end: &End) -> Option<Role> {
+        match self.cgroups.get(&end.cgroup)? {
+            Owner::Kubelet => Some(Role::Kubelet),
+            Owner::Other => Some(Role::Nobody),
+            Owner::Pod { pod_uid } => Some(Role::App(Place {
+                pod_uid: pod_uid.clone(),
+                container: None,
+            })),
+            Owner::Container {
+                pod_uid,
+                container_id,
+            } => {
+                let (_, name) = self.containers.get(container_id)?;
+                let place = Place {
+                    pod_uid: pod_uid.clone(),
+                    container: Some((container_id.clone(), Some(name.clone()))),
+                };
+                Some(self.role_in_container(place, name, end))
+            }
+        }
+    }
+
+    /// The role of an end whose container's name never became known.
+    pub(super) fn role_without_name(&self, end: &End) -> Role {
+        match self.cgroups.get(&end.cgroup) {
+            Some(Owner::Container {
+                pod_uid,
+                container_id,
+            }) => Role::App(Place {
+                pod_uid: pod_uid.clone(),
+                container: Some((container_id.clone(), None)),
+            }),
+            _ => self.role(end).unwrap_or(Role::Nobody),
+        }
+    }
+
+    fn role_in_container(&self, place: Place, name: &str, end: &End) -> Role {
+        if MESH_INIT_CONTAINERS.contains(&name) {
+            return Role::MeshInit(place);
+        }
+        if !self.proxy_containers.iter().any(|proxy| proxy == name) {
+            return Role::App(place);
+        }
+        let facts = self.pods.get(&place.pod_uid);
+        let pid = end.process.as_ref().map(|process: &Process| process.pid);
+        let proxies = facts
+            .map(|facts| &facts.proxies)
+            .filter(|proxies| !proxies.is_empty());
+        let is_pilot_agent = PILOT_AGENT_PORTS.contains(&end.local.port())
+            || pid.is_some_and(|pid| facts.is_some_and(|facts| facts.pilot_agents.contains(&pid)));
+        match (proxies, pid) {
+            _ if is_pilot_agent => Role::PilotAgent(place),
+            (Some(proxies), Some(pid)) if proxies.contains(&pid) => Role::Proxy {
+                place,
+                by_name: false,
+            },
+            // pilot-agent may be older than the agent and have shown no listener.
+            (Some(_), Some(_)) if facts.is_some_and(|facts| facts.pilot_agents.is_empty()) => {
+                Role::PilotAgent(place)
+            }
+            (Some(_), Some(_)) => Role::Foreign(place),
+            _ => Role::Proxy {
+                place,
+                by_name: true,
+            },
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The end: every pending unit gets its verdict at once, and the books close at zero.
+
+use super::{
+    Ledger,
+    input::{Exchange, Input},
+    lines::doubt_of,
+    tracked::Tracked,
+    write::{Judgement, connection_traffic, exchange_traffic},
+};
+use crate::{
+    http::ConnectionId,
+    record::{Kind, Lifecycle, Reason, Units, Verdict},
+    timestamp::Timestamp,
+};
+
+impl Ledger {
+    pub(super) fn stop(&mut self, time: Timestamp) {
+        for id in self.waiting.clone() {
+            self.consider(id, time, true);
+        }
+        let mut open: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        open.sort_unstable();
+        for id in open {
+            match self.connections.get(&id) {
+                Some(Tracked::Mesh(_)) => self.stop_mesh(id, time),
+                Some(Tracked::Alone(_)) => self.stop_alone(id, time),
+                _ => {}
+            }
+        }
+        for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.stop_lines(&uid);
+        }
+        self.close_interval(time);
+        self.writer.lifecycle(time, Lifecycle::Stop);
+    }
+
+    fn stop_mesh(&mut self, id: ConnectionId, time: Timestamp) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if mesh.finished {
+            let (_, _, lines) = mesh.leg.drain();
+            let strays = std::mem::take(&mut mesh.connection_lines);
+            for line in lines.into_iter().chain(strays) {
+                self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
+            }
+            self.drop_mesh(id);
+            return;
+        }
+        let (ended, begun, lines) = mesh.leg.drain();
+        let strays = std::mem::take(&mut mesh.connection_lines);
+        let exchanges = mesh.begun;
+        let connection_id = mesh.connection.id;
+        let lost = mesh.lost.len();
+        let begun = begun
+            .into_iter()
+            .map(|(number, began)| Box::new(Exchange::cut_off(connection_id, number, began, time)));
+        let unsettled: Vec<Box<Exchange>> = ended.into_iter().chain(begun).collect();
+        self.enter_exchanges(id);
+        for exchange in &unsettled {
+            self.stop_exchange(id, exchange);
+        }
+        for at in 0..lost {
+            self.write_lost(id, at);
+        }
+        for line in lines.into_iter().chain(strays) {
+            self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
+        }
+        if exchanges == 0 {
+            self.stop_connection_unit(id);
+        }
+        self.drop_mesh(id);
+    }
+
+    fn stop_exchange(&mut self, id: ConnectionId, exchange: &Exchange) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let judgement = agent_down(Units::new(1, 0));
+        let place = mesh.place.clone();
+        let traffic = exchange_traffic(
+            &self.roles,
+            mesh.side,
+            Some(&place),
+            &mesh.connection,
+            exchange,
+            None,
+        );
+        let account = self.account(Some(&place.pod_uid));
+        account.judge(judgement.verdict, &judgement.reasons, judgement.units);
+        self.writer
+            .traffic(Kind::Http, exchange.time, judgement, traffic);
+    }
+
+    /// A connection that ended without an exchange and waits for its line. One that goes on is
+    /// no unit: it becomes one when it closes.
+    fn stop_connection_unit(&mut self, id: ConnectionId) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let Some(closed) = &mesh.closed else { return };
+        let judgement = agent_down(Units::new(1, 0));
+        let place = mesh.place.clone();
+        let time = mesh.connection.time;
+        let traffic = connection_traffic(
+            &self.roles,
+            mesh.side,
+            Some(&place),
+            &mesh.connection,
+            Some(closed),
+            false,
+        );
+        let account = self.account(Some(&place.pod_uid));
+        account.enter(judgement.units);
+        account.judge(judgement.verdict, &judgement.reasons, judgement.units);
+        self.writer
+            .traffic(Kind::Connection, time, judgement, traffic);
+    }
+
+    /// Exchanges of a connection judged by itself that began and did not end.
+    fn stop_alone(&mut self, id: ConnectionId, time: Timestamp) {
+        let Some(Tracked::Alone(alone)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let open: Vec<(u32, Timestamp)> = std::mem::take(&mut alone.open).into_iter().collect();
+        for (number, began) in open {
+            let exchange = Exchange::cut_off(id, number, began, time);
+            self.on_connection(id, Input::Ended(Box::new(exchange)));
+        }
+        self.connections.remove(&id);
+    }
+
+    fn stop_lines(&mut self, uid: &str) {
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let mut lines: Vec<_> = pod.unplaced.drain(..).collect();
+        lines.append(&mut pod.forwarded_lines);
+        let doubtful: Vec<_> = pod.doubtful.drain(..).collect();
+        for line in lines {
+            self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
+        }
+        for line in doubtful {
+            self.judge_line(&line, Verdict::Unverifiable, vec![doubt_of(&line)], None);
+        }
+    }
+}
+
+fn agent_down(units: Units) -> Judgement {
+    Judgement {
+        verdict: Verdict::Unverifiable,
+        reasons: vec![Reason::AgentDown],
+        units,
+    }
+}
+
+impl Exchange {
+    /// An exchange of which nothing more than its beginning is known.
+    fn cut_off(connection: ConnectionId, exchange: u32, time: Timestamp, end: Timestamp) -> Self {
+        Self {
+            connection,
+            exchange,
+            time,
+            end,
+            method: None,
+            path: None,
+            authority: None,
+            version: None,
+            request_id: None,
+            forwarded: false,
+            request_ended: None,
+            request_bytes: 0,
+            response: None,
+            gap: None,
+            joined: false,
+            shown: super::input::Shown::default(),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Clean traffic: nobody is accused.
+
+use std::time::Duration;
+
+use super::{
+    APP_CGROUP, APP_PID, OTHER_APP_CGROUP, PILOT_AGENT_PID, PROXY_CGROUP, PROXY_PID, Scene, Sent,
+    address, end, entry, get,
+};
+use crate::{
+    ledger::Input,
+    record::{Reason, Side, Verdict},
+};
+
+#[test]
+fn an_exchange_and_its_line_match_on_both_sides() {
+    let mut scene = Scene::new();
+    for side in [Side::Client, Side::Server] {
+        let leg = if side == Side::Client {
+            scene.client_leg()
+        } else {
+            scene.server_leg()
+        };
+        let exchange = scene.exchange(&leg, 0, &get("/hello"));
+        let line = scene.line(side, &leg, &exchange, &get("/hello"));
+        scene.read(line);
+        scene.close(&leg, 100, 200);
+    }
+    assert_eq!(
+        scene.verdicts(),
+        [
+            (Verdict::Matched, (1, 1), vec![]),
+            (Verdict::Matched, (1, 1), vec![])
+        ]
+    );
+    scene.settle();
+    assert_eq!(scene.verdicts().len(), 2);
+    scene.stop();
+}
+
+#[test]
+fn a_line_may_come_before_its_connection_is_told() {
+    let mut scene = Scene::new();
+    let mut hidden = Scene::new();
+    let leg = hidden.client_leg();
+    let exchange = hidden.exchange(&leg, 0, &get("/early"));
+    let line = hidden.line(Side::Client, &leg, &exchange, &get("/early"));
+    scene.read(line);
+    let leg = scene.client_leg();
+    scene.exchange(&leg, 0, &get("/early"));
+    assert_eq!(scene.verdicts(), [(Verdict::Matched, (1, 1), vec![])]);
+    scene.stop();
+}
+
+#[test]
+fn identical_requests_in_a_row_match_one_to_one() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let mut lines = Vec::new();
+    for number in 0..100 {
+        let exchange = scene.exchange(&leg, number, &get("/same"));
+        lines.push(scene.line(Side::Client, &leg, &exchange, &get("/same")));
+    }
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    assert_eq!(scene.verdicts().len(), 100);
+    assert!(
+        scene
+            .verdicts()
+            .iter()
+            .all(|(verdict, ..)| *verdict == Verdict::Matched)
+    );
+    scene.stop();
+}
+
+#[test]
+fn lines_behind_x_forwarded_for_find_their_exchange() {
+    let mut scene = Scene::new();
+    let sent = |path: &str| Sent {
+        forwarded: true,
+        ..get(path)
+    };
+    for path in ["/x", "/x", "/y"] {
+        let leg = scene.client_leg();
+        let exchange = scene.exchange(&leg, 0, &sent(path));
+        let line = scene.line(Side::Client, &leg, &exchange, &sent(path));
+        scene.pass(Duration::from_millis(50));
+        scene.read(line);
+        scene.close(&leg, 1, 1);
+    }
+    assert_eq!(scene.verdicts().len(), 3);
+    scene.settle();
+    assert!(
+        scene
+            .verdicts()
+            .iter()
+            .all(|(verdict, ..)| *verdict == Verdict::Matched)
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_normalised_path_is_no_difference() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/a//b/../c"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/a/c"));
+    scene.read(line);
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Matched, (1, 1), vec![Reason::PathNormalized])]
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_client_that_leaves_early_accuses_nobody() {
+    let mut scene = Scene::new();
+    let leg = scene.server_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/slow"));
+    let mut line = scene.line(Side::Server, &leg, &exchange, &get("/slow"));
+    let fields = entry(&mut line);
+    fields.response_code = Some(0);
+    fields.response_flags = Some("DC".into());
+    fields.bytes_sent = Some(0);
+    scene.read(line);
+    assert_eq!(
+        scene.verdicts(),
+        [(
+            Verdict::Matched,
+            (1, 1),
+            vec![Reason::Aborted, Reason::Rewritten]
+        )]
+        .map(|(v, u, mut r)| {
+            r.retain(|reason| *reason == Reason::Aborted);
+            (v, u, r)
+        })
+    );
+    scene.stop();
+}
+
+#[test]
+fn traffic_inside_the_pod_is_outside() {
+    let mut scene = Scene::new();
+    let (source, destination) = (address("127.0.0.1", 4000), address("127.0.0.1", 9000));
+    let internal = scene.connect(
+        Some(end(APP_CGROUP, APP_PID, source, "127.0.0.1:9000")),
+        Some(end(OTHER_APP_CGROUP, 301, destination, "127.0.0.1:4000")),
+        (source, destination),
+        Some(destination),
+    );
+    scene.close(&internal, 5, 5);
+    let (source, destination) = (address("127.0.0.6", 4001), address("10.0.0.1", 8080));
+    let probe = scene.connect(
+        Some(end(PROXY_CGROUP, PILOT_AGENT_PID, source, "10.0.0.1:8080")),
+        Some(end(APP_CGROUP, APP_PID, destination, "127.0.0.6:4001")),
+        (source, destination),
+        Some(destination),
+    );
+    scene.exchange(&probe, 0, &get("/healthz"));
+    scene.close(&probe, 5, 5);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts(),
+        [
+            (Verdict::Outside, (1, 0), vec![Reason::PodInternal]),
+            (Verdict::Outside, (1, 0), vec![Reason::PilotAgent]),
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
+fn what_the_proxy_answers_itself_needs_its_network_connection() {
+    let mut scene = Scene::new();
+    let (source, destination) = (address("10.0.0.7", 33333), address("10.0.0.1", 15006));
+    let network = scene.connect(
+        None,
+        Some(end(PROXY_CGROUP, PROXY_PID, destination, "10.0.0.7:33333")),
+        (source, destination),
+        None,
+    );
+    let mut other = Scene::new();
+    let leg = other.server_leg();
+    let exchange = other.exchange(&leg, 0, &get("/denied"));
+    let mut line = other.line(Side::Server, &leg, &exchange, &get("/denied"));
+    entry(&mut line).upstream_local_address = None;
+    entry(&mut line).response_code_details = Some("rbac_access_denied".into());
+    scene.read(line.clone());
+    assert_eq!(scene.verdicts(), [(Verdict::ProxyAnswered, (0, 1), vec![])]);
+    entry(&mut line).downstream_remote_address = Some(address("10.0.0.8", 1));
+    scene.read(line);
+    scene.close(&network, 1, 1);
+    scene.settle();
+    assert_eq!(scene.verdicts()[1], (Verdict::Unseen, (0, 1), vec![]));
+    scene.stop();
+}
+
+#[test]
+fn http_carried_as_tcp_is_one_connection() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/a"));
+    scene.exchange(&leg, 1, &get("/b"));
+    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/a"));
+    let fields = entry(&mut line);
+    (fields.method, fields.path, fields.protocol) = (None, None, None);
+    (
+        fields.response_code,
+        fields.bytes_received,
+        fields.bytes_sent,
+    ) = (Some(0), Some(70), Some(90));
+    scene.close(&leg, 70, 90);
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Matched, (1, 1), vec![Reason::LoggedAsTcp])]
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_connection_without_a_request_is_outside() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    scene.close(&leg, 0, 0);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[1],
+        (Verdict::Outside, (1, 0), vec![Reason::NoRequest])
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_lagging_reader_postpones() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/second"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/second"));
+    let before = scene.now;
+    scene.pass(Duration::from_secs(60));
+    let now = scene.now;
+    scene.feed(Input::CaptureProgress(now));
+    scene.feed(Input::LogProgress {
+        pod_uid: super::UID.into(),
+        read_until: before,
+    });
+    scene.feed(Input::Tick(now));
+    assert_eq!(scene.verdicts().len(), 1);
+    scene.read(line);
+    assert_eq!(scene.verdicts()[1], (Verdict::Matched, (1, 1), vec![]));
+    scene.stop();
+}

@@ -1,0 +1,231 @@
+//! Starts, stops, losses and lateness.
+
+use std::time::Duration;
+
+use super::{Scene, UID, end, entry, get};
+use crate::{
+    http::Gap,
+    ledger::{Input, LineContent},
+    record::{Body, Reason, Side, Verdict},
+};
+
+#[test]
+fn a_late_line_revises() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/late"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/late"));
+    scene.settle();
+    let accused = scene.records.last().unwrap().id.clone();
+    assert_eq!(scene.verdicts()[1], (Verdict::Unlogged, (1, 0), vec![]));
+    scene.read(line);
+    assert_eq!(
+        scene.verdicts()[2],
+        (Verdict::Matched, (1, 1), vec![Reason::LateLine])
+    );
+    let Body::Traffic(traffic) = &scene.records.last().unwrap().body else {
+        panic!("traffic")
+    };
+    assert_eq!(traffic.revises, [accused]);
+    scene.stop();
+}
+
+#[test]
+fn without_a_single_line_nothing_is_accused() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    scene.exchange(&leg, 0, &get("/a"));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Unverifiable, (1, 0), vec![Reason::NoLog])]
+    );
+    scene.stop();
+}
+
+#[test]
+fn the_ends_of_a_run_leave_nothing_pending() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    scene.exchange(&leg, 0, &get("/unlogged yet"));
+    let time = scene.now;
+    scene.feed(Input::Begun {
+        connection: leg.id,
+        exchange: 1,
+        time,
+    });
+    let other = scene.client_leg();
+    let exchange = super::exchange(other.id, 0, time, time, &get("/x"));
+    let mut line = scene.line(Side::Client, &other, &exchange, &get("/x"));
+    entry(&mut line).downstream_remote_address = Some(super::address("10.0.0.1", 1));
+    scene.read(line);
+    scene.stop();
+    let down = |units| (Verdict::Unverifiable, units, vec![Reason::AgentDown]);
+    assert_eq!(
+        scene.verdicts()[1..],
+        [down((1, 0)), down((1, 0)), down((0, 1))]
+    );
+}
+
+#[test]
+fn heads_known_by_number_excuse_as_many_lines() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let kept = scene.exchange(&leg, 0, &get("/kept"));
+    let time = scene.now;
+    let lost = Input::Lost {
+        connection: leg.id,
+        exchanges: 2,
+        time,
+        cause: Gap::RingLost,
+    };
+    scene.feed(lost);
+    let mut lines = vec![scene.line(Side::Client, &leg, &kept, &get("/kept"))];
+    for number in 1..4 {
+        let gone = super::exchange(leg.id, number, time, time, &get("/gone"));
+        lines.push(scene.line(Side::Client, &leg, &gone, &get("/gone")));
+    }
+    for line in lines {
+        scene.read(line);
+    }
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let mut found = scene.verdicts();
+    found.retain(|(verdict, ..)| *verdict != Verdict::Matched);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            (Verdict::Unseen, (0, 1), vec![]),
+            (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]),
+            (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]),
+            (Verdict::Unverifiable, (2, 0), vec![Reason::RingLost]),
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
+fn an_ambiguous_line_is_never_a_wrong_match() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/hostile"));
+    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/hostile"));
+    let mut fields = entry(&mut line).clone();
+    fields.downstream_remote_address = None;
+    fields.path = None;
+    line.content = LineContent::Ambiguous(fields);
+    scene.read(line);
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let expected = (Verdict::Unverifiable, (1, 1), vec![Reason::LineAmbiguous]);
+    assert_eq!(scene.verdicts()[1], expected);
+    scene.stop();
+}
+
+#[test]
+fn lines_of_a_time_before_the_start_are_not_forged() {
+    let mut scene = Scene::new();
+    let mut old = Scene::new();
+    old.now = old.now - Duration::from_secs(60);
+    let leg = old.client_leg();
+    let exchange = old.exchange(&leg, 0, &get("/old"));
+    let line = old.line(Side::Client, &leg, &exchange, &get("/old"));
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart])]
+    );
+    scene.stop();
+}
+
+#[test]
+fn accusations_wait_on_connections_older_than_the_agent() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let (source, destination) = (
+        super::address("10.0.0.1", 7777),
+        super::address("127.0.0.1", 15001),
+    );
+    let mut old = scene.connect(None, None, (source, destination), None);
+    old.id = 999;
+    old.preexisting = true;
+    old.client = Some(end(
+        super::APP_CGROUP,
+        super::APP_PID,
+        source,
+        "10.0.0.9:8080",
+    ));
+    old.server = Some(end(
+        super::PROXY_CGROUP,
+        super::PROXY_PID,
+        destination,
+        "10.0.0.1:7777",
+    ));
+    old.asked = Some("10.0.0.9:8080".parse().unwrap());
+    scene.feed(Input::Opened(old.clone()));
+    scene.exchange(&old, 0, &get("/unlogged"));
+    scene.settle();
+    let expected = (Verdict::Unverifiable, (1, 0), vec![Reason::Preexisting]);
+    assert_eq!(scene.verdicts()[1], expected);
+    let exchange = scene.exchange(&old, 1, &get("/logged"));
+    let line = scene.line(Side::Client, &old, &exchange, &get("/logged"));
+    scene.read(line);
+    scene.exchange(&old, 2, &get("/unlogged"));
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[2..],
+        [
+            (Verdict::Matched, (1, 1), vec![]),
+            (Verdict::Unlogged, (1, 0), vec![]),
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_pod_without_a_sidecar_is_outside() {
+    let mut scene = Scene::bare(Vec::new());
+    let time = scene.now;
+    scene.feed(Input::Started { time });
+    scene.tell_pod();
+    let (source, destination) = (super::address("10.0.0.5", 1), super::address("10.0.0.6", 2));
+    let cgroup = 77;
+    let owner = crate::workload::Owner::Container {
+        pod_uid: "22222222-2222-2222-2222-222222222222".into(),
+        container_id: "c9".into(),
+    };
+    scene.feed(Input::Workload(crate::workload::WorkloadFact::Cgroup {
+        id: cgroup,
+        owner,
+    }));
+    let leg = scene.connect(
+        Some(end(cgroup, 1, source, "10.0.0.6:2")),
+        None,
+        (source, destination),
+        Some(destination),
+    );
+    scene.close(&leg, 1, 1);
+    assert!(
+        scene.verdicts().is_empty(),
+        "it may yet turn out to be meshed"
+    );
+    scene.pass(Duration::from_secs(61));
+    let now = scene.now;
+    scene.feed(Input::Tick(now));
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Outside, (1, 0), vec![Reason::NoSidecar])]
+    );
+    scene.feed(Input::LogProgress {
+        pod_uid: UID.into(),
+        read_until: now,
+    });
+    scene.stop();
+}

@@ -1,0 +1,467 @@
+//! A scene of pods, connections and lines for the ledger's tests.
+
+mod clean;
+mod faults;
+mod life;
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, PolicyRule,
+    ResponseFact, Settings, Shown, path::normalize,
+};
+use crate::{
+    capture::Process,
+    http::{Closed, Connection, End},
+    record::{Body, Fingerprint, Fingerprints, Reason, Record, Side, Units, Verdict},
+    timestamp::Timestamp,
+    workload::{Owner, Pod, WorkloadFact},
+};
+
+const FLUSH: Duration = Duration::from_secs(1);
+const APP_CGROUP: u64 = 11;
+const PROXY_CGROUP: u64 = 12;
+const OTHER_APP_CGROUP: u64 = 13;
+const PROXY_PID: u32 = 500;
+const PILOT_AGENT_PID: u32 = 400;
+const APP_PID: u32 = 300;
+const UID: &str = "11111111-1111-1111-1111-111111111111";
+
+/// One meshed pod, its traffic and its log, on a clock that the test turns.
+struct Scene {
+    ledger: Ledger,
+    records: Vec<Record>,
+    now: Timestamp,
+    next_id: u64,
+}
+
+/// What a test varies of an exchange.
+#[derive(Clone)]
+struct Sent {
+    path: String,
+    status: u16,
+    bytes: u64,
+    forwarded: bool,
+}
+
+fn get(path: &str) -> Sent {
+    Sent {
+        path: path.to_owned(),
+        status: 200,
+        bytes: 10,
+        forwarded: false,
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with_policy(Vec::new())
+    }
+
+    fn with_policy(policy: Vec<PolicyRule>) -> Self {
+        let mut scene = Self::bare(policy);
+        scene.tell_pod();
+        scene.feed(Input::Started { time: scene.now });
+        scene.tell_listeners();
+        scene.pass(Duration::from_secs(1));
+        scene
+    }
+
+    fn bare(policy: Vec<PolicyRule>) -> Self {
+        let ledger = Ledger::new(Settings {
+            start_id: "s".into(),
+            node: "n1".into(),
+            version: "0".into(),
+            proxy_containers: vec!["istio-proxy".into()],
+            mesh_listeners: vec![15001, 15006],
+            flush: FLUSH,
+            interval: Duration::from_secs(3600),
+            earlier_run: false,
+            policy,
+            sinks: Vec::new(),
+        });
+        let now = Timestamp(1_800_000_000_000_000_000);
+        Self {
+            ledger,
+            records: Vec::new(),
+            now,
+            next_id: 1,
+        }
+    }
+
+    fn tell_pod(&mut self) {
+        for (cgroup, container, name) in [
+            (APP_CGROUP, "c1", "app"),
+            (PROXY_CGROUP, "c2", "istio-proxy"),
+            (OTHER_APP_CGROUP, "c3", "other"),
+        ] {
+            let owner = Owner::Container {
+                pod_uid: UID.into(),
+                container_id: container.into(),
+            };
+            self.feed(Input::Workload(WorkloadFact::Cgroup { id: cgroup, owner }));
+            let (id, pod_uid, name) = (container.into(), UID.into(), name.into());
+            self.feed(Input::Workload(WorkloadFact::Container {
+                id,
+                pod_uid,
+                name,
+            }));
+        }
+        self.feed(Input::Workload(WorkloadFact::Pod(Pod {
+            uid: UID.into(),
+            namespace: "shop".into(),
+            name: "a".into(),
+            containers: vec!["app".into(), "istio-proxy".into(), "other".into()],
+        })));
+    }
+
+    fn tell_listeners(&mut self) {
+        for (port, pid) in [
+            (15001, PROXY_PID),
+            (15006, PROXY_PID),
+            (15020, PILOT_AGENT_PID),
+        ] {
+            let process = process(pid);
+            self.feed(Input::Listener(ListenerFact {
+                cookie: u64::from(port),
+                cgroup: PROXY_CGROUP,
+                process,
+                port,
+            }));
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.records.extend(self.ledger.handle(input));
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        self.now = self.now + duration;
+    }
+
+    /// Lets everything become due: capture and log are read far past now.
+    fn settle(&mut self) {
+        self.pass(Duration::from_secs(20));
+        let now = self.now;
+        self.feed(Input::CaptureProgress(now));
+        self.feed(Input::LogProgress {
+            pod_uid: UID.into(),
+            read_until: now,
+        });
+        self.feed(Input::Tick(now));
+        self.feed(Input::CaptureProgress(now + Duration::from_secs(1)));
+        self.feed(Input::LogProgress {
+            pod_uid: UID.into(),
+            read_until: now,
+        });
+        self.feed(Input::Tick(now + Duration::from_secs(1)));
+    }
+
+    /// A connection from the app to its sidecar, asked for 10.0.0.9:8080.
+    fn client_leg(&mut self) -> Connection {
+        let port = 40_000 + u16::try_from(self.next_id).unwrap();
+        self.connect(
+            Some(end(
+                APP_CGROUP,
+                APP_PID,
+                address("10.0.0.1", port),
+                "10.0.0.9:8080",
+            )),
+            Some(end(
+                PROXY_CGROUP,
+                PROXY_PID,
+                "127.0.0.1:15001".parse().unwrap(),
+                "10.0.0.1:1",
+            )),
+            (
+                address("10.0.0.1", port),
+                "127.0.0.1:15001".parse().unwrap(),
+            ),
+            Some("10.0.0.9:8080".parse().unwrap()),
+        )
+    }
+
+    /// A connection from the sidecar to its app on port 8080.
+    fn server_leg(&mut self) -> Connection {
+        let port = 50_000 + u16::try_from(self.next_id).unwrap();
+        let destination: SocketAddr = "10.0.0.1:8080".parse().unwrap();
+        self.connect(
+            Some(end(
+                PROXY_CGROUP,
+                PROXY_PID,
+                address("127.0.0.6", port),
+                "10.0.0.1:8080",
+            )),
+            Some(end(APP_CGROUP, APP_PID, destination, "127.0.0.6:1")),
+            (address("127.0.0.6", port), destination),
+            Some(destination),
+        )
+    }
+
+    fn connect(
+        &mut self,
+        client: Option<End>,
+        server: Option<End>,
+        (source, destination): (SocketAddr, SocketAddr),
+        asked: Option<SocketAddr>,
+    ) -> Connection {
+        let id = self.next_id;
+        self.next_id += 1;
+        let connection = Connection {
+            id,
+            time: self.now,
+            client,
+            server,
+            source,
+            destination,
+            asked,
+            established: true,
+            preexisting: false,
+        };
+        self.feed(Input::Opened(connection.clone()));
+        connection
+    }
+
+    /// An exchange of 3 ms, told to the ledger.
+    fn exchange(&mut self, connection: &Connection, number: u32, sent: &Sent) -> Exchange {
+        let time = self.now;
+        self.feed(Input::Begun {
+            connection: connection.id,
+            exchange: number,
+            time,
+        });
+        self.pass(Duration::from_millis(3));
+        let exchange = exchange(connection.id, number, time, self.now, sent);
+        self.feed(Input::Ended(Box::new(exchange.clone())));
+        exchange
+    }
+
+    /// The line that an honest proxy writes for it.
+    fn line(&self, side: Side, connection: &Connection, exchange: &Exchange, sent: &Sent) -> Line {
+        let (mut upstream_local, mut remote) = (None, Some(connection.source));
+        if side == Side::Server {
+            upstream_local = Some(connection.source);
+            remote = Some("10.0.0.7:33333".parse().unwrap());
+        }
+        if exchange.forwarded {
+            remote = Some("9.9.9.9:0".parse().unwrap());
+        }
+        let entry = Entry {
+            start_time: Some(Timestamp(
+                exchange.time.0 / 1_000_000 * 1_000_000 + 1_000_000,
+            )),
+            start_time_precision_nanoseconds: 1_000_000,
+            method: Some("GET".into()),
+            path: Some(path(&sent.path)),
+            protocol: Some("HTTP/1.1".into()),
+            can_speak_http: true,
+            response_code: Some(sent.status),
+            response_code_details: Some("via_upstream".into()),
+            bytes_received: Some(0),
+            bytes_sent: Some(sent.bytes),
+            upstream_local_address: upstream_local,
+            downstream_local_address: connection.asked,
+            downstream_remote_address: remote,
+            whole: Some(fingerprint(&format!(
+                "{}/{}",
+                connection.id, exchange.exchange
+            ))),
+            ..Entry::default()
+        };
+        Line {
+            pod_uid: UID.into(),
+            file: "pods/shop_a/istio-proxy/0.log".into(),
+            offset: 0,
+            length: 100,
+            time: exchange.end + Duration::from_millis(500),
+            content: LineContent::Entry(entry),
+        }
+    }
+
+    fn read(&mut self, line: Line) {
+        self.feed(Input::Line(Box::new(line)));
+    }
+
+    fn close(&mut self, connection: &Connection, client_bytes: u64, server_bytes: u64) {
+        self.feed(Input::Closed(Closed {
+            connection: connection.id,
+            time: self.now,
+            client_bytes,
+            server_bytes,
+            both_fin: true,
+            established: true,
+            no_request: client_bytes == 0,
+            retransmits: 0,
+        }));
+    }
+
+    /// One exchange with its line, on a connection of its own.
+    fn clean(&mut self, path: &str) {
+        let leg = self.client_leg();
+        let exchange = self.exchange(&leg, 0, &get(path));
+        let line = self.line(Side::Client, &leg, &exchange, &get(path));
+        self.read(line);
+        self.close(&leg, 100, 200);
+    }
+
+    /// The verdicts that carry units, with these units and their reasons.
+    fn verdicts(&self) -> Vec<(Verdict, (u64, u64), Vec<Reason>)> {
+        let units = |record: &Record| record.units.filter(|units| *units != Units::default());
+        self.records
+            .iter()
+            .filter_map(|record| {
+                let units = units(record)?;
+                let reasons = record.reasons.clone().unwrap_or_default();
+                Some((record.verdict?, (units.observed, units.logged), reasons))
+            })
+            .collect()
+    }
+
+    /// Stops the ledger and checks that the books close at zero and agree with the records.
+    fn stop(&mut self) {
+        let now = self.now;
+        self.feed(Input::Stopped(now));
+        check_books(&self.records);
+    }
+}
+
+/// Adds up the records as an auditor would.
+fn check_books(records: &[Record]) {
+    let revised: Vec<&String> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Traffic(traffic) => Some(&traffic.revises),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let mut sums = std::collections::BTreeMap::<Verdict, Units>::new();
+    let mut booked = std::collections::BTreeMap::<Verdict, Units>::new();
+    let mut opening = Units::default();
+    for (at, record) in records.iter().enumerate() {
+        assert_eq!(record.sequence, at as u64 + 1, "ids have no holes");
+        match &record.body {
+            Body::Ledger(ledger) => {
+                let account = &ledger.account;
+                assert_eq!(account.opening, opening);
+                let sum = |map: &std::collections::BTreeMap<Verdict, Units>| {
+                    map.values().fold(Units::default(), |a, b| a.plus(*b))
+                };
+                let entered = account
+                    .opening
+                    .plus(account.new)
+                    .plus(sum(&account.withdrawn));
+                assert_eq!(entered, sum(&account.verdicts).plus(account.closing));
+                opening = account.closing;
+                for (verdict, units) in &account.verdicts {
+                    let booked = booked.entry(*verdict).or_default();
+                    *booked = booked.plus(*units);
+                }
+                for (verdict, units) in &account.withdrawn {
+                    let booked = booked.entry(*verdict).or_default();
+                    *booked = Units::new(
+                        booked.observed - units.observed,
+                        booked.logged - units.logged,
+                    );
+                }
+            }
+            _ if !revised.contains(&&record.id) => {
+                if let (Some(verdict), Some(units)) = (record.verdict, record.units) {
+                    let sum = sums.entry(verdict).or_default();
+                    *sum = sum.plus(units);
+                }
+            }
+            _ => {}
+        }
+    }
+    sums.retain(|_, units| *units != Units::default());
+    booked.retain(|_, units| *units != Units::default());
+    assert_eq!(sums, booked);
+    assert_eq!(
+        opening,
+        Units::default(),
+        "the last ledger record closes at zero"
+    );
+}
+
+fn exchange(
+    connection: u64,
+    number: u32,
+    time: Timestamp,
+    end: Timestamp,
+    sent: &Sent,
+) -> Exchange {
+    Exchange {
+        connection,
+        exchange: number,
+        time,
+        end,
+        method: Some("GET".into()),
+        path: Some(path(&sent.path)),
+        authority: None,
+        version: Some("1.1".into()),
+        request_id: None,
+        forwarded: sent.forwarded,
+        request_ended: Some(time),
+        request_bytes: 0,
+        response: Some(ResponseFact {
+            time: end - Duration::from_micros(100),
+            status: Some(sent.status),
+            ended: Some(end),
+            bytes: sent.bytes,
+            upgraded: false,
+            grpc_status: None,
+        }),
+        gap: None,
+        joined: false,
+        shown: Shown {
+            path: Some(sent.path.clone()),
+            ..Shown::default()
+        },
+    }
+}
+
+fn path(target: &str) -> ComparedPath {
+    let (normal, _) = normalize(target);
+    let (raw, normalized) = (fingerprint(target), fingerprint(&normal));
+    ComparedPath {
+        raw,
+        normalized,
+        bare: raw,
+        bare_normalized: normalized,
+    }
+}
+
+fn fingerprint(value: &str) -> Fingerprint {
+    Fingerprints::new(&[7; 16]).of(value.as_bytes())
+}
+
+fn process(pid: u32) -> Process {
+    Process {
+        pid,
+        user: 0,
+        command: "x".into(),
+    }
+}
+
+fn end(cgroup: u64, pid: u32, local: SocketAddr, remote: &str) -> End {
+    let remote = remote.parse().unwrap();
+    End {
+        cookie: 0,
+        cgroup,
+        process: Some(process(pid)),
+        local,
+        remote,
+    }
+}
+
+fn address(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+fn entry(line: &mut Line) -> &mut Entry {
+    match &mut line.content {
+        LineContent::Entry(entry) => entry,
+        other => panic!("expected an entry, got {other:?}"),
+    }
+}

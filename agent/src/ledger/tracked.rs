@@ -1,0 +1,164 @@
+//! What the ledger keeps of a connection.
+
+use std::collections::BTreeMap;
+
+use super::{
+    input::{Entry, Input, Line},
+    leg::Leg,
+    roles::Place,
+};
+use crate::{
+    http::{Closed, Connection, Gap},
+    record::{Reason, Side, Verdict},
+    timestamp::Timestamp,
+};
+
+/// A connection, from the moment when both its ends are told until no line can come any more.
+///
+/// ```text
+/// Waiting ──┬──▶ Mesh ──▶ (finished, kept for stray and late lines) ──▶ dropped
+///           ├──▶ Alone ──▶ dropped at its close
+///           └──▶ Kubelet ──▶ dropped at its close
+/// ```
+#[derive(Debug)]
+pub(super) enum Tracked {
+    /// Who holds its ends is not known yet.
+    Waiting(Box<Waiting>),
+    /// Between an app and its sidecar.
+    Mesh(Box<MeshConnection>),
+    /// Judged by itself.
+    Alone(Box<AloneConnection>),
+    /// The kubelet's own end.
+    Kubelet,
+}
+
+/// A connection whose course is open, and what happened on it so far.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) connection: Connection,
+    pub(super) events: Vec<Input>,
+    pub(super) closed: bool,
+}
+
+/// A connection between an app and its sidecar.
+#[derive(Debug)]
+pub(super) struct MeshConnection {
+    pub(super) connection: Connection,
+    pub(super) place: Place,
+    pub(super) side: Side,
+    pub(super) by_name: bool,
+    pub(super) leg: Leg,
+    pub(super) closed: Option<Closed>,
+    /// Exchanges that began, lost ones included.
+    pub(super) begun: u64,
+    /// Of these, how many the books know: while the proxy may be carrying the connection as
+    /// TCP, its exchanges are no units of their own.
+    pub(super) entered: u64,
+    /// Heads known by number only, why, and how many lines without an exchange they excuse.
+    pub(super) lost: Vec<LostHeads>,
+    /// Lines that speak of the connection as a whole, or came before its first exchange.
+    pub(super) connection_lines: Vec<Box<Line>>,
+    pub(super) worst: Option<Verdict>,
+    pub(super) finished: bool,
+    /// It stands on the pod's agenda at this moment.
+    pub(super) agenda: Option<Timestamp>,
+    /// It stands on the ledger's agenda of lines at this moment.
+    pub(super) line_agenda: Option<Timestamp>,
+}
+
+/// Request heads that are known by number only.
+#[derive(Debug)]
+pub(super) struct LostHeads {
+    pub(super) count: u64,
+    pub(super) cause: Gap,
+    pub(super) time: Timestamp,
+    pub(super) excused_lines: u64,
+}
+
+/// A connection that is judged by itself.
+#[derive(Debug)]
+pub(super) struct AloneConnection {
+    pub(super) connection: Connection,
+    pub(super) place: Option<Place>,
+    pub(super) side: Side,
+    pub(super) verdict: Verdict,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) reads_http: bool,
+    pub(super) exchanges: u64,
+    /// Exchanges that began and did not end, and when.
+    pub(super) open: BTreeMap<u32, Timestamp>,
+}
+
+impl MeshConnection {
+    pub(super) fn new(connection: Connection, place: Place, side: Side, by_name: bool) -> Self {
+        Self {
+            connection,
+            place,
+            side,
+            by_name,
+            leg: Leg::new(side),
+            closed: None,
+            begun: 0,
+            entered: 0,
+            lost: Vec::new(),
+            connection_lines: Vec::new(),
+            worst: None,
+            finished: false,
+            agenda: None,
+            line_agenda: None,
+        }
+    }
+
+    /// The port that decides whether the proxy takes the connection for HTTP.
+    pub(super) fn port(&self) -> u16 {
+        match self.side {
+            Side::Client => self
+                .connection
+                .asked
+                .unwrap_or(self.connection.destination)
+                .port(),
+            _ => self.connection.destination.port(),
+        }
+    }
+
+    /// The proxy wrote a line for the whole of it, and never one for an exchange.
+    pub(super) fn is_carried_as_tcp(&self) -> bool {
+        let of_the_whole = |line: &Box<Line>| !line.entry().is_some_and(Entry::speaks_of_http);
+        self.entered == 0
+            && !self.leg.ever_matched
+            && self.connection_lines.iter().any(of_the_whole)
+    }
+
+    /// Notes the verdict of one of its exchanges.
+    pub(super) fn note(&mut self, verdict: Verdict) {
+        if self
+            .worst
+            .is_none_or(|worst| worst.gravity() < verdict.gravity())
+        {
+            self.worst = Some(verdict);
+        }
+    }
+
+    /// What every verdict on this connection is accompanied by.
+    pub(super) fn standing_reasons(&self) -> Vec<Reason> {
+        self.by_name
+            .then_some(Reason::RoleByName)
+            .into_iter()
+            .collect()
+    }
+
+    /// Accusations are withheld: it is older than the agent and nothing on it ever agreed.
+    pub(super) fn withholds_accusations(&self) -> bool {
+        self.connection.preexisting && !self.leg.ever_matched
+    }
+}
+
+/// The word of the books for a gap.
+pub(super) fn reason_of(gap: Gap) -> Reason {
+    match gap {
+        Gap::RingLost => Reason::RingLost,
+        Gap::StreamGap => Reason::StreamGap,
+        Gap::StreamMismatch => Reason::StreamMismatch,
+        Gap::Evicted => Reason::Evicted,
+    }
+}

@@ -1,0 +1,375 @@
+//! Verdicts into records.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    compare::Comparison,
+    input::{Entry, Exchange, Line, LineContent, Shown},
+    roles::{Place, Roles},
+};
+use crate::{
+    http::{Closed, Connection, End},
+    record::{
+        Body, ConnectionBody, ConnectionState, EnvoyBody, Include, Kind, LedgerBody, Lifecycle,
+        Reason, Record, Side, Traffic, Units, Verdict, Workload,
+    },
+    timestamp::Timestamp,
+};
+
+/// Numbers the records and puts them out.
+#[derive(Debug)]
+pub(super) struct Writer {
+    start_id: String,
+    node: String,
+    sinks: Vec<(String, Include)>,
+    next: u64,
+    first_of_interval: u64,
+    filtered: BTreeMap<String, u64>,
+    records: Vec<Record>,
+}
+
+/// What a verdict says, apart from what it speaks of.
+#[derive(Clone, Debug)]
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) units: Units,
+}
+
+impl Writer {
+    pub(super) fn new(start_id: String, node: String, sinks: Vec<(String, Include)>) -> Self {
+        let filtered = sinks.iter().map(|(name, _)| (name.clone(), 0)).collect();
+        let records = Vec::new();
+        Self {
+            start_id,
+            node,
+            sinks,
+            next: 1,
+            first_of_interval: 1,
+            filtered,
+            records,
+        }
+    }
+
+    /// The records since the last call.
+    pub(super) fn take(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Writes an `http` or `connection` record and returns its id.
+    pub(super) fn traffic(
+        &mut self,
+        kind: Kind,
+        time: Timestamp,
+        judgement: Judgement,
+        traffic: Traffic,
+    ) -> String {
+        let Judgement {
+            verdict,
+            mut reasons,
+            units,
+        } = judgement;
+        let mut seen = Vec::new();
+        reasons.retain(|reason| {
+            let new = !seen.contains(reason);
+            seen.push(*reason);
+            new
+        });
+        for (name, include) in &self.sinks {
+            if !include.passes(kind, Some(verdict))
+                && let Some(count) = self.filtered.get_mut(name)
+            {
+                *count += 1;
+            }
+        }
+        let body = Body::Traffic(Box::new(traffic));
+        self.push(time, kind, Some((verdict, reasons, units)), body)
+    }
+
+    /// Writes a lifecycle record.
+    pub(super) fn lifecycle(&mut self, time: Timestamp, lifecycle: Lifecycle) {
+        self.push(time, Kind::Lifecycle, None, Body::Lifecycle { lifecycle });
+    }
+
+    /// Writes the books of an interval; its ids and filter counts are filled in here.
+    pub(super) fn ledger(&mut self, mut body: LedgerBody) {
+        body.ids = (self.first_of_interval, self.next);
+        body.filtered = self.filtered.clone();
+        for count in self.filtered.values_mut() {
+            *count = 0;
+        }
+        self.first_of_interval = self.next + 1;
+        self.push(body.to, Kind::Ledger, None, Body::Ledger(Box::new(body)));
+    }
+
+    fn push(
+        &mut self,
+        time: Timestamp,
+        kind: Kind,
+        judged: Option<(Verdict, Vec<Reason>, Units)>,
+        body: Body,
+    ) -> String {
+        let sequence = self.next;
+        self.next += 1;
+        let id = format!("{}-{sequence}", self.start_id);
+        let (verdict, reasons, units) = match judged {
+            Some((verdict, reasons, units)) => (Some(verdict), Some(reasons), Some(units)),
+            None => (None, None, None),
+        };
+        let node = self.node.clone();
+        self.records.push(Record {
+            id: id.clone(),
+            sequence,
+            time,
+            kind,
+            verdict,
+            reasons,
+            units,
+            node,
+            body,
+        });
+        id
+    }
+}
+
+/// The workload of a place and, where there is one, of a process in it.
+pub(super) fn workload(roles: &Roles, place: Option<&Place>, end: Option<&End>) -> Workload {
+    let mut workload = Workload::default();
+    if let Some(place) = place {
+        let pod = roles.pod(&place.pod_uid);
+        workload.namespace = pod.map(|pod| pod.namespace.clone());
+        workload.pod = pod.map(|pod| pod.name.clone());
+        workload.pod_uid = Some(place.pod_uid.clone());
+        if let Some((id, name)) = &place.container {
+            workload.container_id = Some(id.clone());
+            workload.container.clone_from(name);
+        }
+    }
+    if let Some(process) = end.and_then(|end| end.process.as_ref()) {
+        workload.pid = Some(process.pid);
+        workload.command = Some(process.command.clone());
+        workload.user = Some(process.user);
+    }
+    workload
+}
+
+/// The attributes of a connection's two ends in the view of the workload.
+pub(super) fn addresses(
+    side: Side,
+    connection: &Connection,
+    entry: Option<&Entry>,
+) -> Map<String, Value> {
+    let mut attributes = Map::new();
+    let own = own_end(side, connection);
+    let (client, server) = match side {
+        Side::Client => (
+            own.map_or(connection.source, |end| end.local),
+            connection.asked.unwrap_or(connection.destination),
+        ),
+        _ => {
+            let logged = entry.and_then(Entry::downstream);
+            (
+                logged.unwrap_or(connection.source),
+                own.map_or(connection.destination, |end| end.local),
+            )
+        }
+    };
+    put_address(&mut attributes, "client", client);
+    put_address(&mut attributes, "server", server);
+    if let Some(end) = own {
+        put_address(&mut attributes, "network.peer", end.remote);
+    }
+    attributes.insert("network.transport".into(), json!("tcp"));
+    attributes
+}
+
+/// The end that belongs to the workload.
+pub(super) fn own_end(side: Side, connection: &Connection) -> Option<&End> {
+    match side {
+        Side::Client => connection.client.as_ref(),
+        Side::Server => connection.server.as_ref(),
+        Side::Proxy => connection.client.as_ref().or(connection.server.as_ref()),
+    }
+}
+
+/// The attributes of an exchange.
+pub(super) fn exchange_attributes(attributes: &mut Map<String, Value>, exchange: &Exchange) {
+    attributes.insert("network.protocol.name".into(), json!("http"));
+    if let Some(version) = &exchange.version {
+        attributes.insert("network.protocol.version".into(), json!(version));
+    }
+    if let Some(method) = &exchange.method {
+        attributes.insert("http.request.method".into(), json!(method));
+    }
+    shown_attributes(attributes, &exchange.shown);
+    if exchange.request_ended.is_some() {
+        attributes.insert(
+            "http.request.body.size".into(),
+            json!(exchange.request_bytes),
+        );
+    }
+    if let Some(response) = &exchange.response {
+        if let Some(status) = response.status {
+            attributes.insert("http.response.status_code".into(), json!(status));
+        }
+        if response.ended.is_some() && !response.upgraded {
+            attributes.insert("http.response.body.size".into(), json!(response.bytes));
+        }
+    }
+}
+
+/// The attributes that a line alone gives.
+pub(super) fn entry_attributes(entry: &Entry) -> Map<String, Value> {
+    let mut attributes = Map::new();
+    if let Some(client) = entry.downstream() {
+        put_address(&mut attributes, "client", client);
+    }
+    if let Some(server) = entry.downstream_local_address {
+        put_address(&mut attributes, "server", server);
+    }
+    if let Some(method) = &entry.method {
+        attributes.insert("http.request.method".into(), json!(method));
+    }
+    if let Some(version) = entry
+        .protocol
+        .as_deref()
+        .and_then(|p| p.strip_prefix("HTTP/"))
+    {
+        attributes.insert("network.protocol.name".into(), json!("http"));
+        attributes.insert("network.protocol.version".into(), json!(version));
+    }
+    if let Some(status) = entry.response_code.filter(|code| *code != 0) {
+        attributes.insert("http.response.status_code".into(), json!(status));
+    }
+    if entry.speaks_of_http() {
+        for (name, size) in [
+            ("http.request.body.size", entry.bytes_received),
+            ("http.response.body.size", entry.bytes_sent),
+        ] {
+            if let Some(size) = size {
+                attributes.insert(name.into(), json!(size));
+            }
+        }
+    }
+    shown_attributes(&mut attributes, &entry.shown);
+    attributes
+}
+
+/// Where a line stands, and of its content what records may show.
+pub(super) fn envoy_body(line: &Line) -> EnvoyBody {
+    let mut body = EnvoyBody {
+        file: line.file.clone(),
+        offset: line.offset,
+        ..EnvoyBody::default()
+    };
+    match &line.content {
+        LineContent::Entry(entry) => {
+            body.request_id.clone_from(&entry.shown_request_id);
+            body.response_flags = Some(entry.response_flags.clone().unwrap_or_else(|| "-".into()));
+            body.response_code_details
+                .clone_from(&entry.response_code_details);
+            body.upstream_host.clone_from(&entry.upstream_host);
+            body.upstream_cluster.clone_from(&entry.upstream_cluster);
+        }
+        LineContent::Ambiguous(entry) => {
+            body.length = Some(line.length);
+            body.hash = entry.whole.map(crate::record::Fingerprint::to_hex);
+        }
+        _ => body.length = Some(line.length),
+    }
+    body
+}
+
+/// The record's account of an exchange, with its line if it has one.
+pub(super) fn exchange_traffic(
+    roles: &Roles,
+    side: Side,
+    place: Option<&Place>,
+    connection: &Connection,
+    exchange: &Exchange,
+    paired: Option<(&Line, Comparison)>,
+) -> Traffic {
+    let entry = paired.as_ref().and_then(|(line, _)| line.entry());
+    let mut attributes = addresses(side, connection, entry);
+    exchange_attributes(&mut attributes, exchange);
+    let envoy = paired.as_ref().map(|(line, _)| envoy_body(line));
+    Traffic {
+        side: Some(side),
+        workload: workload(roles, place, own_end(side, connection)),
+        attributes,
+        duration: Some(exchange.end.since(exchange.time).as_secs_f64()),
+        envoy,
+        differences: paired
+            .map(|(_, comparison)| comparison.differences)
+            .unwrap_or_default(),
+        ..Traffic::default()
+    }
+}
+
+/// The record's account of a connection.
+pub(super) fn connection_traffic(
+    roles: &Roles,
+    side: Side,
+    place: Option<&Place>,
+    connection: &Connection,
+    closed: Option<&Closed>,
+    spoke_http: bool,
+) -> Traffic {
+    let mut attributes = addresses(side, connection, None);
+    if spoke_http {
+        attributes.insert("network.protocol.name".into(), json!("http"));
+    }
+    let own_is_client = match side {
+        Side::Client => true,
+        Side::Server => false,
+        Side::Proxy => connection.client.is_some(),
+    };
+    let (sent, received) = closed.map_or((0, 0), |closed| {
+        let (client, server) = (closed.client_bytes, closed.server_bytes);
+        if own_is_client {
+            (client, server)
+        } else {
+            (server, client)
+        }
+    });
+    let state = if closed.is_some() {
+        ConnectionState::Closed
+    } else {
+        ConnectionState::Open
+    };
+    Traffic {
+        side: Some(side),
+        workload: workload(roles, place, own_end(side, connection)),
+        attributes,
+        duration: closed.map(|closed| closed.time.since(connection.time).as_secs_f64()),
+        connection: Some(ConnectionBody {
+            state,
+            bytes_sent: sent,
+            bytes_received: received,
+            retransmits: closed.map_or(0, |closed| closed.retransmits),
+        }),
+        ..Traffic::default()
+    }
+}
+
+fn shown_attributes(attributes: &mut Map<String, Value>, shown: &Shown) {
+    if let Some(path) = &shown.path {
+        attributes.insert("url.path".into(), json!(path));
+    }
+    if let Some(query) = &shown.query {
+        attributes.insert("url.query".into(), json!(query));
+    }
+    for (name, values) in &shown.request_headers {
+        attributes.insert(format!("http.request.header.{name}"), json!(values));
+    }
+    for (name, values) in &shown.response_headers {
+        attributes.insert(format!("http.response.header.{name}"), json!(values));
+    }
+}
+
+fn put_address(attributes: &mut Map<String, Value>, end: &str, address: SocketAddr) {
+    attributes.insert(format!("{end}.address"), json!(address.ip().to_string()));
+    attributes.insert(format!("{end}.port"), json!(address.port()));
+}

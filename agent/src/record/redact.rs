@@ -1,0 +1,156 @@
+//! What must not leave the node: values in queries, credentials in URLs, header values off the
+//! list.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// What stands where a value was.
+pub const REDACTED: &str = "REDACTED";
+
+/// What becomes of query values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryRedaction {
+    /// They stay.
+    Keep,
+    /// Names stay, values become `REDACTED`.
+    #[default]
+    Values,
+    /// The whole query goes.
+    Drop,
+}
+
+/// What is kept of the traffic's own values.
+#[derive(Clone, Debug, Default)]
+pub struct Redaction {
+    /// Queries.
+    pub query: QueryRedaction,
+    /// Paths with secrets in them: `/reset/*` replaces the segment at the star.
+    pub paths: Vec<String>,
+    /// Names, in lower case, of the headers whose values are kept.
+    pub headers: Vec<String>,
+}
+
+impl Redaction {
+    /// Path and query of a request target, as records show them.
+    #[must_use]
+    pub fn target(&self, target: &str) -> (String, Option<String>) {
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        (
+            self.path(&without_credentials(path)),
+            query.and_then(|query| self.query(query)),
+        )
+    }
+
+    /// An authority without the user information that must not be in it (RFC 9110 section 4.2.4).
+    #[must_use]
+    pub fn authority(&self, authority: &str) -> String {
+        authority.rsplit('@').next().unwrap_or_default().to_owned()
+    }
+
+    /// The headers that are on the list, one entry a name, values in order.
+    #[must_use]
+    pub fn headers(&self, headers: &[(String, String)]) -> Vec<(String, Vec<String>)> {
+        let kept = |name: &&String| headers.iter().any(|(header, _)| header == *name);
+        let values = |name: &String| {
+            let of_name = headers.iter().filter(|(header, _)| header == name);
+            (
+                name.clone(),
+                of_name.map(|(_, value)| value.clone()).collect(),
+            )
+        };
+        self.headers.iter().filter(kept).map(values).collect()
+    }
+
+    fn path(&self, path: &str) -> String {
+        let redacted = self
+            .paths
+            .iter()
+            .find_map(|pattern| redact_segments(path, pattern));
+        redacted.unwrap_or_else(|| path.to_owned())
+    }
+
+    fn query(&self, query: &str) -> Option<String> {
+        match self.query {
+            QueryRedaction::Keep => Some(query.to_owned()),
+            QueryRedaction::Drop => None,
+            QueryRedaction::Values => {
+                let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+                    Some((name, _)) => Cow::Owned(format!("{name}={REDACTED}")),
+                    // A pair without `=` may be a bare token.
+                    None if pair.is_empty() => Cow::Borrowed(pair),
+                    None => Cow::Borrowed(REDACTED),
+                });
+                Some(pairs.collect::<Vec<_>>().join("&"))
+            }
+        }
+    }
+}
+
+/// The path of a target in absolute form may bear `user:password@`.
+fn without_credentials(path: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = path.split_once("://") else {
+        return Cow::Borrowed(path);
+    };
+    let (authority, tail) = rest
+        .find('/')
+        .map_or((rest, ""), |slash| rest.split_at(slash));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    Cow::Owned(format!("{scheme}://{host}{tail}"))
+}
+
+/// The path with the segments at the pattern's stars replaced, if the pattern fits.
+fn redact_segments(path: &str, pattern: &str) -> Option<String> {
+    let mut patterns = pattern.split('/');
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match patterns.next() {
+            Some("*") => segments.push(REDACTED),
+            Some(literal) if literal == segment => segments.push(segment),
+            _ => return None,
+        }
+    }
+    patterns.next().is_none().then(|| segments.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{QueryRedaction, Redaction};
+
+    #[test]
+    fn query_values_go_and_names_stay() {
+        let redaction = Redaction::default();
+        let (path, query) = redaction.target("/a?token=hunter2&b=&flag#frag");
+        assert_eq!(
+            (path.as_str(), query.as_deref()),
+            ("/a", Some("token=REDACTED&b=REDACTED&REDACTED"))
+        );
+        let redaction = Redaction {
+            query: QueryRedaction::Drop,
+            ..Redaction::default()
+        };
+        assert_eq!(redaction.target("/a?b=c"), ("/a".into(), None));
+    }
+
+    #[test]
+    fn credentials_in_urls_go() {
+        let redaction = Redaction::default();
+        assert_eq!(redaction.target("http://u:p@h/x").0, "http://h/x");
+        assert_eq!(redaction.authority("u:p@h:80"), "h:80");
+    }
+
+    #[test]
+    fn segments_at_stars_go() {
+        let redaction = Redaction {
+            paths: vec!["/reset/*".into()],
+            ..Redaction::default()
+        };
+        assert_eq!(redaction.target("/reset/abc").0, "/reset/REDACTED");
+        assert_eq!(redaction.target("/reset/abc/d").0, "/reset/abc/d");
+    }
+}
