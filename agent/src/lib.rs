@@ -7,8 +7,10 @@
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
+//! - [`config`]: the configuration files
 
 pub mod capture;
+pub mod config;
 pub mod envoy;
 pub mod http;
 pub mod record;
