@@ -8,8 +8,10 @@
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
 //! - [`ledger`]: exchanges and entries into verdicts
+//! - [`config`]: the configuration files
 
 pub mod capture;
+pub mod config;
 pub mod envoy;
 pub mod http;
 pub mod ledger;

@@ -13,4 +13,9 @@ pub use model::{
     Lifecycle, Record, Side, Traffic, Units, Workload, WorkloadAccount,
 };
 pub use redact::{QueryRedaction, REDACTED, Redaction};
+mod printable;
+mod verdict;
+
+pub use envelope::{Envelope, Include, Kind};
+pub use printable::Printable;
 pub use verdict::{Reason, Verdict};
