@@ -7,10 +7,16 @@
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
+//! - [`tls`]: certificates and keys
+//! - [`forward`]: records to their sinks
+//! - [`collect`]: the reference collector
 
 pub mod capture;
+pub mod collect;
 pub mod envoy;
+pub mod forward;
 pub mod http;
 pub mod record;
 pub mod timestamp;
+pub mod tls;
 pub mod workload;
