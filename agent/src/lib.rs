@@ -12,9 +12,17 @@
 
 pub mod capture;
 pub mod config;
+//! - [`tls`]: certificates and keys
+//! - [`forward`]: records to their sinks
+//! - [`collect`]: the reference collector
+
+pub mod capture;
+pub mod collect;
 pub mod envoy;
+pub mod forward;
 pub mod http;
 pub mod ledger;
 pub mod record;
 pub mod timestamp;
+pub mod tls;
 pub mod workload;

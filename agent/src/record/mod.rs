@@ -3,6 +3,7 @@
 mod envelope;
 mod fingerprint;
 mod model;
+mod printable;
 mod redact;
 mod verdict;
 
@@ -12,10 +13,6 @@ pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,
     Lifecycle, Record, Side, Traffic, Units, Workload, WorkloadAccount,
 };
-pub use redact::{QueryRedaction, REDACTED, Redaction};
-mod printable;
-mod verdict;
-
-pub use envelope::{Envelope, Include, Kind};
 pub use printable::Printable;
+pub use redact::{QueryRedaction, REDACTED, Redaction};
 pub use verdict::{Reason, Verdict};

@@ -1,0 +1,50 @@
+//! What can be said of a sink at any time, and at its end.
+
+use std::sync::Arc;
+
+use super::queue::Receiver;
+use crate::timestamp::Timestamp;
+
+/// A sink as it stands. Counts are since the start.
+#[derive(Clone, Debug)]
+pub struct SinkStatus {
+    /// The sink's endpoint.
+    pub sink: Arc<str>,
+    /// What it is connected to; only once the peer has accepted our certificate.
+    pub connected: Option<Receiver>,
+    /// Bytes of lines that do not count as sent.
+    pub queued_bytes: usize,
+    /// Bytes of lines kept for a silent receiver's resend.
+    pub window_bytes: usize,
+    /// Records that `include` kept away from it.
+    pub filtered: u64,
+    /// Records written for the first time.
+    pub sent: u64,
+    /// Records written once more.
+    pub resent: u64,
+    /// Records that the receiver says it has stored.
+    pub acknowledged: u64,
+    /// Records lost to the bound of the queue.
+    pub dropped: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Why it is not connected, or the last connection ended; none while connected.
+    pub last_error: Option<String>,
+    /// When the certificate that was last presented ends.
+    pub certificate_not_after: Option<Timestamp>,
+}
+
+/// What a sink had not delivered when it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remainder {
+    /// The sink's endpoint.
+    pub sink: Arc<str>,
+    /// How many records do not count as sent; 0: everything was delivered.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The first one's id.
+    pub first: Option<Arc<str>>,
+    /// The last one's id.
+    pub last: Option<Arc<str>>,
+}
