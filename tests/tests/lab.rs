@@ -1,0 +1,227 @@
+//! The lab itself: what it brings up is real, and it leaves nothing behind.
+#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use lab::{
+    Lab, cri, envoy,
+    pod::{APP, PROXY, PodSpec},
+    process::{Process, User},
+    requirements, sweep,
+};
+use rustix::process::Signal;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_request_passes_both_sidecars_and_both_log_it() {
+    let lab = Lab::start([
+        PodSpec::new("a"),
+        PodSpec::new("b").logging(envoy::Format::IstioJson),
+    ])
+    .unwrap();
+    let (a, b) = (lab.pod("a"), lab.pod("b"));
+
+    for (host, path) in [
+        (b.addresses().v4.to_string(), "/one"),
+        (format!("[{}]", b.addresses().v6), "/six"),
+    ] {
+        let url = format!("http://{host}:8080{path}");
+        let output = a.run(APP, User::APP, ["curl", "-sS", &url]).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("{path}\n"),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+
+        let quoted = format!("\"GET {path} HTTP/1.1\" 200");
+        let line = wait(a, |line| line.contains(&quoted));
+        assert!(line.contains(" outbound|8080||b.shop.svc.cluster.local "));
+        let json = format!("\"path\":\"{path}\"");
+        let line = wait(b, |line| line.contains(&json));
+        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(entry["upstream_cluster"], "inbound|8080||");
+        // A server name is in the line only if TLS came in.
+        assert_eq!(
+            entry["requested_server_name"],
+            "outbound_.8080_._.b.shop.svc.cluster.local"
+        );
+        let local = entry["upstream_local_address"].as_str().unwrap();
+        let exchange = b.nginx_log().unwrap().pop().unwrap();
+        assert_eq!(exchange.path(), path);
+        assert!(local.starts_with("127.0.0.6:") || local.starts_with("[::6]:"));
+        // nginx writes IPv6 addresses without brackets.
+        assert_eq!(exchange.client, local.replace(['[', ']'], ""));
+    }
+}
+
+#[test]
+fn hosts_outside_are_reached_in_plain_text_and_reach_in() {
+    let lab = Lab::start([PodSpec::new("a")]).unwrap();
+    let a = lab.pod("a");
+    let outside = lab.outside();
+
+    let url = format!("http://{}/out", outside.addresses().v4);
+    a.run(APP, User::APP, ["curl", "-sS", &url]).unwrap();
+    let line = wait(a, |line| line.contains("GET /out "));
+    assert!(line.contains(" PassthroughCluster "), "{line}");
+    assert_eq!(outside.nginx_log().unwrap()[0].path(), "/out");
+
+    let url = format!("http://{}:8080/in", a.addresses().v4);
+    outside.run(["curl", "-sS", &url]).unwrap();
+    let line = wait(a, |line| line.contains("GET /in "));
+    assert!(line.contains(" inbound|8080|| "), "{line}");
+}
+
+#[test]
+fn logs_lie_as_the_kubelet_lays_them() {
+    let lab = Lab::start([PodSpec::new("a")]).unwrap();
+    let a = lab.pod("a");
+    let proxy = a.container(PROXY);
+
+    let links: Vec<String> = fs::read_dir(lab.logs().join("containers"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(links.len(), 2);
+    let name = format!("a_shop_istio-proxy-{}.log", proxy.id);
+    assert!(links.contains(&name), "{links:?}");
+    let target = fs::read_link(lab.logs().join("containers").join(name)).unwrap();
+    let expected = format!("pods/shop_a_{}/istio-proxy/0.log", a.uid());
+    assert!(target.ends_with(expected), "{}", target.display());
+    assert_eq!(target, proxy.log.path());
+
+    let cgroup = proxy
+        .cgroup
+        .path()
+        .strip_prefix(lab.cgroup_mount())
+        .unwrap();
+    let uid = a.uid().replace('-', "_");
+    assert_eq!(
+        cgroup.to_str().unwrap(),
+        format!(
+            "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{uid}.slice/\
+             cri-containerd-{}.scope",
+            proxy.id
+        )
+    );
+    // Envoy and pilot-agent here, nginx's master and worker and the helper there.
+    assert_eq!(proxy.cgroup.processes().len(), 2);
+    assert_eq!(a.container(APP).cgroup.processes().len(), 3);
+}
+
+#[test]
+fn the_log_can_be_falsified_split_and_rotated() {
+    let lab = Lab::start([PodSpec::new("a")]).unwrap();
+    let a = lab.pod("a");
+    let log = &a.container(PROXY).log;
+    let get = |path: &str| {
+        let url = format!("http://{}{path}", lab.outside().addresses().v4);
+        a.run(APP, User::APP, ["curl", "-sS", &url]).unwrap();
+    };
+
+    let dropped = log.inject(1, |line| line.contains("/same "), cri::Fault::Drop);
+    let edit = |line: &str| line.replace(" 200 ", " 204 ");
+    let edited = log.inject(
+        0,
+        |line| line.contains("/edit "),
+        cri::Fault::Edit(Box::new(edit)),
+    );
+    for path in ["/same", "/same", "/same", "/edit"] {
+        get(path);
+    }
+    wait(a, |line| line.contains("/edit "));
+    let text = fs::read_to_string(log.path()).unwrap();
+    assert_eq!(text.matches("/same ").count(), 2);
+    assert!(dropped.line().is_some());
+    assert!(edited.line().unwrap().contains(" 200 "));
+    assert!(text.contains("/edit HTTP/1.1\" 204 "));
+
+    log.rotate().unwrap();
+    let agent = "x".repeat(20_000);
+    let url = format!("http://{}/long", lab.outside().addresses().v4);
+    a.run(APP, User::APP, ["curl", "-sS", "-A", &agent, &url])
+        .unwrap();
+    wait(a, |line| line.contains("/long "));
+    let text = fs::read_to_string(log.path()).unwrap();
+    let tags: Vec<&str> = text
+        .lines()
+        .map(|line| line.split(' ').nth(2).unwrap())
+        .collect();
+    assert_eq!(tags, ["P", "F"]);
+    let (first, _) = text.split_once('\n').unwrap();
+    assert_eq!(first.split_once(" P ").unwrap().1.len(), 16 * 1024);
+
+    // In another second than the first time: both files would have one name otherwise.
+    std::thread::sleep(Duration::from_secs(1));
+    log.rotate().unwrap();
+    let mut names: Vec<String> = fs::read_dir(log.path().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(
+        names[1].ends_with(".gz") && !names[2].ends_with(".gz"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn nothing_stays_after_an_end_or_a_panic() {
+    let lab = Lab::start([PodSpec::new("a")]).unwrap();
+    assert!(!sweep::remains().unwrap().is_empty());
+    drop(lab);
+    assert_eq!(sweep::remains().unwrap(), Vec::<String>::new());
+
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let lab = Lab::start([PodSpec::new("a")]).unwrap();
+        let envoy = lab.pod("a").container(PROXY).cgroup.processes();
+        std::panic::panic_any(envoy);
+    }));
+    let processes = outcome.unwrap_err().downcast::<Vec<u32>>().unwrap();
+    assert_eq!(sweep::remains().unwrap(), Vec::<String>::new());
+    assert_eq!(processes.len(), 2);
+    for process in *processes {
+        assert!(!fs::exists(format!("/proc/{process}")).unwrap());
+    }
+}
+
+#[test]
+fn nothing_stays_after_a_signal_and_a_kill_is_swept_by_the_next() {
+    let mut held = hold();
+    held.stop(PATIENCE).unwrap();
+    assert_eq!(sweep::remains().unwrap(), Vec::<String>::new());
+
+    let mut held = hold();
+    held.signal(Signal::KILL);
+    held.wait(PATIENCE).unwrap();
+    assert!(!sweep::remains().unwrap().is_empty());
+    drop(Lab::start([]).unwrap());
+    assert_eq!(sweep::remains().unwrap(), Vec::<String>::new());
+}
+
+/// A process of its own with a lab that is up.
+fn hold() -> Process {
+    let helper = requirements::helper("lab-helper").unwrap();
+    let mut held = Process::start(Command::new(helper).arg("hold").stdout(Stdio::piped())).unwrap();
+    let mut line = String::new();
+    let stdout = held.child().unwrap().stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert!(line.starts_with("up: "), "{line}");
+    held
+}
+
+fn wait(pod: &lab::pod::Pod, matches: impl Fn(&str) -> bool) -> String {
+    pod.container(PROXY)
+        .log
+        .wait_for(PATIENCE, matches)
+        .unwrap()
+}
