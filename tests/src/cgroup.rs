@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
+use crate::sweep;
+
 /// Marks a cgroup as made by a lab: others are never removed.
 const MARK: &str = "trusted.mwlab";
 
@@ -56,6 +58,7 @@ impl Cgroup {
     ///
     /// If a directory cannot be made or marked.
     pub fn create(mount: &Path, relative: &Path) -> Result<Self> {
+        sweep::may_make()?;
         let mut path = mount.to_path_buf();
         for component in relative.components() {
             path.push(component);
@@ -149,15 +152,22 @@ fn remove(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
+/// Kills until the cgroup is not populated, which comes a moment after `cgroup.procs` is empty.
 fn kill(path: &Path) {
     let deadline = Instant::now() + DEATH;
-    while !is_empty(path) && Instant::now() < deadline {
+    while is_populated(path) && Instant::now() < deadline {
         // cgroup.kill is there since Linux 5.14; before that one by one, until none is left.
         if fs::write(path.join("cgroup.kill"), "1").is_err() {
             kill_one_by_one(path);
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Whether a live process is in it or below.
+fn is_populated(path: &Path) -> bool {
+    fs::read_to_string(path.join("cgroup.events"))
+        .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
 }
 
 fn kill_one_by_one(path: &Path) {
@@ -172,10 +182,6 @@ fn kill_one_by_one(path: &Path) {
     for child in children(path) {
         kill_one_by_one(&child);
     }
-}
-
-fn is_empty(path: &Path) -> bool {
-    processes(path).is_empty() && children(path).iter().all(|child| is_empty(child))
 }
 
 fn processes(path: &Path) -> Vec<u32> {

@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::sweep;
+
 /// What the names of a lab's namespaces begin with.
 pub const PREFIX: &str = "mwlab-";
 
@@ -113,6 +115,7 @@ impl Namespace {
     }
 
     fn create(name: &str) -> Result<Self> {
+        sweep::may_make()?;
         let name = format!("{PREFIX}{name}");
         feed(Command::new("ip").args(["netns", "add", &name]), "")?;
         Ok(Self { name })

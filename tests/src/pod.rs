@@ -40,6 +40,15 @@ pub const PROXY: &str = "istio-proxy";
 /// How long the programs of a pod may take to be ready.
 const READY: Duration = Duration::from_secs(30);
 
+/// What a client of the helper received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The size of the body.
+    pub body_bytes: u64,
+}
+
 /// What a pod needs from the lab that it is in.
 pub(crate) struct Surroundings<'a> {
     pub(crate) mount: &'a Path,
@@ -53,12 +62,19 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) peers: &'a [Peer],
 }
 
+impl Surroundings<'_> {
+    fn helper(&self) -> Result<PathBuf> {
+        requirements::executable_by_all(&requirements::helper("lab-helper")?, self.directory)
+    }
+}
+
 /// A running pod. Dropped, its processes are killed and nothing of it stays but its logs.
 pub struct Pod {
     spec: PodSpec,
     uid: String,
     addresses: Addresses,
     directory: PathBuf,
+    helper: PathBuf,
     envoy: Option<Process>,
     others: Vec<Process>,
     containers: Vec<Container>,
@@ -85,6 +101,7 @@ impl Pod {
             namespace: Namespace::host(around.hub, &spec.name, addresses)?,
             slice: Cgroup::create(around.mount, &slice)?,
             containers: Vec::new(),
+            helper: around.helper()?,
             envoy: None,
             others: Vec::new(),
             spec,
@@ -189,6 +206,33 @@ impl Pod {
         self.place(container, user).spawn(words)
     }
 
+    /// Runs one of the helper's clients in the app container and returns what it received.
+    ///
+    /// `pipeline ADDRESS PATH COUNT` · `bytes ADDRESS TEXT WAIT-MSEC` · `requests ADDRESS SCRIPT` ·
+    /// `short ADDRESS,ADDRESS PATH COUNT` · `websocket ADDRESS PATH COUNT`
+    ///
+    /// # Errors
+    ///
+    /// If the client fails; the message has what it said.
+    pub fn client(&self, words: &[&str]) -> Result<Vec<Response>> {
+        let program = [self.helper.as_os_str()];
+        let words = program.into_iter().chain(words.iter().map(OsStr::new));
+        let output = self.run(APP, User::APP, words)?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| {
+                let (status, body_bytes) = line.split_once(' ').context("in a client's line")?;
+                Ok(Response {
+                    status: status.parse()?,
+                    body_bytes: body_bytes.parse()?,
+                })
+            })
+            .collect()
+    }
+
     /// What nginx logged.
     ///
     /// # Errors
@@ -241,11 +285,9 @@ impl Pod {
             .stderr(stderr.try_clone()?);
         self.envoy = Some(Process::start(&mut command)?);
 
-        let helper = requirements::helper("lab-helper")?;
-        let helper = requirements::executable_by_all(&helper, around.directory)?;
         let mut command = self
             .place(container, User::PROXY)
-            .command([helper.as_os_str()])?;
+            .command([self.helper.as_os_str()])?;
         command
             .args(["pilot-agent", "--admin", "127.0.0.1:15000"])
             .stdin(Stdio::null())
@@ -305,10 +347,8 @@ impl Pod {
         let socket = directory.join("helper.socket");
         nginx::prepare(&directory, &self.spec.nginx_ports(), &socket)?;
 
-        let helper = requirements::helper("lab-helper")?;
-        let helper = requirements::executable_by_all(&helper, around.directory)?;
         let place = self.place(container, User::APP);
-        let mut app = place.command([helper.as_os_str()])?;
+        let mut app = place.command([self.helper.as_os_str()])?;
         app.arg("app")
             .arg(&socket)
             .stdin(Stdio::null())

@@ -12,12 +12,12 @@ use std::{
     path::PathBuf,
     sync::{
         Once,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{cgroup, network};
 
@@ -73,6 +73,17 @@ fn directories() -> Vec<PathBuf> {
 /// The writing end that the signal handler uses; -1 before there is one.
 static NOTICE: AtomicI32 = AtomicI32::new(-1);
 
+/// Set when a signal has come: nothing is made any more.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Fails once a signal has come.
+pub(crate) fn may_make() -> Result<()> {
+    if STOPPING.load(Ordering::SeqCst) {
+        bail!("the lab is being removed: a signal has come");
+    }
+    Ok(())
+}
+
 /// From now on SIGINT, SIGTERM and SIGHUP sweep before they end the process.
 ///
 /// # Errors
@@ -113,7 +124,14 @@ fn wait_and_sweep(mut reader: PipeReader) {
     if reader.read_exact(&mut signal).is_err() {
         return;
     }
-    let _ = sweep();
+    STOPPING.store(true, Ordering::SeqCst);
+    // Once more if another thread was just making something.
+    for _ in 0..3 {
+        let _ = sweep();
+        if remains().is_ok_and(|remains| remains.is_empty()) {
+            break;
+        }
+    }
     let signal = libc::c_int::from(signal[0]);
     // SAFETY: the default action is installed for a signal of `SIGNALS`.
     unsafe { libc::signal(signal, libc::SIG_DFL) };

@@ -16,6 +16,7 @@ use lab::{
     requirements, sweep,
 };
 use rustix::process::Signal;
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -172,6 +173,109 @@ fn the_log_can_be_falsified_split_and_rotated() {
         names[1].ends_with(".gz") && !names[2].ends_with(".gz"),
         "{names:?}"
     );
+}
+
+#[test]
+fn clients_do_what_curl_does_not() {
+    let lab = Lab::start([PodSpec::new("a"), PodSpec::new("b")]).unwrap();
+    let (a, b) = (lab.pod("a"), lab.pod("b"));
+    let address = format!("{}:8080", b.addresses().v4);
+    let outside = format!("{}:80", lab.outside().addresses().v4);
+    let statuses = |words: &[&str]| -> Vec<u16> {
+        let responses = a.client(words).unwrap();
+        responses.iter().map(|response| response.status).collect()
+    };
+
+    assert_eq!(statuses(&["pipeline", &address, "/pipe", "16"]), [200; 16]);
+    let targets = format!("{address},{outside}");
+    assert_eq!(statuses(&["short", &targets, "/short", "10"]), [200; 10]);
+    assert_eq!(statuses(&["websocket", &address, "/ws", "5"]), [101]);
+    let half = r"GET /half HTTP/1.1\r\nhost: b\r\nx-";
+    assert!(statuses(&["bytes", &address, half, "50"]).is_empty());
+    let script = json!([
+        { "method": "HEAD", "path": "/large" },
+        { "path": "/large" },
+        { "path": "/chunked" },
+        { "path": "/missing" },
+        { "path": "/fail" },
+        { "method": "POST", "path": "/upload", "chunks": ["one", "three"] },
+        { "method": "POST", "path": "/upload", "body": "GET /fake HTTP/1.1\r\n\r\n" },
+        { "method": "POST", "path": "/early", "body": "ignored" },
+        { "path": "/drip/3", "headers": { "x-forwarded-for": "9.9.9.9" } },
+        { "path": "/slow/1" },
+    ]);
+    let responses = a
+        .client(&["requests", &address, &script.to_string()])
+        .unwrap();
+    let received: Vec<(u16, u64)> = responses
+        .iter()
+        .map(|response| (response.status, response.body_bytes))
+        .collect();
+    assert_eq!(
+        received,
+        [
+            (200, 0),
+            (200, 10_000_000),
+            (200, 10_500),
+            (404, 153),
+            (500, 4),
+            (201, 2),
+            (201, 3),
+            (201, 5),
+            (200, 24),
+            (200, 10),
+        ]
+    );
+
+    let half = wait(a, |line| line.contains(" 0 DC "));
+    assert!(half.contains("\"- - HTTP/1.1\" 0 DC"), "{half}");
+    wait(b, |line| line.contains("/slow/1 "));
+    // 16 + 5 + the WebSocket + 10, and nothing of the half head.
+    assert_eq!(b.nginx_log().unwrap().len(), 32);
+    assert_eq!(lab.outside().nginx_log().unwrap().len(), 5);
+}
+
+#[test]
+fn a_gateway_a_plain_pod_and_the_kubelet_come_in() {
+    let lab = Lab::start([
+        PodSpec::new("gate").gateway(8080, "b", 8080),
+        PodSpec::new("b")
+            .denying("/denied")
+            .excluding_inbound(9100)
+            .probing(Duration::from_millis(50)),
+        PodSpec::new("plain").without_sidecar(),
+    ])
+    .unwrap();
+    let (gate, b) = (lab.pod("gate"), lab.pod("b"));
+    let curl = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+
+    let url = format!("http://{}:8080/through", gate.addresses().v4);
+    let answer = lab.outside().run(["curl", "-sS", &url]).unwrap();
+    assert_eq!(curl(answer), "/through\n");
+    wait(gate, |line| line.contains("outbound|8080||b.shop"));
+    // The gateway tells the client's address; the port is lost with it.
+    let line = wait(b, |line| line.contains("/through "));
+    assert!(line.contains(" 10.77.0.99:0 "), "{line}");
+
+    let url = format!("http://{}:8080/denied/x", b.addresses().v4);
+    let place = lab.pod("plain").place(APP, User::APP);
+    place.run(["curl", "-sS", &url]).unwrap();
+    let line = wait(b, |line| line.contains("/denied/x "));
+    assert!(line.contains(" 403 - direct_response "), "{line}");
+
+    let url = format!("http://{}:9100/by", b.addresses().v4);
+    assert_eq!(
+        curl(lab.kubelet().run(["curl", "-sS", &url]).unwrap()),
+        "/by\n"
+    );
+    wait(b, |line| line.contains("\tdebug\tapp probe\tstatus=200"));
+    let log = b.nginx_log().unwrap();
+    let by = log
+        .iter()
+        .find(|exchange| exchange.path() == "/by")
+        .unwrap();
+    assert!(by.client.starts_with("10.77.0.1:"), "{by:?}");
+    assert!(log.iter().any(|exchange| exchange.path() == "/healthz"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! nginx cannot do, and clients that send what no ordinary client sends.
 
 mod app;
+mod client;
 mod pilot_agent;
 
 use std::{
@@ -31,6 +32,11 @@ fn run(words: &[&str]) -> Result<()> {
         ["pilot-agent", options @ ..] => pilot_agent::run(options),
         ["app", socket] => app::run(socket),
         ["hold"] => hold(),
+        ["pipeline", address, path, count] => client::pipeline(address, path, count),
+        ["bytes", address, text, wait_msec] => client::bytes(address, text, wait_msec),
+        ["requests", address, script] => client::requests(address, script),
+        ["short", addresses, path, count] => client::short(addresses, path, count),
+        ["websocket", address, path, count] => client::websocket(address, path, count),
         _ => bail!("unknown command"),
     }
 }
