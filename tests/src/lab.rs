@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::{
     certificate::Authority,
     cgroup::{self, Cgroup},
+    delivery::Certificates,
     envoy::Peer,
     network::{Addresses, Namespace},
     outside::Outside,
@@ -36,6 +37,8 @@ pub struct Lab {
     hub: Namespace,
     peers: Vec<Peer>,
     authority: Authority,
+    certificates: Certificates,
+    agent: Cgroup,
     next: u8,
     mount: PathBuf,
     directory: TempDir,
@@ -68,6 +71,8 @@ impl Lab {
             fs::create_dir_all(directory.path().join(name))?;
         }
         let authority = Authority::create(&directory.path().join("mesh"), "mesh")?;
+        let certificates = Certificates::create(directory.path())?;
+        let agent = Cgroup::create(&mount, Path::new("mwlab.slice/agent.scope"))?;
         let tools = Cgroup::create(&mount, Path::new("mwlab.slice/tools.scope"))?;
         let kubelet = Cgroup::create(&mount, Path::new("system.slice/kubelet.service"))?;
         let hub = Namespace::hub()?;
@@ -80,6 +85,8 @@ impl Lab {
             hub,
             peers: Vec::new(),
             authority,
+            certificates,
+            agent,
             next: FIRST_POD,
             mount,
             directory,
@@ -182,6 +189,29 @@ impl Lab {
     #[must_use]
     pub fn cgroup_mount(&self) -> &Path {
         &self.mount
+    }
+
+    /// The certificates of agents and collectors.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Where the node's own programs run: in no pod, in the machine's network.
+    #[must_use]
+    pub fn node(&self, user: User) -> Place<'_> {
+        Place {
+            cgroup: self.tools.path(),
+            namespace: None,
+            user,
+            capabilities: None,
+        }
+    }
+
+    /// The cgroup of the agent, which the agent leaves out of what it watches.
+    #[must_use]
+    pub(crate) fn agent_cgroup(&self) -> &Path {
+        self.agent.path()
     }
 
     /// Where the kubelet's probes come from: its cgroup, and the node's end of the bridge.

@@ -11,14 +11,21 @@
 //! - [`cgroup`], [`network`], [`process`]: where a process runs
 //! - [`certificate`]: authorities and what they sign
 //! - [`envoy`], [`iptables`], [`nginx`], [`cri`]: the parts of a pod
-//! - [`pod`], [`Lab`]: the whole
+//! - [`pod`], [`outside`], [`Lab`]: the whole
+//! - [`agent`], [`collector`], [`receiver`], [`delivery`]: the program under test and who receives
+//! - [`records`], [`books`]: what was received, added up again
+//! - [`Session`]: a lab with an agent and a receiver
 //!
 //! A lab needs root and refuses to start without it. There is one at a time on a machine: a second
 //! waits until the first is gone.
 
+pub mod agent;
+pub mod books;
 pub mod certificate;
 pub mod cgroup;
+pub mod collector;
 pub mod cri;
+pub mod delivery;
 pub mod envoy;
 pub mod identifier;
 pub mod iptables;
@@ -28,7 +35,11 @@ pub mod nginx;
 pub mod outside;
 pub mod pod;
 pub mod process;
+pub mod receiver;
+pub mod records;
 pub mod requirements;
+mod session;
 pub mod sweep;
 
 pub use lab::Lab;
+pub use session::{Outcome, Session};

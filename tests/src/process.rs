@@ -175,6 +175,15 @@ impl Process {
         })
     }
 
+    /// One that was never started.
+    #[must_use]
+    pub(crate) fn ended() -> Self {
+        Self {
+            child: None,
+            words: String::new(),
+        }
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> u32 {

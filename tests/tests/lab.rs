@@ -3,16 +3,18 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use lab::{
-    Lab, cri, envoy,
+    Lab, certificate, cri, delivery, envoy,
     pod::{APP, PROXY, PodSpec},
     process::{Process, User},
+    receiver::Receiver,
+    records::Record,
     requirements, sweep,
 };
 use rustix::process::Signal;
@@ -276,6 +278,75 @@ fn a_gateway_a_plain_pod_and_the_kubelet_come_in() {
         .unwrap();
     assert!(by.client.starts_with("10.77.0.1:"), "{by:?}");
     assert!(log.iter().any(|exchange| exchange.path() == "/healthz"));
+}
+
+#[test]
+fn the_receiver_takes_only_its_own_clients_and_whole_lines() {
+    let lab = Lab::start([]).unwrap();
+    let mut receiver = Receiver::start(&lab, "receiver").unwrap();
+    let certificates = lab.certificates();
+    let send = |receiver: &Receiver, identity: &certificate::Identity, text: &str| {
+        let mut client = Process::start(
+            Command::new("openssl")
+                .args([
+                    "s_client",
+                    "-quiet",
+                    "-no_ign_eof",
+                    "-connect",
+                    &receiver.endpoint(),
+                ])
+                .args([
+                    "-verify_return_error",
+                    "-verify_hostname",
+                    delivery::COLLECTOR,
+                ])
+                .arg("-CAfile")
+                .arg(certificates.authority.certificate())
+                .arg("-cert")
+                .arg(&identity.certificate)
+                .arg("-key")
+                .arg(&identity.key)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
+        .unwrap();
+        let mut stdin = client.child().unwrap().stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        drop(stdin);
+        client.wait(PATIENCE).unwrap();
+    };
+    let event = |receiver: &Receiver, name: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while receiver.events(name).is_empty() {
+            assert!(Instant::now() < deadline, "no event {name}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        receiver.events(name).remove(0)
+    };
+
+    send(
+        &receiver,
+        &certificates.agent,
+        "{\"id\":\"s-1\"}\n{\"id\":\"s",
+    );
+    assert_eq!(event(&receiver, "accepted")["version"], "TLSv1.3");
+    assert_eq!(event(&receiver, "closed")["unfinished"], 8);
+    send(&receiver, &certificates.foreign_agent, "{\"id\":\"s-2\"}\n");
+    event(&receiver, "refused");
+    receiver.kill();
+    receiver.restart(&lab).unwrap();
+    send(&receiver, &certificates.expired_agent, "{\"id\":\"s-3\"}\n");
+    event(&receiver, "refused");
+    send(
+        &receiver,
+        &certificates.agent,
+        "{\"id\":\"s-1\"}\n{\"id\":\"s-4\"}\n",
+    );
+    event(&receiver, "closed");
+    let records = receiver.records().unwrap();
+    let ids: Vec<&str> = records.all().iter().map(Record::id).collect();
+    assert_eq!((ids, records.repeated()), (vec!["s-1", "s-4"], 1));
 }
 
 #[test]
