@@ -1,0 +1,352 @@
+//! What containerd and the kubelet make of a container's output, with faults on demand.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use flate2::{Compression, write::GzEncoder};
+use jiff::Timestamp;
+
+/// containerd's `max_container_log_line_size`: longer lines are cut into pieces.
+const LONGEST_PIECE: usize = 16 * 1024;
+
+/// One of a container's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Where the access log goes.
+    Stdout,
+    /// Where Envoy's own messages go.
+    Stderr,
+}
+
+impl Stream {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// What a fault does to the line that it meets.
+pub enum Fault {
+    /// The line is lost.
+    Drop,
+    /// Another line is written in its place.
+    Edit(Box<dyn Fn(&str) -> String + Send>),
+    /// The line is written twice.
+    Repeat,
+    /// It is written later, and with it all that follow.
+    Delay(Duration),
+}
+
+/// A fault that waits for its line.
+struct Trap {
+    matches: Box<dyn Fn(&str) -> bool + Send>,
+    /// How many matching lines still pass before the one that is meant.
+    before: usize,
+    fault: Fault,
+    sprung: Arc<Mutex<Option<String>>>,
+}
+
+/// Shows whether a fault has met its line.
+#[derive(Clone)]
+pub struct Sprung(Arc<Mutex<Option<String>>>);
+
+impl Sprung {
+    /// The line as the container wrote it, once the fault has met it.
+    #[must_use]
+    pub fn line(&self) -> Option<String> {
+        lock(&self.0).clone()
+    }
+}
+
+/// The log of one container: `0.log` in the directory of the pod's container.
+pub struct Log {
+    shared: Arc<Shared>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    directory: PathBuf,
+    state: Mutex<State>,
+    /// Told when a line was written.
+    written: Condvar,
+}
+
+struct State {
+    file: File,
+    traps: Vec<Trap>,
+    /// Lines of the container on either stream, before any fault.
+    lines: Vec<String>,
+}
+
+impl Log {
+    /// Makes `directory` with an empty `0.log` and the symlink that the kubelet puts in
+    /// `containers/`.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be made.
+    pub fn create(directory: &Path, link: &Path) -> Result<Self> {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        let file = open(directory)?;
+        symlink(directory.join("0.log"), link)
+            .with_context(|| format!("linking {}", link.display()))?;
+        let shared = Shared {
+            directory: directory.to_path_buf(),
+            state: Mutex::new(State {
+                file,
+                traps: Vec::new(),
+                lines: Vec::new(),
+            }),
+            written: Condvar::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            readers: Vec::new(),
+        })
+    }
+
+    /// The file that is written now.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.shared.directory.join("0.log")
+    }
+
+    /// Reads a stream of the container to its end, in a thread of its own.
+    pub fn follow(&mut self, stream: Stream, pipe: PipeReader) {
+        let shared = Arc::clone(&self.shared);
+        self.readers.push(thread::spawn(move || {
+            // What fails here fails a test by the line that it misses.
+            let _ = shared.follow(stream, pipe);
+        }));
+    }
+
+    /// Sets a fault for the `nth` line from now on (0: the first) that `matches`.
+    pub fn inject(
+        &self,
+        nth: usize,
+        matches: impl Fn(&str) -> bool + Send + 'static,
+        fault: Fault,
+    ) -> Sprung {
+        let sprung = Arc::new(Mutex::new(None));
+        self.shared.state().traps.push(Trap {
+            matches: Box::new(matches),
+            before: nth,
+            fault,
+            sprung: Arc::clone(&sprung),
+        });
+        Sprung(sprung)
+    }
+
+    /// Writes a line that the container never wrote.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn invent(&self, line: &str) -> Result<()> {
+        let mut state = self.shared.state();
+        Ok(write_line(
+            &mut state.file,
+            Stream::Stdout,
+            line.as_bytes(),
+        )?)
+    }
+
+    /// What the container wrote so far, whole lines, whatever faults did to them.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.shared.state().lines.clone()
+    }
+
+    /// Waits for a line that `matches`, those already written included.
+    ///
+    /// # Errors
+    ///
+    /// If none came within `patience`; the message has the last lines.
+    pub fn wait_for(&self, patience: Duration, matches: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.state();
+        let mut seen = 0;
+        loop {
+            if let Some(line) = state.lines[seen..].iter().find(|line| matches(line)) {
+                return Ok(line.clone());
+            }
+            seen = state.lines.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let last = &state.lines[seen.saturating_sub(5)..];
+                bail!(
+                    "the line did not come within {patience:?}; the last of {}: {last:#?}",
+                    self.shared.directory.display()
+                );
+            }
+            state = self
+                .shared
+                .written
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Rotates as the kubelet does: files rotated earlier are compressed, `0.log` is renamed, the
+    /// runtime opens a new one. What arrives in between goes into the renamed file.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be renamed, compressed or opened.
+    pub fn rotate(&self) -> Result<()> {
+        let directory = &self.shared.directory;
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.to_string_lossy();
+            if name.contains(".log.") && !name.ends_with(".gz") {
+                compress(&path)?;
+            }
+        }
+        let rotated = directory.join(format!("0.log.{}", suffix(Timestamp::now())));
+        fs::rename(self.path(), &rotated)
+            .with_context(|| format!("renaming to {}", rotated.display()))?;
+        self.reopen()
+    }
+
+    fn reopen(&self) -> Result<()> {
+        let file = open(&self.shared.directory)?;
+        self.shared.state().file = file;
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    /// Waits for the last lines: the readers end with the container's last process.
+    fn drop(&mut self) {
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn follow(&self, stream: Stream, pipe: PipeReader) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(64 * 1024, pipe);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            while line
+                .last()
+                .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+            {
+                line.pop();
+            }
+            self.take(stream, &line)?;
+            line.clear();
+        }
+        Ok(())
+    }
+
+    fn take(&self, stream: Stream, line: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(line).into_owned();
+        let mut state = self.state();
+        match state.spring(&text) {
+            None => write_line(&mut state.file, stream, line)?,
+            Some(Fault::Drop) => {}
+            Some(Fault::Edit(edit)) => {
+                write_line(&mut state.file, stream, edit(&text).as_bytes())?;
+            }
+            Some(Fault::Repeat) => {
+                write_line(&mut state.file, stream, line)?;
+                write_line(&mut state.file, stream, line)?;
+            }
+            Some(Fault::Delay(delay)) => {
+                drop(state);
+                thread::sleep(delay);
+                state = self.state();
+                write_line(&mut state.file, stream, line)?;
+            }
+        }
+        state.lines.push(text);
+        self.written.notify_all();
+        Ok(())
+    }
+}
+
+impl State {
+    /// The fault that is meant for this line, if any; it is used up.
+    fn spring(&mut self, line: &str) -> Option<Fault> {
+        let mut meant = None;
+        for (index, trap) in self.traps.iter_mut().enumerate() {
+            if !(trap.matches)(line) {
+                continue;
+            }
+            match trap.before.checked_sub(1) {
+                Some(before) => trap.before = before,
+                None => meant = meant.or(Some(index)),
+            }
+        }
+        let trap = self.traps.remove(meant?);
+        *lock(&trap.sprung) = Some(line.to_owned());
+        Some(trap.fault)
+    }
+}
+
+/// One line of a container in the CRI format: pieces marked P, the last one F.
+fn write_line(file: &mut File, stream: Stream, line: &[u8]) -> io::Result<()> {
+    let mut text = Vec::with_capacity(line.len() + 64);
+    let mut rest = line;
+    loop {
+        let (piece, after) = rest.split_at(rest.len().min(LONGEST_PIECE));
+        let tag = if after.is_empty() { 'F' } else { 'P' };
+        // Go's RFC3339Nano, like this type's own form, ends at the last digit that is not zero.
+        write!(text, "{} {} {tag} ", Timestamp::now(), stream.as_str())?;
+        text.extend_from_slice(piece);
+        text.push(b'\n');
+        rest = after;
+        if rest.is_empty() {
+            return file.write_all(&text);
+        }
+    }
+}
+
+fn open(directory: &Path) -> Result<File> {
+    let path = directory.join("0.log");
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))
+}
+
+/// `2026-11-22T08:08:17Z` becomes `20261122-080817`.
+fn suffix(time: Timestamp) -> String {
+    format!("{time:.0}")
+        .replace(['-', ':', 'Z'], "")
+        .replace('T', "-")
+}
+
+fn compress(path: &Path) -> Result<()> {
+    let name = path.display();
+    let (temporary, compressed) = (format!("{name}.tmp"), format!("{name}.gz"));
+    let mut content = Vec::new();
+    File::open(path)?.read_to_end(&mut content)?;
+    let mut encoder = GzEncoder::new(File::create(&temporary)?, Compression::default());
+    encoder.write_all(&content)?;
+    encoder.finish()?;
+    fs::rename(&temporary, &compressed).with_context(|| format!("renaming to {compressed}"))?;
+    fs::remove_file(path).with_context(|| format!("removing {name}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,196 @@
+//! What a pod is made from.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    envoy::{AccessLog, Format, Peer},
+    iptables::Exclusions,
+    network::Addresses,
+    nginx,
+};
+
+/// What is in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An app and a sidecar.
+    Meshed,
+    /// A sidecar without an app: it listens in plain text and forwards into the mesh.
+    Gateway {
+        /// Where it listens.
+        port: u16,
+        /// The pod that it forwards to.
+        target: String,
+        /// That pod's port.
+        target_port: u16,
+    },
+    /// An app without a sidecar.
+    Plain,
+}
+
+/// What a pod is made from. Every method returns the changed specification.
+#[derive(Clone, Debug)]
+pub struct PodSpec {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) kind: Kind,
+    pub(super) ports: Vec<u16>,
+    pub(super) access_log: AccessLog,
+    pub(super) flush: Duration,
+    pub(super) exclusions: Exclusions,
+    pub(super) denied: Vec<String>,
+    pub(super) probe: Option<Duration>,
+    pub(super) edit: Option<fn(&mut Value)>,
+}
+
+impl PodSpec {
+    /// A meshed pod in namespace `shop` with nginx as the app, logging in Istio's text.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: "shop".to_owned(),
+            kind: Kind::Meshed,
+            ports: vec![nginx::HTTP_PORT, nginx::HTTP2_PORT],
+            access_log: AccessLog::default(),
+            flush: Duration::from_millis(200),
+            exclusions: Exclusions::default(),
+            denied: Vec::new(),
+            probe: None,
+            edit: None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Puts it into another namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// Makes it a gateway that listens on `port` and forwards to `target`.
+    #[must_use]
+    pub fn gateway(mut self, port: u16, target: &str, target_port: u16) -> Self {
+        self.kind = Kind::Gateway {
+            port,
+            target: target.to_owned(),
+            target_port,
+        };
+        self.ports = Vec::new();
+        self
+    }
+
+    /// Leaves the sidecar out.
+    #[must_use]
+    pub fn without_sidecar(mut self) -> Self {
+        self.kind = Kind::Plain;
+        self
+    }
+
+    /// Sets the form of the access log's lines.
+    #[must_use]
+    pub fn logging(mut self, format: Format) -> Self {
+        self.access_log.format = Some(format);
+        self
+    }
+
+    /// Logs nothing.
+    #[must_use]
+    pub fn without_log(mut self) -> Self {
+        self.access_log.format = None;
+        self
+    }
+
+    /// Logs only what passes an `envoy.config.accesslog.v3.AccessLogFilter`.
+    #[must_use]
+    pub fn filtering(mut self, filter: Value) -> Self {
+        self.access_log.filter = Some(filter);
+        self
+    }
+
+    /// Sets how long Envoy may hold lines back; the default is 200 ms, Envoy's own is 10 s.
+    #[must_use]
+    pub fn flushing_after(mut self, flush: Duration) -> Self {
+        self.flush = flush;
+        self
+    }
+
+    /// Lets connections out to `port` pass by the sidecar.
+    #[must_use]
+    pub fn excluding_outbound(mut self, port: u16) -> Self {
+        self.exclusions.outbound.push(port);
+        self
+    }
+
+    /// Lets connections in to `port` pass by the sidecar; nginx listens there too.
+    #[must_use]
+    pub fn excluding_inbound(mut self, port: u16) -> Self {
+        self.exclusions.inbound.push(port);
+        self
+    }
+
+    /// Refuses requests that come in for paths with this prefix, with 403 by the sidecar itself.
+    #[must_use]
+    pub fn denying(mut self, prefix: &str) -> Self {
+        self.denied.push(prefix.to_owned());
+        self
+    }
+
+    /// Lets pilot-agent probe the app at this interval.
+    #[must_use]
+    pub fn probing(mut self, interval: Duration) -> Self {
+        self.probe = Some(interval);
+        self
+    }
+
+    /// Changes Envoy's configuration before it starts.
+    #[must_use]
+    pub fn editing(mut self, edit: fn(&mut Value)) -> Self {
+        self.edit = Some(edit);
+        self
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// As the other sidecars know it.
+    pub(crate) fn peer(&self, addresses: Addresses) -> Peer {
+        let Self {
+            name, namespace, ..
+        } = self;
+        Peer {
+            name: name.clone(),
+            host: format!("{name}.{namespace}.svc.cluster.local"),
+            identity: format!("spiffe://cluster.local/ns/{namespace}/sa/{name}"),
+            addresses,
+            ports: self.ports.clone(),
+        }
+    }
+
+    pub(super) fn nginx_ports(&self) -> Vec<nginx::Port> {
+        self.ports
+            .iter()
+            .chain(&self.exclusions.inbound)
+            .map(|port| match *port {
+                nginx::HTTP2_PORT => nginx::Port::Http2(*port),
+                _ => nginx::Port::Http1(*port),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,65 @@
+"""A receiver of newline-delimited JSON that knows nothing of who sends it.
+
+It asks for a client certificate over TLS 1.3, appends each whole line to a file and never sends a
+byte. What happens to it is printed, a JSON object a line.
+
+usage: receiver.py PORT CA CERTIFICATE KEY FILE TICKETS
+"""
+
+import json
+import socket
+import ssl
+import sys
+import threading
+
+
+def say(event, **fields):
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def receive(context, plain, file, lock):
+    try:
+        stream = context.wrap_socket(plain, server_side=True)
+    except (ssl.SSLError, OSError) as error:
+        say("refused", reason=str(error))
+        plain.close()
+        return
+    names = [value for _, value in stream.getpeercert().get("subjectAltName", ())]
+    say("accepted", version=stream.version(), names=names)
+    rest = b""
+    try:
+        while True:
+            piece = stream.recv(1 << 16)
+            if not piece:
+                break
+            *lines, rest = (rest + piece).split(b"\n")
+            with lock:
+                file.write(b"".join(line + b"\n" for line in lines))
+                file.flush()
+        say("closed", unfinished=len(rest))
+    except OSError as error:
+        say("broken", reason=str(error), unfinished=len(rest))
+    finally:
+        stream.close()
+
+
+def main():
+    port, authority, certificate, key, path, tickets = sys.argv[1:]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = int(tickets)
+    context.load_verify_locations(authority)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", int(port)))
+    lock = threading.Lock()
+    with open(path, "ab") as file:
+        say("listening", port=listener.getsockname()[1])
+        while True:
+            plain, _ = listener.accept()
+            threading.Thread(
+                target=receive, args=(context, plain, file, lock), daemon=True
+            ).start()
+
+
+main()
