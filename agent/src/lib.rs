@@ -2,22 +2,21 @@
 //!
 //! The rooms in the order in which data flows; each knows only those before it:
 //!
+//! - [`timestamp`]: a moment on the wall clock
 //! - [`capture`]: the kernel side's shell; ring buffers into observations
 //! - [`http`]: bytes into exchanges
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
-//! - [`ledger`]: exchanges and entries into verdicts
 //! - [`config`]: the configuration files
-
-pub mod capture;
-pub mod config;
+//! - [`ledger`]: exchanges and entries into verdicts
 //! - [`tls`]: certificates and keys
 //! - [`forward`]: records to their sinks
 //! - [`collect`]: the reference collector
 
 pub mod capture;
 pub mod collect;
+pub mod config;
 pub mod envoy;
 pub mod forward;
 pub mod http;
