@@ -1,11 +1,9 @@
 //! `mesh`: what makes a process the proxy, and what is expected to differ.
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{
-    pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern},
-    text,
-};
+use super::text;
+use crate::record::{Cidr, Pattern, StatusPattern, WorkloadPattern};
 
 /// What makes a process the proxy, and what is expected to differ.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,7 +32,7 @@ impl Default for Mesh {
 }
 
 /// Something that is expected. Conditions that are left out fit everything.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRule {
     /// What is expected.
@@ -66,7 +64,7 @@ pub struct PolicyRule {
 }
 
 /// What a policy rule expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Expectation {
     /// The traffic does not pass the sidecar.
@@ -78,7 +76,7 @@ pub enum Expectation {
 }
 
 /// Which way a connection was opened, as the pod sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// To the pod.

@@ -15,7 +15,6 @@ mod forward;
 mod later;
 mod logs;
 mod mesh;
-mod pattern;
 mod reader;
 mod redact;
 #[cfg(test)]
@@ -36,8 +35,7 @@ pub use fault::ConfigError;
 pub use forward::{ClientTls, Sink, SinkType};
 pub use logs::{LogFormat, Logs};
 pub use mesh::{Direction, Expectation, Mesh, PolicyRule};
-pub use pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern};
-pub use redact::{Identity, IdentityForm, QueryRedaction, Redact};
+pub use redact::{Identity, IdentityForm, Redact};
 use serde::de::DeserializeOwned;
 pub use text::Endpoint;
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{pattern::Pattern, text};
+use super::text;
+use crate::record::{Pattern, QueryRedaction};
 
 /// What never goes out, beyond the header values that are not asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -15,19 +16,6 @@ pub struct Redact {
     pub paths: Vec<Pattern>,
     /// What is kept of who asked.
     pub identity: Identity,
-}
-
-/// What becomes of a query string.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum QueryRedaction {
-    /// It is kept as it is.
-    Keep,
-    /// Names are kept and values are not: tokens travel in values.
-    #[default]
-    Values,
-    /// Nothing of it is kept.
-    Drop,
 }
 
 /// What is kept of who asked.

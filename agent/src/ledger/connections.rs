@@ -6,11 +6,11 @@ use super::{
     Ledger,
     course::{Course, Moment, course},
     input::Input,
-    settings::Expectation,
     tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
     write::{Judgement, connection_traffic, exchange_traffic, workload},
 };
 use crate::{
+    config::Expectation,
     http::{Closed, Connection, ConnectionId},
     ledger::{KEPT_KUBELET_TUPLES, policy},
     record::{Kind, Reason, Side, Traffic, Units, Verdict},

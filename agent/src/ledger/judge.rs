@@ -7,11 +7,11 @@ use super::{
     leg::{Horizon, Settled},
     lines::doubt_of,
     policy,
-    settings::Expectation,
     tracked::{Tracked, reason_of},
     write::{Judgement, connection_traffic, envoy_body, exchange_traffic, own_end, workload},
 };
 use crate::{
+    config::Expectation,
     http::{Connection, ConnectionId},
     record::{Kind, Reason, Side, Traffic, Units, Verdict},
     timestamp::Timestamp,

@@ -37,7 +37,7 @@ pub use input::{
 pub use intake::Intake;
 use pod::PodBook;
 use roles::Roles;
-pub use settings::{Expectation, PolicyRule, Settings};
+pub use settings::Settings;
 use tracked::Tracked;
 use write::Writer;
 

@@ -3,6 +3,7 @@
 mod envelope;
 mod fingerprint;
 mod model;
+mod pattern;
 mod printable;
 mod redact;
 mod verdict;
@@ -13,6 +14,7 @@ pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,
     Lifecycle, Record, Side, Traffic, Units, Workload, WorkloadAccount,
 };
+pub use pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern};
 pub use printable::Printable;
 pub use redact::{QueryRedaction, REDACTED, Redaction};
 pub use verdict::{Reason, Verdict};

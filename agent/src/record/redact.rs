@@ -5,12 +5,14 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::Pattern;
+
 /// What stands where a value was.
 pub const REDACTED: &str = "REDACTED";
 
 /// What becomes of query values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "lowercase")]
 pub enum QueryRedaction {
     /// They stay.
     Keep,
@@ -26,8 +28,8 @@ pub enum QueryRedaction {
 pub struct Redaction {
     /// Queries.
     pub query: QueryRedaction,
-    /// Paths with secrets in them: `/reset/*` replaces the segment at the star.
-    pub paths: Vec<String>,
+    /// Paths whose text is a secret.
+    pub paths: Vec<Pattern>,
     /// Names, in lower case, of the headers whose values are kept.
     pub headers: Vec<String>,
 }
@@ -68,11 +70,10 @@ impl Redaction {
     }
 
     fn path(&self, path: &str) -> String {
-        let redacted = self
-            .paths
-            .iter()
-            .find_map(|pattern| redact_segments(path, pattern));
-        redacted.unwrap_or_else(|| path.to_owned())
+        match self.paths.iter().any(|pattern| pattern.matches(path)) {
+            true => format!("/{REDACTED}"),
+            false => path.to_owned(),
+        }
     }
 
     fn query(&self, query: &str) -> Option<String> {
@@ -104,20 +105,6 @@ fn without_credentials(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}://{host}{tail}"))
 }
 
-/// The path with the segments at the pattern's stars replaced, if the pattern fits.
-fn redact_segments(path: &str, pattern: &str) -> Option<String> {
-    let mut patterns = pattern.split('/');
-    let mut segments = Vec::new();
-    for segment in path.split('/') {
-        match patterns.next() {
-            Some("*") => segments.push(REDACTED),
-            Some(literal) if literal == segment => segments.push(segment),
-            _ => return None,
-        }
-    }
-    patterns.next().is_none().then(|| segments.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::{QueryRedaction, Redaction};
@@ -145,12 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn segments_at_stars_go() {
+    fn secret_paths_go() {
+        let paths = vec!["/reset/*".parse().unwrap()];
         let redaction = Redaction {
-            paths: vec!["/reset/*".into()],
+            paths,
             ..Redaction::default()
         };
-        assert_eq!(redaction.target("/reset/abc").0, "/reset/REDACTED");
-        assert_eq!(redaction.target("/reset/abc/d").0, "/reset/abc/d");
+        assert_eq!(redaction.target("/reset/abc?x=y").0, "/REDACTED");
+        assert_eq!(redaction.target("/login").0, "/login");
     }
 }

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::{
     CgroupMount, CollectConfig, Config, ConfigError, Direction, Expectation, IdentityForm,
-    LogFormat, Mode, QueryRedaction, Scope,
+    LogFormat, Mode, Scope,
 };
+use crate::record::QueryRedaction;
 use crate::record::{Include, Kind, Verdict};
 
 /// Every key of the agent at its default, and one sink.

@@ -2,7 +2,8 @@
 
 use super::{APP_CGROUP, APP_PID, PROXY_CGROUP, Scene, Sent, address, end, entry, get};
 use crate::{
-    ledger::{Expectation, Line, PolicyRule},
+    config::{Direction, Expectation, PolicyRule},
+    ledger::Line,
     record::{Body, Reason, Record, Side, Verdict},
 };
 
@@ -216,16 +217,18 @@ fn another_program_in_the_proxys_container_is_a_bypass() {
 fn policy_expects_what_it_names() {
     let rule = |expect| PolicyRule {
         expect,
-        side: Some(Side::Client),
+        direction: Some(Direction::Outbound),
         port: None,
-        network: None,
-        workload: Some("shop/*".into()),
+        cidr: None,
+        workload: Some("shop/*".parse().unwrap()),
         method: None,
         path: None,
         status: None,
+        reason: None,
     };
+    let path = Some("/health*".parse().unwrap());
     let unlogged = PolicyRule {
-        path: Some("/health*".into()),
+        path,
         ..rule(Expectation::Unlogged)
     };
     let direct = PolicyRule {

@@ -7,11 +7,12 @@ mod life;
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, PolicyRule,
-    ResponseFact, Settings, Shown, path::normalize,
+    ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, ResponseFact,
+    Settings, Shown, path::normalize,
 };
 use crate::{
     capture::Process,
+    config::PolicyRule,
     http::{Closed, Connection, End},
     record::{Body, Fingerprint, Fingerprints, Reason, Record, Side, Units, Verdict},
     timestamp::Timestamp,

@@ -1,9 +1,12 @@
-//! The conditions of policy rules.
+//! Patterns of what records say: paths, pods, statuses, addresses.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::{Serialize, Serializer};
 
 /// Text in which `*` stands for any characters, also none, also `/`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Pattern(String);
 
 impl Pattern {
@@ -80,6 +83,18 @@ impl FromStr for WorkloadPattern {
     }
 }
 
+impl fmt::Display for WorkloadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace.0, self.name.0)
+    }
+}
+
+impl Serialize for WorkloadPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A status (`503`) or a class of them (`5xx`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StatusPattern {
@@ -112,6 +127,21 @@ impl FromStr for StatusPattern {
             first: status(first)?,
             last: status(last)?,
         })
+    }
+}
+
+impl fmt::Display for StatusPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}xx", self.first / 100),
+        }
+    }
+}
+
+impl Serialize for StatusPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -175,6 +205,18 @@ impl FromStr for Cidr {
     }
 }
 
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl Serialize for Cidr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Cidr, Pattern, StatusPattern, WorkloadPattern};
@@ -206,6 +248,20 @@ mod tests {
         for text in ["", "shop", "/web", "shop/", "shop/web/1", "Shop/web"] {
             assert!(text.parse::<WorkloadPattern>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn are_written_as_they_are_read() {
+        for text in ["5xx", "404"] {
+            assert_eq!(text.parse::<StatusPattern>().unwrap().to_string(), text);
+        }
+        for text in ["10.0.0.0/8", "fd00::/8"] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "shop/*".parse::<WorkloadPattern>().unwrap().to_string(),
+            "shop/*"
+        );
     }
 
     #[test]
