@@ -1,3 +1,105 @@
 //! The command line.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use meshwitness::command::{self, CommandError, WatchFilter};
+
+/// The second witness of a service mesh: captures connections and HTTP with eBPF, cross-checks
+/// them against Envoy's access logs, and forwards the reconciled records as evidence.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    /// The form of the command's own log, which goes to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogForm::Text)]
+    log_format: LogForm,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The agent: captures, reconciles, forwards. One per node.
+    Run {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Write the ledger's inputs to this new file, for `replay`.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+    },
+    /// Preflight: whether `run` would work here, and how to mend what would not.
+    Check {
+        /// The configuration; without it, its defaults.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// One JSON object instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A live view: a line a record. Forwards nothing and runs beside an agent.
+    Watch {
+        /// The configuration; without it, its defaults.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Only this pod.
+        #[arg(long, value_name = "NAMESPACE/NAME")]
+        pod: Option<String>,
+        /// Only this verdict.
+        #[arg(long)]
+        verdict: Option<String>,
+        /// Records as JSON, one a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The reference collector.
+    Collect {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Write the ledger's inputs, redacted, to a new file until interrupted. The records go to
+    /// stdout as JSON if that is no terminal.
+    Record {
+        /// The new file.
+        file: PathBuf,
+        /// The configuration; without it, its defaults.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Reconcile a recording again: the same records, byte by byte, on stdout. Needs no root.
+    Replay {
+        /// The file that `record` wrote.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    command::start_log(matches!(arguments.log_format, LogForm::Json));
+    let outcome = match arguments.command {
+        Command::Run { config, record } => command::run(&config, record.as_deref()),
+        Command::Check { config, json } => command::check(config.as_deref(), json),
+        Command::Watch { config, pod, verdict, json } => WatchFilter::new(pod, verdict)
+            .and_then(|filter| command::watch(config.as_deref(), &filter, json)),
+        Command::Collect { config } => command::collect(&config),
+        Command::Record { file, config } => command::record(&file, config.as_deref()),
+        Command::Replay { file } => command::replay(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Usage(error)) => fail(&error, 2),
+        Err(CommandError::Failed(error)) => fail(&error, 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    tracing::error!("{error:#}");
+    ExitCode::from(code)
+}
