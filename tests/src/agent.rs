@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::thread::CapabilitySet;
+use rustix::{process::Signal, thread::CapabilitySet};
 use serde_json::{Value, json};
 
 use crate::{
@@ -103,6 +103,12 @@ impl Config {
         self
     }
 
+    /// The file's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{:#}\n", self.value)
+    }
+
     /// Sets any key, by its JSON pointer.
     ///
     /// # Panics
@@ -160,7 +166,7 @@ impl Agent {
         );
         fs::create_dir_all(&directory)?;
         let file = directory.with_extension("yaml");
-        fs::write(&file, format!("{:#}\n", config.value))?;
+        fs::write(&file, config.text())?;
         let mut command = place(lab).command([binary()?.as_os_str()])?;
         command
             .args(words)
@@ -239,6 +245,11 @@ impl Agent {
             after: begin.elapsed(),
             stderr: self.stderr()?,
         })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Kills it.

@@ -84,8 +84,8 @@ struct Shared {
 struct State {
     file: File,
     traps: Vec<Trap>,
-    /// Lines of the container on either stream, before any fault.
-    lines: Vec<String>,
+    /// Lines of the container, before any fault.
+    lines: Vec<(Stream, String)>,
 }
 
 impl Log {
@@ -161,10 +161,12 @@ impl Log {
         )?)
     }
 
-    /// What the container wrote so far, whole lines, whatever faults did to them.
+    /// What the container wrote on a stream so far, whole lines, whatever faults did to them.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        self.shared.state().lines.clone()
+    pub fn lines_of(&self, stream: Stream) -> Vec<String> {
+        let state = self.shared.state();
+        let lines = state.lines.iter().filter(|(from, _)| *from == stream);
+        lines.map(|(_, line)| line.clone()).collect()
     }
 
     /// Waits for a line that `matches`, those already written included.
@@ -177,7 +179,8 @@ impl Log {
         let mut state = self.shared.state();
         let mut seen = 0;
         loop {
-            if let Some(line) = state.lines[seen..].iter().find(|line| matches(line)) {
+            let mut lines = state.lines[seen..].iter();
+            if let Some((_, line)) = lines.find(|(_, line)| matches(line)) {
                 return Ok(line.clone());
             }
             seen = state.lines.len();
@@ -276,7 +279,7 @@ impl Shared {
                 write_line(&mut state.file, stream, line)?;
             }
         }
-        state.lines.push(text);
+        state.lines.push((stream, text));
         self.written.notify_all();
         Ok(())
     }

@@ -127,6 +127,24 @@ impl Receiver {
             .collect()
     }
 
+    /// Waits for an event.
+    ///
+    /// # Errors
+    ///
+    /// If it did not happen within `patience`.
+    pub fn wait_for_event(&self, name: &str, patience: Duration) -> Result<Value> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(event) = self.events(name).into_iter().next() {
+                return Ok(event);
+            }
+            if Instant::now() > deadline {
+                bail!("nothing was {name} at the receiver within {patience:?}");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// All bytes it received, whole lines only, resent ones included.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
 use crate::{
@@ -102,9 +102,14 @@ impl Session {
             lab: _lab,
         } = self;
         let ended = agent.stop()?;
-        let records = receiver
-            .wait_for(SETTLED, "stop record", Records::have_stopped)
-            .with_context(|| ended.stderr.clone())?;
+        receiver.wait_for_event("closed", SETTLED)?;
+        let records = receiver.records()?;
+        ensure!(
+            records.have_stopped(),
+            "no stop record, but {} and:\n{}",
+            records.summary(),
+            ended.stderr
+        );
         Ok(Outcome { records, ended })
     }
 }

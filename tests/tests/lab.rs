@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lab::{
@@ -316,32 +316,33 @@ fn the_receiver_takes_only_its_own_clients_and_whole_lines() {
         drop(stdin);
         client.wait(PATIENCE).unwrap();
     };
-    let event = |receiver: &Receiver, name: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        while receiver.events(name).is_empty() {
-            assert!(Instant::now() < deadline, "no event {name}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        receiver.events(name).remove(0)
-    };
+    let event = |receiver: &Receiver, name: &str| receiver.wait_for_event(name, PATIENCE).unwrap();
 
     send(
         &receiver,
         &certificates.agent,
-        "{\"id\":\"s-1\"}\n{\"id\":\"s",
+        "{\"id\":\"s-1\",\"kind\":\"http\"}\n{\"id\":\"s",
     );
     assert_eq!(event(&receiver, "accepted")["version"], "TLSv1.3");
     assert_eq!(event(&receiver, "closed")["unfinished"], 8);
-    send(&receiver, &certificates.foreign_agent, "{\"id\":\"s-2\"}\n");
+    send(
+        &receiver,
+        &certificates.foreign_agent,
+        "{\"id\":\"s-2\",\"kind\":\"http\"}\n",
+    );
     event(&receiver, "refused");
     receiver.kill();
     receiver.restart(&lab).unwrap();
-    send(&receiver, &certificates.expired_agent, "{\"id\":\"s-3\"}\n");
+    send(
+        &receiver,
+        &certificates.expired_agent,
+        "{\"id\":\"s-3\",\"kind\":\"http\"}\n",
+    );
     event(&receiver, "refused");
     send(
         &receiver,
         &certificates.agent,
-        "{\"id\":\"s-1\"}\n{\"id\":\"s-4\"}\n",
+        "{\"id\":\"s-1\",\"kind\":\"http\"}\n{\"id\":\"s-4\",\"kind\":\"http\"}\n",
     );
     event(&receiver, "closed");
     let records = receiver.records().unwrap();
