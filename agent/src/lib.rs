@@ -7,6 +7,7 @@
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
+//! - [`telemetry`]: metrics and health
 //! - [`config`]: the configuration files
 
 pub mod capture;
@@ -14,5 +15,6 @@ pub mod config;
 pub mod envoy;
 pub mod http;
 pub mod record;
+pub mod telemetry;
 pub mod timestamp;
 pub mod workload;
