@@ -9,8 +9,10 @@
 //! - [`record`]: what goes out, and what never does
 //! - [`telemetry`]: metrics and health
 //! - [`config`]: the configuration files
+//! - [`check`]: what `run` would need and find
 
 pub mod capture;
+pub mod check;
 pub mod config;
 pub mod envoy;
 pub mod http;
