@@ -1,0 +1,1 @@
+//! Conversations as the kernel side tells them.
