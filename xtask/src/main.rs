@@ -10,6 +10,8 @@ mod install;
 mod steps;
 mod test;
 
+use std::process::ExitCode;
+
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
@@ -32,12 +34,20 @@ enum Command {
     Test(test::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Install(options) => install::run(&options),
         Command::Test(options) => test::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that Debug would add: the causes name the place.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
