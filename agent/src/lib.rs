@@ -10,18 +10,26 @@
 //! - [`record`]: what goes out, and what never does
 //! - [`config`]: the configuration files
 //! - [`ledger`]: exchanges and entries into verdicts
+//! - [`telemetry`]: metrics and health
 //! - [`tls`]: certificates and keys
 //! - [`forward`]: records to their sinks
 //! - [`collect`]: the reference collector
+//! - [`check`]: the preflight
+//! - [`witness`]: kernel, logs and pods into the ledger's inputs; recordings
+//! - [`command`]: what the command line can do
 
 pub mod capture;
+pub mod check;
 pub mod collect;
+pub mod command;
 pub mod config;
 pub mod envoy;
 pub mod forward;
 pub mod http;
 pub mod ledger;
 pub mod record;
+pub mod telemetry;
 pub mod timestamp;
 pub mod tls;
+pub mod witness;
 pub mod workload;

@@ -30,9 +30,6 @@ enum Command {
         /// The configuration.
         #[arg(long)]
         config: PathBuf,
-        /// Write the ledger's inputs to this new file, for `replay`.
-        #[arg(long, value_name = "FILE")]
-        record: Option<PathBuf>,
     },
     /// Preflight: whether `run` would work here, and how to mend what would not.
     Check {
@@ -64,8 +61,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Write the ledger's inputs, redacted, to a new file until interrupted. The records go to
-    /// stdout as JSON if that is no terminal.
+    /// Write the ledger's inputs, redacted, to a new file until interrupted. Runs beside an agent;
+    /// forwards if the configuration says where to.
     Record {
         /// The new file.
         file: PathBuf,
@@ -84,9 +81,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     command::start_log(matches!(arguments.log_format, LogForm::Json));
     let outcome = match arguments.command {
-        Command::Run { config, record } => command::run(&config, record.as_deref()),
+        Command::Run { config } => command::run(&config),
         Command::Check { config, json } => command::check(config.as_deref(), json),
-        Command::Watch { config, pod, verdict, json } => WatchFilter::new(pod, verdict)
+        Command::Watch {
+            config,
+            pod,
+            verdict,
+            json,
+        } => WatchFilter::new(pod, verdict)
             .and_then(|filter| command::watch(config.as_deref(), &filter, json)),
         Command::Collect { config } => command::collect(&config),
         Command::Record { file, config } => command::record(&file, config.as_deref()),

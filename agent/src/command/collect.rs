@@ -29,7 +29,9 @@ pub fn collect(config: &Path) -> Result<(), CommandError> {
         dir: config.dir,
         rotate_bytes: config.rotate_bytes,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -41,7 +43,9 @@ pub fn collect(config: &Path) -> Result<(), CommandError> {
         };
         info!("collecting on {}", settings.listen);
         let report = Arc::new(|notice: &Notice| warn!("{notice}"));
-        collect::run(settings, report, stop).await.context("the collector")
+        collect::run(settings, report, stop)
+            .await
+            .context("the collector")
     })?;
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The commands: each puts rooms together, none of them thinks.
 
+mod agent;
+mod check;
 mod collect;
-mod record;
+mod replay;
 mod run;
 mod signals;
 mod table;
@@ -9,9 +11,10 @@ mod watch;
 
 use std::{io, path::Path};
 
+pub use check::check;
 pub use collect::collect;
-pub use record::{record, replay};
-pub use run::run;
+pub use replay::replay;
+pub use run::{record, run};
 use thiserror::Error;
 use tracing_subscriber::{EnvFilter, fmt::time::UtcTime};
 pub use watch::{WatchFilter, watch};
@@ -37,7 +40,8 @@ impl<E: Into<anyhow::Error>> From<E> for CommandError {
 
 /// Starts the program's own log, on stderr.
 pub fn start_log(json: bool) {
-    let filter = EnvFilter::try_from_env("MESHWITNESS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("MESHWITNESS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -54,8 +58,10 @@ pub fn start_log(json: bool) {
 fn config_or_default(file: Option<&Path>) -> Result<Config, CommandError> {
     match file {
         Some(file) => Config::load(file).map_err(usage),
-        None => Config::parse(Path::new("(defaults)"), "{}", &|name| std::env::var(name).ok())
-            .map_err(usage),
+        None => Config::parse(Path::new("(defaults)"), "{}", &|name| {
+            std::env::var(name).ok()
+        })
+        .map_err(usage),
     }
 }
 

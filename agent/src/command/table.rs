@@ -34,7 +34,13 @@ pub fn row(record: &Record) -> String {
             format!("{clock:<15} {:<14} {:<6} {:<24} {books}", "books", "", "")
         }
         Body::Lifecycle { lifecycle } => {
-            format!("{clock:<15} {:<14} {:<6} {:<24} {}", "", "", "", lifecycle_text(lifecycle))
+            format!(
+                "{clock:<15} {:<14} {:<6} {:<24} {}",
+                "",
+                "",
+                "",
+                lifecycle_text(lifecycle)
+            )
         }
     }
 }
@@ -68,7 +74,11 @@ fn traffic_row(clock: &str, record: &Record, traffic: &Traffic) -> String {
         (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
         _ => traffic.workload.pod_uid.clone().unwrap_or_default(),
     };
-    let what = if record.kind == Kind::Http { exchange(traffic) } else { connection(traffic) };
+    let what = if record.kind == Kind::Http {
+        exchange(traffic)
+    } else {
+        connection(traffic)
+    };
     let (workload, what) = (clip(&workload, 24), clip(&what, 44));
     let why = why(record, traffic);
     format!("{clock:<15} {style}{verdict:<14}{style:#} {side:<6} {workload:<24} {what:<44} {why}")
@@ -78,28 +88,47 @@ fn exchange(traffic: &Traffic) -> String {
     let text = |name: &str| traffic.attributes.get(name).and_then(Value::as_str);
     let method = text("http.request.method").unwrap_or("-");
     let path = text("url.path").unwrap_or("-");
-    let status = traffic.attributes.get("http.response.status_code").and_then(Value::as_u64);
+    let status = traffic
+        .attributes
+        .get("http.response.status_code")
+        .and_then(Value::as_u64);
     let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    let query = text("url.query").map(|query| format!("?{query}")).unwrap_or_default();
+    let query = text("url.query")
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     format!("{status} {method} {path}{query}")
 }
 
 fn connection(traffic: &Traffic) -> String {
     let end = |end: &str| {
-        let address = traffic.attributes.get(&format!("{end}.address")).and_then(Value::as_str);
-        let port = traffic.attributes.get(&format!("{end}.port")).and_then(Value::as_u64);
+        let address = traffic
+            .attributes
+            .get(&format!("{end}.address"))
+            .and_then(Value::as_str);
+        let port = traffic
+            .attributes
+            .get(&format!("{end}.port"))
+            .and_then(Value::as_u64);
         format!("{}:{}", address.unwrap_or("-"), port.unwrap_or(0))
     };
     let command = traffic.workload.command.as_deref().unwrap_or_default();
-    format!("tcp {} {command}", end("server")).trim_end().to_owned()
+    format!("tcp {} {command}", end("server"))
+        .trim_end()
+        .to_owned()
 }
 
 fn why(record: &Record, traffic: &Traffic) -> String {
-    let mut why: Vec<String> =
-        record.reasons.iter().flatten().map(|reason| reason.as_str().to_owned()).collect();
+    let mut why: Vec<String> = record
+        .reasons
+        .iter()
+        .flatten()
+        .map(|reason| reason.as_str().to_owned())
+        .collect();
     for difference in &traffic.differences {
-        let difference =
-            format!("{}: kernel {}, log {}", difference.field, difference.kernel, difference.log);
+        let difference = format!(
+            "{}: kernel {}, log {}",
+            difference.field, difference.kernel, difference.log
+        );
         why.push(Printable(&difference).to_string());
     }
     if !traffic.revises.is_empty() {
@@ -110,13 +139,24 @@ fn why(record: &Record, traffic: &Traffic) -> String {
 
 fn lifecycle_text(lifecycle: &Lifecycle) -> String {
     match lifecycle {
-        Lifecycle::Start { version, not_covered } => {
-            format!("start, version {version}; not covered: {}", not_covered.join(", "))
+        Lifecycle::Start {
+            version,
+            not_covered,
+        } => {
+            format!(
+                "start, version {version}; not covered: {}",
+                not_covered.join(", ")
+            )
         }
         Lifecycle::Stop => "stop".to_owned(),
         Lifecycle::Config => "configuration read".to_owned(),
         Lifecycle::Gap { sink, ids, records } => {
-            format!("gap: sink {} lost {records} records, {} to {}", Printable(sink), ids.0, ids.1)
+            format!(
+                "gap: sink {} lost {records} records, {} to {}",
+                Printable(sink),
+                ids.0,
+                ids.1
+            )
         }
         Lifecycle::ClockStep { seconds } => format!("clock set by {seconds:+.3} s"),
     }
@@ -145,8 +185,13 @@ mod tests {
 
     #[test]
     fn hostile_paths_do_not_reach_the_terminal() {
-        let mut traffic = Traffic { side: Some(Side::Client), ..Traffic::default() };
-        traffic.attributes.insert("url.path".into(), json!("/\u{1b}[2J\u{7}"));
+        let mut traffic = Traffic {
+            side: Some(Side::Client),
+            ..Traffic::default()
+        };
+        traffic
+            .attributes
+            .insert("url.path".into(), json!("/\u{1b}[2J\u{7}"));
         let record = Record {
             id: "s-1".into(),
             sequence: 1,
@@ -160,6 +205,9 @@ mod tests {
         };
         let row = row(&record);
         assert!(row.starts_with("08:08:17.916000 "), "{row}");
-        assert!(row.contains("/\\u{1b}[2J\\u{7}") && row.ends_with("pod_internal"), "{row}");
+        assert!(
+            row.contains("/\\u{1b}[2J\\u{7}") && row.ends_with("pod_internal"),
+            "{row}"
+        );
     }
 }

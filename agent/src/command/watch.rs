@@ -1,13 +1,14 @@
 //! `watch`: a live view in a terminal.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 
-use super::{CommandError, config_or_default, run::settings, signals::Signals, table};
+use super::{CommandError, agent::settings, config_or_default, signals::Signals, table};
 use crate::{
     ledger::{Input, Ledger},
     record::{Body, Record, Verdict},
+    telemetry::{Health, Metrics},
     witness::{Witness, start_id},
 };
 
@@ -37,13 +38,16 @@ impl WatchFilter {
             .transpose()?;
         let verdict = verdict
             .map(|word| {
-                Verdict::ALL.into_iter().find(|verdict| verdict.as_str() == word).ok_or_else(|| {
-                    let words: Vec<_> = Verdict::ALL.iter().map(|v| v.as_str()).collect();
-                    CommandError::Usage(anyhow!(
-                        "--verdict: expected one of {}, got {word:?}",
-                        words.join(", ")
-                    ))
-                })
+                Verdict::ALL
+                    .into_iter()
+                    .find(|verdict| verdict.as_str() == word)
+                    .ok_or_else(|| {
+                        let words: Vec<_> = Verdict::ALL.iter().map(|v| v.as_str()).collect();
+                        CommandError::Usage(anyhow!(
+                            "--verdict: expected one of {}, got {word:?}",
+                            words.join(", ")
+                        ))
+                    })
             })
             .transpose()?;
         Ok(Self { pod, verdict })
@@ -55,8 +59,12 @@ impl WatchFilter {
         };
         let workload = &traffic.workload;
         let names = workload.namespace.as_ref().zip(workload.pod.as_ref());
-        self.verdict.is_none_or(|verdict| record.verdict == Some(verdict))
-            && self.pod.as_ref().is_none_or(|(namespace, name)| names == Some((namespace, name)))
+        self.verdict
+            .is_none_or(|verdict| record.verdict == Some(verdict))
+            && self
+                .pod
+                .as_ref()
+                .is_none_or(|(namespace, name)| names == Some((namespace, name)))
     }
 }
 
@@ -68,8 +76,11 @@ pub fn watch(config: Option<&Path>, filter: &WatchFilter, json: bool) -> Result<
     let config = config_or_default(config)?;
     let mut ledger = Ledger::new(settings(&config, start_id()?, false)?);
     let mut inputs = Vec::new();
-    let mut witness = Witness::start(&config, None, &mut inputs)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let telemetry = (&Arc::new(Metrics::new()), &Health::new());
+    let mut witness = Witness::start(&config, None, telemetry, &mut inputs)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let signals = runtime.block_on(async { Signals::listen() })?;
     let mut out = anstream::stdout();
     if !json {
@@ -97,7 +108,11 @@ fn show(
     filter: &WatchFilter,
     json: bool,
 ) -> std::io::Result<()> {
-    for record in ledger.handle(input).iter().filter(|record| filter.shows(record)) {
+    for record in ledger
+        .handle(input)
+        .iter()
+        .filter(|record| filter.shows(record))
+    {
         if json {
             out.write_all(&record.seal()?.line)?;
         } else {

@@ -1,7 +1,36 @@
 //! Bytes into exchanges: HTTP/1 followed by position, sans-IO.
+//!
+//! Outermost first: the [`Tracker`] keeps all connections, a `leg` puts two sockets together, a
+//! `conversation` reads its two streams, a `reader` follows one of them from message to message,
+//! and `pairing` says which response answers which request.
 
+mod body;
+mod bounds;
+mod charges;
+mod chunked;
+mod conversation;
+mod departed;
+mod endpoint;
 mod event;
+mod fields;
+mod head;
+mod leg;
+mod line;
+mod opening;
+mod pairing;
+mod reader;
+mod requests;
+mod responses;
+mod slot;
+mod stream;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tracker;
+mod waiting;
 
+pub use bounds::Bounds;
 pub use event::{
     Closed, Connection, ConnectionId, End, Exchange, Gap, HttpEvent, Request, RequestHead, Response,
 };
+pub use tracker::{Counters, Tracker};

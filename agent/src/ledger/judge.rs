@@ -51,17 +51,17 @@ impl Ledger {
     /// Settles what lies before `read_until` in the log of a pod.
     pub(super) fn look_at_agenda(&mut self, uid: &str, read_until: Timestamp) {
         let grace = self.grace();
-        loop {
-            let Some(pod) = self.pods.get_mut(uid) else {
-                return;
-            };
-            let Some((moment, id)) = pod.agenda.first().copied() else {
-                return;
-            };
-            if moment + grace > read_until {
-                return;
-            }
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let mut due = Vec::new();
+        while let Some((moment, id)) = pod.agenda.first().copied()
+            && moment + grace <= read_until
+        {
             pod.agenda.pop_first();
+            due.push((moment, id));
+        }
+        for (moment, id) in due {
             if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
                 mesh.agenda = None;
             }

@@ -6,7 +6,8 @@ mod state;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
 };
 
 pub use recording::{Recorder, RecordingError, replay};
@@ -15,14 +16,15 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    capture::{self, Capture, CaptureError, Observation},
+    capture::{self, Capture, LoadError, Observation, Options, Refusal},
     config::{CgroupMount, Config, LogFormat},
-    envoy::{Format, FormatError, LineParser, LogReader, Positions},
-    http::{HttpEvent, Tracker},
+    envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
+    http::{Bounds, HttpEvent, Tracker},
     ledger::{Input, Intake, ListenerFact},
     record::{Fingerprints, Redaction},
+    telemetry::{Health, Heartbeat, LogLineKind, Metrics},
     timestamp::Timestamp,
-    workload::{Directory, Places, ProblemReport},
+    workload::{self, Directory, MountError, Places, ProblemReport},
 };
 
 /// How often logs and pods are looked at; both are followed by notices, so a look is cheap.
@@ -31,8 +33,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The longest that the first look at the pods may take before the programs are attached.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
+/// The loop has stalled when it did not turn for this long.
+const STALLED: Duration = Duration::from_secs(10);
+
 /// Everything between the kernel and the ledger.
 pub struct Witness {
+    metrics: Arc<Metrics>,
+    captures: Heartbeat,
+    reads: Heartbeat,
+    events: Vec<HttpEvent>,
     capture: Capture,
     tracker: Tracker,
     directory: Directory,
@@ -53,10 +62,12 @@ impl Witness {
     pub fn start(
         config: &Config,
         positions: Option<Positions>,
+        telemetry: (&Arc<Metrics>, &Arc<Health>),
         inputs: &mut Vec<Input>,
     ) -> Result<Self, StartError> {
+        let (metrics, health) = telemetry;
         let mount = match &config.capture.cgroup {
-            CgroupMount::Auto => capture::cgroup2_root()?,
+            CgroupMount::Auto => workload::find_cgroup_mount()?,
             CgroupMount::Path(path) => path.clone(),
         };
         let mut directory = Directory::new(Places {
@@ -67,26 +78,34 @@ impl Witness {
         });
         let began = Instant::now();
         while !directory.is_settled() && began.elapsed() < FIRST_LOOK {
-            inputs.extend(directory.poll(Instant::now()).into_iter().map(Input::Workload));
+            inputs.extend(
+                directory
+                    .poll(Instant::now())
+                    .into_iter()
+                    .map(Input::Workload),
+            );
         }
-        let parser = LineParser::new(format(&config.logs.format)?);
-        let reader = LogReader::new(
+        let settings = LogReaderSettings::new(
             config.logs.root.clone(),
             config.logs.proxy_containers.clone(),
-            parser,
-            positions,
         );
+        let reader = LogReader::new(settings, format(&config.logs.format)?, positions);
         let attached = cgroups(&mount, config);
-        let ring_bytes = config.capture.ring_bytes;
-        let mut capture = Capture::load(&attached, ring_bytes)?;
-        if let Some(own) = own_cgroup(&mount) {
-            capture.exclude(own)?;
-        }
+        let excluded: Vec<_> = own_cgroup(&mount).into_iter().collect();
+        let ring_bytes = u32::try_from(config.capture.ring_bytes).unwrap_or(u32::MAX);
+        let options = Options { ring_bytes, cgroups: &attached, excluded: &excluded };
+        let capture = Capture::load(&options)?;
         capture::drop_privileges()?;
-        inputs.push(Input::Started { time: capture.now() });
+        inputs.push(Input::Started {
+            time: capture.now(),
+        });
         Ok(Self {
+            metrics: Arc::clone(metrics),
+            captures: health.heartbeat("capture", STALLED),
+            reads: health.heartbeat("log reading", STALLED),
+            events: Vec::new(),
             capture,
-            tracker: Tracker::default(),
+            tracker: Tracker::new(Bounds::default()),
             directory,
             reader,
             intake: Intake::new(Fingerprints::new(&random_key()?), redaction(config)),
@@ -97,22 +116,18 @@ impl Witness {
 
     /// Takes in what came since the last call.
     pub fn poll(&mut self, inputs: &mut Vec<Input>) {
-        let looks = self.last_look.is_none_or(|last| last.elapsed() >= LOOK_EVERY);
+        let looks = self
+            .last_look
+            .is_none_or(|last| last.elapsed() >= LOOK_EVERY);
         if looks {
             self.look_at_pods(inputs);
         }
         self.drain(inputs);
         if looks {
             self.read_logs(inputs);
-            inputs.push(Input::Tick(self.capture.now()));
+            inputs.push(Input::Tick(now()));
             self.last_look = Some(Instant::now());
         }
-    }
-
-    /// The present moment on the clock of the capture.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.capture.now()
     }
 
     /// The cgroups at which the programs are attached.
@@ -121,10 +136,14 @@ impl Witness {
         &self.attached
     }
 
-    /// The kernel side, for its counters.
-    #[must_use]
-    pub fn capture(&self) -> &Capture {
-        &self.capture
+    /// Tells what the kernel side refused and how full its rings are.
+    pub fn tell_capture(&mut self) {
+        for loss in self.capture.losses() {
+            self.metrics.capture_refused.add(word(loss.refusal), loss.count);
+        }
+        let (sockets, streams) = self.capture.fill();
+        self.metrics.ring_fill.set("sockets", sockets);
+        self.metrics.ring_fill.set("streams", streams);
     }
 
     /// How far every log was read, to be kept for the next start.
@@ -134,58 +153,127 @@ impl Witness {
     }
 
     fn drain(&mut self, inputs: &mut Vec<Input>) {
-        let (tracker, intake) = (&mut self.tracker, &self.intake);
-        self.capture.drain(|observation| match observation {
-            Observation::Listener(listener) => inputs.push(Input::Listener(ListenerFact {
-                cookie: listener.cookie,
-                cgroup: listener.cgroup,
-                process: listener.process,
-                port: listener.local.port(),
-            })),
-            Observation::ClockStep { time, nanoseconds } => {
-                inputs.push(Input::ClockStep { time, nanoseconds });
-            }
-            other => {
-                let progress = match &other {
-                    Observation::Progress(time) => Some(*time),
-                    _ => None,
-                };
-                tracker.observe(other, |event| inputs.push(input(intake, event)));
-                inputs.extend(progress.map(Input::CaptureProgress));
-            }
+        let Self {
+            capture,
+            tracker,
+            intake,
+            events,
+            ..
+        } = self;
+        capture.drain(|observation| {
+            let progress = match &observation {
+                Observation::Listener(listener) => {
+                    inputs.push(Input::Listener(ListenerFact {
+                        cookie: listener.cookie,
+                        cgroup: listener.cgroup,
+                        process: listener.process.clone(),
+                        port: listener.local.port(),
+                    }));
+                    None
+                }
+                Observation::ClockStep { time, nanoseconds } => {
+                    inputs.push(Input::ClockStep {
+                        time: *time,
+                        nanoseconds: *nanoseconds,
+                    });
+                    None
+                }
+                Observation::Progress(time) => Some(Input::CaptureProgress(*time)),
+                Observation::Socket(_) | Observation::Segment(_) => None,
+            };
+            tracker.observe(observation, events);
+            inputs.extend(events.drain(..).map(|event| input(intake, event)));
+            inputs.extend(progress);
         });
+        self.captures.beat(Instant::now());
     }
 
     fn look_at_pods(&mut self, inputs: &mut Vec<Input>) {
-        inputs.extend(self.directory.poll(Instant::now()).into_iter().map(Input::Workload));
+        inputs.extend(
+            self.directory
+                .poll(Instant::now())
+                .into_iter()
+                .map(Input::Workload),
+        );
+        self.metrics.set_workloads(&self.directory);
         for report in self.directory.take_reports() {
             match report {
-                ProblemReport::Began(problem) => warn!("{problem}"),
-                ProblemReport::Ended(problem) => info!("mended: {problem}"),
+                ProblemReport::Raised(problem) => warn!("{problem}"),
+                ProblemReport::Mended(problem) => info!("mended: {problem}"),
             }
         }
     }
 
     fn read_logs(&mut self, inputs: &mut Vec<Input>) {
-        let intake = &self.intake;
-        let progress = self.reader.poll(self.capture.now(), |line| {
-            inputs.push(Input::Line(Box::new(intake.line(line))));
+        let Self { reader, intake, metrics, .. } = self;
+        reader.poll(now(), &mut |event| match event {
+            LogEvent::Line(line) => {
+                metrics.log_lines.add(kind_of(&line.content), 1);
+                inputs.push(Input::Line(Box::new(intake.line(line))));
+            }
+            LogEvent::Progress(progress) => inputs.push(Input::LogProgress {
+                pod_uid: progress.pod_uid,
+                read_until: progress.read_until,
+            }),
+            LogEvent::Problem(problem) => warn!("{problem}"),
         });
-        for progress in progress {
-            let (pod_uid, read_until) = (progress.pod_uid, progress.read_until);
-            inputs.push(Input::LogProgress { pod_uid, read_until });
-        }
+        self.reads.beat(Instant::now());
+    }
+}
+
+/// The present moment on the wall clock.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default() + since
+}
+
+/// A refusal as metrics call it.
+fn word(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::SocketsFull => "sockets_full",
+        Refusal::SocketsRation => "sockets_ration",
+        Refusal::StreamsFull => "streams_full",
+        Refusal::StreamsRation => "streams_ration",
+        Refusal::Intricate => "intricate",
+        Refusal::NoStorage => "no_storage",
+    }
+}
+
+fn kind_of(content: &Content) -> LogLineKind {
+    match content {
+        Content::Entry(_) => LogLineKind::Entry,
+        Content::Ambiguous(_) => LogLineKind::Ambiguous,
+        Content::Other => LogLineKind::Other,
+        Content::Unknown => LogLineKind::Unknown,
+        Content::Hole => LogLineKind::Hole,
     }
 }
 
 fn input(intake: &Intake, event: HttpEvent) -> Input {
     match event {
         HttpEvent::Opened(connection) => Input::Opened(connection),
-        HttpEvent::Begun { connection, exchange, time } => Input::Begun { connection, exchange, time },
+        HttpEvent::Begun {
+            connection,
+            exchange,
+            time,
+        } => Input::Begun {
+            connection,
+            exchange,
+            time,
+        },
         HttpEvent::Ended(exchange) => Input::Ended(Box::new(intake.exchange(exchange))),
-        HttpEvent::Lost { connection, exchanges, time, cause } => {
-            Input::Lost { connection, exchanges, time, cause }
-        }
+        HttpEvent::Lost {
+            connection,
+            exchanges,
+            time,
+            cause,
+        } => Input::Lost {
+            connection,
+            exchanges,
+            time,
+            cause,
+        },
         HttpEvent::Closed(closed) => Input::Closed(closed),
     }
 }
@@ -193,19 +281,27 @@ fn input(intake: &Intake, event: HttpEvent) -> Input {
 /// The cgroups to attach at: each that exists, the kubelet's too; none of the pods': the root.
 fn cgroups(mount: &Path, config: &Config) -> Vec<PathBuf> {
     let existing = |names: &[String]| -> Vec<PathBuf> {
-        names.iter().map(|name| mount.join(name)).filter(|path| path.is_dir()).collect()
+        names
+            .iter()
+            .map(|name| mount.join(name))
+            .filter(|path| path.is_dir())
+            .collect()
     };
     let pods = existing(&config.capture.attach);
     if pods.is_empty() {
         return vec![mount.to_owned()];
     }
-    pods.into_iter().chain(existing(&config.capture.kubelet)).collect()
+    pods.into_iter()
+        .chain(existing(&config.capture.kubelet))
+        .collect()
 }
 
 /// The cgroup of this process, which is left out of what is captured.
 fn own_cgroup(mount: &Path) -> Option<u64> {
     let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = membership.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let path = membership
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))?;
     if path.is_empty() {
         return None;
     }
@@ -215,9 +311,9 @@ fn own_cgroup(mount: &Path) -> Option<u64> {
 
 fn format(format: &LogFormat) -> Result<Format, FormatError> {
     match format {
-        LogFormat::Auto => Ok(Format::auto()),
-        LogFormat::IstioText => Ok(Format::istio_text()),
-        LogFormat::IstioJson => Ok(Format::istio_json()),
+        LogFormat::Auto => Format::compile("auto"),
+        LogFormat::IstioText => Format::compile("istio-text"),
+        LogFormat::IstioJson => Format::compile("istio-json"),
         LogFormat::Text(text) => Format::compile(text),
         LogFormat::Json(fields) => Format::compile_json(fields),
     }
@@ -241,13 +337,16 @@ fn random_key() -> io::Result<[u8; 16]> {
 /// Why the agent cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The cgroup2 mount.
+    #[error(transparent)]
+    Mount(#[from] MountError),
     /// The kernel side.
     #[error(transparent)]
-    Capture(#[from] CaptureError),
+    Capture(#[from] LoadError),
     /// The log format.
     #[error("logs.format: {0}")]
     Format(#[from] FormatError),
-    /// No random numbers.
-    #[error("cannot read random numbers: {0}")]
-    Random(#[from] io::Error),
+    /// Capabilities cannot be dropped, or there are no random numbers.
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }

@@ -44,10 +44,23 @@ impl Recorder {
     /// # Errors
     /// If the file exists already or cannot be written.
     pub fn create(path: &Path, settings: &Settings) -> Result<Self, RecordingError> {
-        let at = |source| RecordingError::Io { path: path.to_owned(), source };
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut recorder = Self { file: BufWriter::new(file.map_err(at)?), path: path.to_owned() };
-        let header = Header { meshwitness_recording: FORMAT, settings: settings.clone() };
+        let at = |source| RecordingError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        let mut recorder = Self {
+            file: BufWriter::new(file.map_err(at)?),
+            path: path.to_owned(),
+        };
+        let header = Header {
+            meshwitness_recording: FORMAT,
+            settings: settings.clone(),
+        };
         recorder.write(&header)?;
         Ok(recorder)
     }
@@ -66,12 +79,18 @@ impl Recorder {
     /// If the file cannot be written.
     pub fn flush(&mut self) -> Result<(), RecordingError> {
         let path = &self.path;
-        self.file.flush().map_err(|source| RecordingError::Io { path: path.clone(), source })
+        self.file.flush().map_err(|source| RecordingError::Io {
+            path: path.clone(),
+            source,
+        })
     }
 
     fn write(&mut self, value: &impl Serialize) -> Result<(), RecordingError> {
         let path = &self.path;
-        let at = |source| RecordingError::Io { path: path.clone(), source };
+        let at = |source| RecordingError::Io {
+            path: path.clone(),
+            source,
+        };
         serde_json::to_writer(&mut self.file, value).map_err(|error| at(error.into()))?;
         self.file.write_all(b"\n").map_err(at)
     }
@@ -87,7 +106,10 @@ pub fn replay(
     path: &Path,
     mut sink: impl FnMut(&Record) -> io::Result<()>,
 ) -> Result<(), RecordingError> {
-    let at = |source| RecordingError::Io { path: path.to_owned(), source };
+    let at = |source| RecordingError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = BufReader::new(File::open(path).map_err(at)?);
     let mut line = Vec::new();
     let mut ledger = None;
@@ -97,8 +119,11 @@ pub fn replay(
         if read.map_err(at)? == 0 || !line.ends_with(b"\n") {
             break;
         }
-        let malformed =
-            |error| RecordingError::Malformed { path: path.to_owned(), line: number, error };
+        let malformed = |error| RecordingError::Malformed {
+            path: path.to_owned(),
+            line: number,
+            error,
+        };
         match &mut ledger {
             None => {
                 let header: Header = serde_json::from_slice(&line).map_err(malformed)?;
@@ -120,7 +145,9 @@ pub fn replay(
     }
     match ledger {
         Some(_) => Ok(()),
-        None => Err(RecordingError::Empty { path: path.to_owned() }),
+        None => Err(RecordingError::Empty {
+            path: path.to_owned(),
+        }),
     }
 }
 

@@ -30,8 +30,15 @@ impl State {
     /// # Errors
     /// If it cannot be written, or another agent holds it.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let at = |source| StateError::Io { path: dir.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at)?;
+        let at = |source| StateError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(at)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -40,15 +47,26 @@ impl State {
             .open(dir.join("lock"))
             .map_err(at)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(StateError::Held { path: dir.to_owned() });
+            return Err(StateError::Held {
+                path: dir.to_owned(),
+            });
         }
         let start_id = start_id().map_err(at)?;
         let starts = dir.join("starts");
         let earlier_run = starts.exists();
-        let mut file =
-            OpenOptions::new().append(true).create(true).mode(0o600).open(starts).map_err(at)?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(starts)
+            .map_err(at)?;
         writeln!(file, "{start_id}").map_err(at)?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock, earlier_run, start_id })
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: lock,
+            earlier_run,
+            start_id,
+        })
     }
 
     /// The positions that the last run left; none at the first.
@@ -66,7 +84,9 @@ impl State {
     /// If they cannot be written.
     pub fn keep(&self, positions: &Positions) -> Result<(), StateError> {
         let path = self.dir.join("positions");
-        positions.save(&path).map_err(|source| StateError::Io { path, source })
+        positions
+            .save(&path)
+            .map_err(|source| StateError::Io { path, source })
     }
 }
 
@@ -79,7 +99,10 @@ pub fn start_id() -> io::Result<String> {
     File::open("/dev/urandom")?.read_exact(&mut chance)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let milliseconds = now.map_or(0, |now| now.as_millis());
-    Ok(format!("{milliseconds:011x}{:08x}", u32::from_le_bytes(chance)))
+    Ok(format!(
+        "{milliseconds:011x}{:08x}",
+        u32::from_le_bytes(chance)
+    ))
 }
 
 /// Why the state directory cannot be used.

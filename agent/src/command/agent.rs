@@ -1,0 +1,233 @@
+//! The loop of the agent: the witness feeds the ledger, the ledger feeds the sinks.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tracing::{error, info, warn};
+
+use super::{CommandError, signals::Signals};
+use crate::{
+    config::Config,
+    forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
+    ledger::{Input, Ledger, Settings},
+    record::{Body, Record, Units, Verdict},
+    telemetry::{Metrics, Side},
+    witness::{Recorder, State, Witness, now},
+};
+
+/// How long the loop rests between two looks at the rings.
+const REST: Duration = Duration::from_millis(2);
+
+/// How often positions are kept and numbers told.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// After SIGTERM lines are waited for at most this long; the contract gives 5 s in all.
+const SETTLE_AT_MOST: Duration = Duration::from_millis(2500);
+
+/// And this long is left to deliver.
+const DELIVER_AT_MOST: Duration = Duration::from_millis(1800);
+
+/// What `run` and `record` put together.
+pub(super) struct Agent {
+    pub(super) witness: Witness,
+    pub(super) ledger: Ledger,
+    pub(super) forwarder: Forwarder,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) state: Option<State>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) flush: Duration,
+}
+
+impl Agent {
+    /// Works until a signal says to stop, then settles and delivers what can be.
+    pub(super) fn work(
+        mut self,
+        runtime: tokio::runtime::Runtime,
+        signals: &Signals,
+        config_file: Option<&Path>,
+    ) {
+        let mut inputs = Vec::new();
+        let mut kept = Instant::now();
+        while !signals.stop() {
+            self.witness.poll(&mut inputs);
+            self.take(&mut inputs);
+            if kept.elapsed() >= KEEP_EVERY {
+                self.keep();
+                self.tell();
+                kept = Instant::now();
+            }
+            if signals.take_reload()
+                && let Some(config_file) = config_file
+            {
+                self.reload(config_file);
+            }
+            std::thread::sleep(REST);
+        }
+        self.settle();
+        self.take(&mut vec![Input::Stopped(now())]);
+        self.keep();
+        let deadline = tokio::time::Instant::now() + DELIVER_AT_MOST;
+        for rest in runtime.block_on(self.forwarder.shutdown(deadline)) {
+            if rest.records > 0 {
+                warn!(
+                    "sink {}: {} records were not delivered",
+                    rest.sink, rest.records
+                );
+            }
+        }
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    }
+
+    /// Hands inputs to the ledger and its records to the sinks.
+    pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
+        let time = now();
+        let overflows = self.forwarder.take_overflows();
+        inputs.extend(overflows.into_iter().map(|overflow| Input::Overflow {
+            time,
+            sink: overflow.sink.to_string(),
+            first: overflow.first,
+            last: overflow.last,
+            records: overflow.records,
+        }));
+        for input in inputs.drain(..) {
+            if let Some(recorder) = &mut self.recorder
+                && let Err(error) = recorder.add(&input)
+            {
+                error!("{error}; the recording ends here");
+                self.recorder = None;
+            }
+            for record in self.ledger.handle(input) {
+                count(&self.metrics, &record);
+                match record.seal() {
+                    Ok(envelope) => self.forwarder.send(&envelope),
+                    Err(error) => error!("record {}: {error}", record.id),
+                }
+            }
+        }
+    }
+
+    /// Waits for the lines of what has ended, so far as the time allows.
+    fn settle(&mut self) {
+        let began = Instant::now();
+        let at_most = SETTLE_AT_MOST.min(self.flush + Duration::from_millis(500));
+        let mut inputs = Vec::new();
+        while began.elapsed() < at_most && self.ledger.pending() != Units::default() {
+            self.witness.poll(&mut inputs);
+            self.take(&mut inputs);
+            std::thread::sleep(REST);
+        }
+        self.witness.poll(&mut inputs);
+        self.take(&mut inputs);
+    }
+
+    fn keep(&mut self) {
+        if let Some(state) = &self.state
+            && let Err(error) = state.keep(&self.witness.positions())
+        {
+            error!("{error}");
+        }
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.flush()
+        {
+            error!("{error}");
+        }
+    }
+
+    /// Tells the numbers that nobody counts on the way.
+    fn tell(&mut self) {
+        let pending = self.ledger.pending();
+        self.metrics
+            .pending_units
+            .set(Side::Observed, pending.observed);
+        self.metrics.pending_units.set(Side::Logged, pending.logged);
+        self.witness.tell_capture();
+        for status in self.forwarder.statuses() {
+            let sink = self.metrics.sink(&status.sink);
+            sink.connected.set(u64::from(status.connected));
+            sink.queued_bytes.set(status.queued_bytes as u64);
+            sink.sent_records.set_total(status.sent);
+            sink.acknowledged_records.set_total(status.acked);
+            sink.dropped_records.set_total(status.dropped);
+            sink.connection_attempts.set_total(status.reconnects);
+        }
+    }
+
+    fn reload(&mut self, config_file: &Path) {
+        let reloaded = Config::load(config_file)
+            .context("the configuration stays as it was")
+            .and_then(|config| Ok(self.forwarder.reload(sinks(&config))?));
+        match reloaded {
+            Ok(()) => {
+                info!("sinks and certificates were read anew");
+                self.take(&mut vec![Input::Reconfigured(now())]);
+            }
+            Err(error) => error!("{error:#}"),
+        }
+    }
+}
+
+/// Starts the sinks; must be called within a tokio runtime.
+pub(super) fn start_forwarder(config: &Config) -> Result<Forwarder, SettingsError> {
+    let report = Arc::new(|notice: &Notice| match notice {
+        Notice::Connected { .. } => info!("{notice}"),
+        Notice::Failed { .. } => warn!("{notice}"),
+    });
+    Forwarder::start(sinks(config), report)
+}
+
+/// The ledger's settings.
+pub(super) fn settings(
+    config: &Config,
+    start_id: String,
+    earlier_run: bool,
+) -> Result<Settings, CommandError> {
+    let sinks = config.forward.iter();
+    Ok(Settings {
+        start_id,
+        node: config.node.name_or_host().context("the host name")?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        proxy_containers: config.logs.proxy_containers.clone(),
+        mesh_listeners: config.mesh.listeners.clone(),
+        flush: config.logs.flush,
+        interval: config.ledger.interval,
+        earlier_run,
+        policy: config.mesh.policy.clone(),
+        sinks: sinks
+            .map(|sink| (sink.endpoint.to_string(), sink.include.clone()))
+            .collect(),
+    })
+}
+
+fn sinks(config: &Config) -> Vec<SinkSettings> {
+    let sink = |sink: &crate::config::Sink| SinkSettings {
+        endpoint: sink.endpoint.to_string(),
+        tls: forward::ClientTls {
+            ca: sink.tls.ca.clone(),
+            cert: sink.tls.cert.clone(),
+            key: sink.tls.key.clone(),
+            server_name: sink.tls.server_name.clone(),
+        },
+        include: sink.include.clone(),
+        queue_bytes: usize::try_from(sink.queue_bytes).unwrap_or(usize::MAX),
+        window_bytes: usize::try_from(sink.window_bytes).unwrap_or(usize::MAX),
+    };
+    config.forward.iter().map(sink).collect()
+}
+
+fn count(metrics: &Metrics, record: &Record) {
+    metrics.records.add((record.kind, record.verdict), 1);
+    if let (Some(Verdict::Unverifiable), Body::Traffic(_)) = (record.verdict, &record.body)
+        && let (Some(reason), Some(units)) = (record.reasons.iter().flatten().next(), record.units)
+    {
+        metrics
+            .lost_units
+            .add((*reason, Side::Observed), units.observed);
+        metrics
+            .lost_units
+            .add((*reason, Side::Logged), units.logged);
+    }
+}

@@ -1,0 +1,303 @@
+//! The two streams of a connection, read together.
+
+use super::{
+    event::{ConnectionId, Gap, HttpEvent},
+    pairing::Pairing,
+    reader::{Direction, Loss},
+    stream::{Placement, Stream},
+};
+use crate::{
+    capture::{Segment, StreamTotals},
+    timestamp::Timestamp,
+};
+
+/// The HTTP/1 of a connection whose client end is known.
+///
+/// How a position is lost, and found again:
+///
+/// | what happened | goes on at |
+/// |---|---|
+/// | a segment is missing, and more than body with it | the next message that the kernel side marks |
+/// | a head beyond the limit; a response to an unknown request | the same |
+/// | what was left out is not body here; the bytes are no HTTP | a position that the kernel side found anew |
+/// | a tunnel, a protocol that never was HTTP, the last message | nowhere: nothing is lost there |
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) requests: Stream,
+    pub(super) responses: Stream,
+    pub(super) pairing: Pairing,
+    /// The request in progress was told as begun.
+    pub(super) told: bool,
+    /// No request follows the one in progress.
+    pub(super) last_request: bool,
+    /// No response follows the one in progress.
+    pub(super) last_response: bool,
+    /// The response in progress is an interim one.
+    pub(super) interim: bool,
+    /// The next request stands at a position found anew.
+    pub(super) joined: bool,
+    /// When the bytes that are no request were sent, with which the connection began.
+    pub(super) unread: Option<Timestamp>,
+    /// A line ended in them.
+    unread_line: bool,
+}
+
+/// What is known when a connection has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// When it did.
+    pub(super) time: Timestamp,
+    /// The totals of the client end's stream.
+    pub(super) requests: Option<StreamTotals>,
+    /// The totals of the server end's stream; none if that end was never seen.
+    pub(super) responses: Option<StreamTotals>,
+    /// When the server end closed, if it sent a FIN.
+    pub(super) server_fin: Option<Timestamp>,
+}
+
+impl Conversation {
+    /// `dropped` are the indices before which a segment of requests and of responses that is
+    /// missing was dropped for want of room; `outstanding` is the most open exchanges.
+    pub(super) fn new(connection: ConnectionId, dropped: [u32; 2], outstanding: usize) -> Self {
+        Self {
+            requests: Stream::new(Direction::Requests, dropped[0]),
+            responses: Stream::new(Direction::Responses, dropped[1]),
+            pairing: Pairing::new(connection, outstanding),
+            told: false,
+            last_request: false,
+            last_response: false,
+            interim: false,
+            joined: false,
+            unread: None,
+            unread_line: false,
+        }
+    }
+
+    /// Reads a segment of one direction.
+    pub(super) fn segment(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let stream = self.stream(direction);
+        let first = stream.is_untouched();
+        let (skipped, missing) = match stream.place(segment) {
+            Placement::Stale => return,
+            Placement::Next { skipped } => (skipped, None),
+            Placement::AfterLoss { skipped, cause } => (skipped, Some(cause)),
+        };
+        if stream.reader.is_opaque() {
+            self.note_unread_line(direction, segment);
+            return;
+        }
+        let lost = stream.reader.loss().is_some();
+        // The mark of a joined stream may stay on all its segments: it counts where one is needed.
+        if segment.after_gap || (segment.joined && (first || lost)) {
+            let cause = missing.unwrap_or(Gap::StreamGap);
+            return self.join(direction, segment, first, cause, events);
+        }
+        // Where a segment is missing, nothing is lost if it held only body.
+        let known = missing.is_none() || stream.messages == segment.messages_before;
+        if lost {
+            self.resume(direction, segment, events);
+        } else if known && skipped.is_some_and(|bytes| stream.reader.skip(bytes)) {
+            stream.messages = segment.messages_before;
+            self.feed(direction, &segment.bytes, segment, events);
+        } else if let Some(cause) = missing {
+            let trusting = true;
+            self.lose(direction, Loss { cause, trusting }, segment.time, events);
+            self.resume(direction, segment, events);
+        } else if segment.joined {
+            self.join(direction, segment, first, Gap::StreamGap, events);
+        } else {
+            self.lose(direction, STRAYED, segment.time, events);
+        }
+    }
+
+    /// Ends what is open.
+    pub(super) fn close(&mut self, end: End, events: &mut Vec<HttpEvent>) {
+        self.close_requests(end, events);
+        let gap = self.close_responses(end, events);
+        self.pairing.request_content(self.requests.reader.content());
+        self.pairing
+            .response_content(self.responses.reader.content());
+        self.pairing.finish(gap, end.time, events);
+    }
+
+    /// Ends what is open for want of room. Says how many messages of the client were accounted
+    /// for, and how many more began that are lost.
+    pub(super) fn evict(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) -> (u32, u32) {
+        self.pairing.request_content(self.requests.reader.content());
+        self.pairing
+            .response_content(self.responses.reader.content());
+        self.pairing.evict(time, events);
+        let reader = &self.requests.reader;
+        if reader.is_opaque() {
+            // Nothing that comes is a request.
+            return (u32::MAX, 0);
+        }
+        let untold = u32::from(reader.is_in_head() && !self.told);
+        (self.requests.messages.saturating_sub(untold), untold)
+    }
+
+    /// No request line was complete, and none is missing.
+    pub(super) fn has_no_request(&self) -> bool {
+        !self.pairing.knows_requests() && !self.unread_line && self.requests.reader.loss().is_none()
+    }
+
+    /// Bytes that are kept for this connection.
+    pub(super) fn held(&self) -> usize {
+        self.requests.reader.held() + self.responses.reader.held() + self.pairing.held()
+    }
+
+    /// The position of a direction is lost from `time` on.
+    pub(super) fn lose(
+        &mut self,
+        direction: Direction,
+        loss: Loss,
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let reader = &mut self.stream(direction).reader;
+        let (in_head, content) = (reader.is_in_head(), reader.content());
+        reader.lose(loss);
+        match direction {
+            Direction::Requests if in_head && !self.told => {
+                self.pairing.requests_lost(1, loss.cause, time, events);
+            }
+            Direction::Requests => {
+                self.pairing.request_content(content);
+                self.pairing.request_cut(loss.cause, time, events);
+            }
+            Direction::Responses => {
+                if in_head {
+                    self.pairing.responses_lost(1);
+                } else {
+                    self.pairing.response_content(content);
+                    self.pairing.response_cut(loss.cause, time, events);
+                }
+                if !loss.trusting {
+                    self.pairing.responses_unreadable(loss.cause, time, events);
+                }
+            }
+        }
+    }
+
+    /// The position was lost; goes on where the kernel side says that a message begins.
+    fn resume(&mut self, direction: Direction, segment: &Segment, events: &mut Vec<HttpEvent>) {
+        let stream = self.stream(direction);
+        let (Some(loss), Some(start)) = (stream.reader.loss(), segment.first_message) else {
+            return;
+        };
+        if !loss.trusting {
+            return;
+        }
+        let missed = stream.catch_up(segment.messages_before);
+        stream.reader.restart();
+        match direction {
+            Direction::Requests => {
+                self.pairing.request_cut(loss.cause, segment.time, events);
+                self.pairing
+                    .requests_lost(missed, loss.cause, segment.time, events);
+            }
+            Direction::Responses => {
+                self.pairing.response_cut(loss.cause, segment.time, events);
+                self.pairing.responses_lost(missed);
+            }
+        }
+        let bytes = segment.bytes.get(usize::from(start)..).unwrap_or_default();
+        self.feed(direction, bytes, segment, events);
+    }
+
+    /// The kernel side found the position anew; what it missed is due to `cause`.
+    fn join(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        first: bool,
+        cause: Gap,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let trusting = true;
+        let loss = Loss { cause, trusting };
+        let stream = self.stream(direction);
+        if first {
+            // Before the first segment nothing is missing but what its index tells.
+            if segment.index == 0 {
+                stream.messages = segment.messages_before;
+            }
+        } else if stream.reader.loss().is_none() {
+            self.lose(direction, loss, segment.time, events);
+        }
+        let (pairing, time) = (&mut self.pairing, segment.time);
+        match direction {
+            Direction::Requests => {
+                pairing.request_cut(cause, time, events);
+                pairing.requests_joined(time, events);
+                self.joined = true;
+            }
+            Direction::Responses if !first => {
+                pairing.response_cut(cause, time, events);
+                pairing.responses_joined(time, events);
+            }
+            Direction::Responses => {}
+        }
+        self.stream(direction).reader.lose(loss);
+        self.resume(direction, segment, events);
+    }
+
+    fn feed(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        segment: &Segment,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let time = segment.time;
+        self.read(direction, bytes, time, events);
+        if segment.elided > 0 {
+            if self.stream(direction).reader.skip(segment.elided) {
+                self.read(direction, &[], time, events);
+            } else {
+                self.lose(direction, STRAYED, time, events);
+            }
+        }
+        self.note_unread_line(direction, segment);
+    }
+
+    fn read(
+        &mut self,
+        direction: Direction,
+        mut input: &[u8],
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        while let Some(step) = self.stream(direction).reader.advance(&mut input, time) {
+            match direction {
+                Direction::Requests => self.request_step(step, time, events),
+                Direction::Responses => self.response_step(step, time, events),
+            }
+        }
+    }
+
+    /// A line that ends in what is no request was a line all the same.
+    fn note_unread_line(&mut self, direction: Direction, segment: &Segment) {
+        if direction == Direction::Requests && self.unread.is_some() && !self.unread_line {
+            self.unread_line = segment.elided > 0 || segment.bytes.contains(&b'\n');
+        }
+    }
+
+    fn stream(&mut self, direction: Direction) -> &mut Stream {
+        match direction {
+            Direction::Requests => &mut self.requests,
+            Direction::Responses => &mut self.responses,
+        }
+    }
+}
+
+/// What was read and what the kernel side left out do not go together.
+pub(super) const STRAYED: Loss = Loss {
+    cause: Gap::StreamGap,
+    trusting: false,
+};

@@ -1,0 +1,385 @@
+//! The two sockets of a connection, put together.
+
+use std::time::Duration;
+
+use super::{
+    bounds::Bounds,
+    conversation::{Conversation, End as StreamEnds},
+    endpoint::{Endpoint, LINGER, Over},
+    event::{Connection, Gap, HttpEvent},
+    opening,
+    reader::Direction,
+    waiting::Waiting,
+};
+use crate::{
+    capture::{CgroupId, Cookie, Peer, Segment},
+    timestamp::Timestamp,
+};
+
+/// A connection of which at least one end is watched.
+#[derive(Debug)]
+pub(super) struct Leg {
+    /// Its place in the order of first sight.
+    pub(super) serial: u64,
+    /// The cgroup to which it is charged: that of the end first seen.
+    pub(super) charged: CgroupId,
+    /// Bytes for which it is charged.
+    pub(super) held: usize,
+    /// The moment at which it is looked at again, on the steady clock.
+    pub(super) deadline: Option<Timestamp>,
+    /// The end first seen, then its peer, where that is local.
+    pub(super) ends: [Option<Endpoint>; 2],
+    /// Which of them opened the connection, once that is settled.
+    pub(super) client: Option<usize>,
+    first_seen: Timestamp,
+    state: State,
+    /// What was told of it.
+    told: Option<Connection>,
+}
+
+/// What is done with what the ends send.
+///
+/// ```text
+///            ┌──▶ Read ─────┐
+/// Waiting ───┤              ├──▶ Evicted
+///            └──▶ Unread ───┘
+/// ```
+#[derive(Debug)]
+enum State {
+    /// Kept until both ends are known.
+    Waiting(Waiting),
+    /// Read as HTTP/1.
+    Read(Box<Conversation>),
+    /// Dropped: the peer is remote, the connection's own facts are all that counts.
+    Unread,
+    /// Counted: so many requests are accounted for.
+    Evicted(u32),
+}
+
+/// What is to be done with a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing before this moment, if any.
+    Wait(Option<Timestamp>),
+    /// Tell what it is: [`Leg::open`].
+    Open,
+    /// Tell that it ended: [`Leg::close`].
+    Close,
+    /// Nothing was ever told of its socket: drop it.
+    Forget,
+}
+
+/// The longest wait for the facts of the second end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The longest wait for the facts of any end, for the bytes that tell which end is the client,
+/// and for the second end to close.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Leg {
+    pub(super) fn new(serial: u64, first: Endpoint, now: Timestamp) -> Self {
+        Self {
+            serial,
+            charged: first.cgroup,
+            held: 0,
+            deadline: None,
+            ends: [Some(first), None],
+            client: None,
+            first_seen: now,
+            state: State::Waiting(Waiting::default()),
+            told: None,
+        }
+    }
+
+    /// Takes a segment of the end at `index`, whose number among all that came is `order`.
+    pub(super) fn segment(
+        &mut self,
+        index: usize,
+        order: u64,
+        segment: Segment,
+        bounds: &Bounds,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let from_client = self.client == Some(index);
+        match &mut self.state {
+            State::Waiting(waiting) => waiting.keep(index, order, segment, bounds),
+            State::Read(conversation) => {
+                conversation.segment(direction(from_client), &segment, events);
+            }
+            State::Unread => {}
+            State::Evicted(known) if from_client => {
+                let messages = messages(&segment).saturating_sub(*known);
+                *known += messages;
+                if messages > 0 {
+                    self.lost(messages, segment.time, events);
+                }
+            }
+            State::Evicted(_) => {}
+        }
+    }
+
+    /// What is due at `progress`, before which all was told.
+    pub(super) fn next(&self, progress: Timestamp) -> Next {
+        if self.told.is_none() {
+            self.next_before_opening(progress)
+        } else {
+            self.next_before_closing(progress)
+        }
+    }
+
+    /// Tells what connection it is, and reads what waited for that.
+    pub(super) fn open(&mut self, bounds: &Bounds, events: &mut Vec<HttpEvent>) {
+        let Some(connection) = self.tell_opened(events) else {
+            return;
+        };
+        let State::Waiting(waiting) = &mut self.state else {
+            return;
+        };
+        let mut waiting = std::mem::take(waiting);
+        if self.is_remote() {
+            self.state = State::Unread;
+            return;
+        }
+        let client = self.client.unwrap_or_default();
+        let dropped = [waiting.dropped(client), waiting.dropped(1 - client)];
+        let mut conversation = Box::new(Conversation::new(connection, dropped, bounds.outstanding));
+        for (end, segment) in waiting.take() {
+            conversation.segment(direction(end == client), &segment, events);
+        }
+        self.state = State::Read(conversation);
+    }
+
+    /// Ends what is open and tells that the connection ended.
+    pub(super) fn close(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
+        let time = self.end_time().unwrap_or(now);
+        let facts = |index: usize| self.ends[index].as_ref().and_then(|end| end.facts.as_ref());
+        let client = self.client.unwrap_or_default();
+        let (requests, responses) = (facts(client), facts(1 - client));
+        let ends = StreamEnds {
+            time,
+            requests: requests.map(|facts| facts.stream),
+            responses: responses.map(|facts| facts.stream),
+            server_fin: self.ends[1 - client].as_ref().and_then(Endpoint::fin),
+        };
+        let sent = requests.map(|facts| facts.stream.messages);
+        let mut no_request = requests.is_none_or(|facts| facts.bytes_sent == 0);
+        match &mut self.state {
+            State::Read(conversation) => {
+                conversation.close(ends, events);
+                no_request = conversation.has_no_request();
+            }
+            State::Evicted(known) => {
+                no_request = false;
+                let missed = sent.unwrap_or_default().saturating_sub(*known);
+                if missed > 0 {
+                    self.lost(missed, time, events);
+                }
+            }
+            State::Waiting(_) | State::Unread => {}
+        }
+        if let Some(connection) = &self.told {
+            let ends = [client, 1 - client].map(|index| self.ends[index].as_ref());
+            events.push(HttpEvent::Closed(opening::closed(
+                connection, ends, time, no_request,
+            )));
+        }
+    }
+
+    /// Stops following it, for want of room. False if nothing can be told of it.
+    pub(super) fn evict(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) -> bool {
+        if self.told.is_none() && self.tell_opened(events).is_none() {
+            return false;
+        }
+        let client = self.client.unwrap_or_default();
+        let (known, told) = match &mut self.state {
+            State::Read(conversation) => conversation.evict(now, events),
+            State::Waiting(waiting) => {
+                let segments = waiting.take();
+                let sent = segments.filter(|(end, _)| *end == client);
+                (
+                    0,
+                    sent.map(|(_, segment)| messages(&segment))
+                        .max()
+                        .unwrap_or(0),
+                )
+            }
+            State::Unread => (0, 0),
+            State::Evicted(_) => return true,
+        };
+        self.lost(told, now, events);
+        self.state = State::Evicted(known.saturating_add(told));
+        true
+    }
+
+    /// Takes in a leg of which no peer was known, and which turned out to be this one's peer.
+    pub(super) fn join(&mut self, other: Self) {
+        let [end, _] = other.ends;
+        self.ends[1] = end;
+        if let (State::Waiting(waiting), State::Waiting(more)) = (&mut self.state, other.state) {
+            waiting.join(more);
+        }
+        self.first_seen = self.first_seen.min(other.first_seen);
+    }
+
+    /// Nothing was told of it yet, and no peer is known.
+    pub(super) fn is_alone(&self) -> bool {
+        self.told.is_none() && self.ends[1].is_none()
+    }
+
+    /// It will have to be looked at after each segment.
+    pub(super) fn is_restless(&self) -> bool {
+        self.told.is_none() || self.ends.iter().flatten().any(|end| end.end().is_some())
+    }
+
+    /// Bytes that are kept for it.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.state {
+            State::Waiting(waiting) => waiting.bytes(),
+            State::Read(conversation) => conversation.held(),
+            State::Unread | State::Evicted(_) => 0,
+        }
+    }
+
+    /// The peer is not in this pod.
+    fn is_remote(&self) -> bool {
+        let [first, second] = &self.ends;
+        second.is_none() && first.as_ref().is_some_and(|end| end.peer() == Peer::Remote)
+    }
+
+    fn next_before_opening(&self, progress: Timestamp) -> Next {
+        let due = |at: Timestamp| {
+            if progress >= at {
+                Next::Open
+            } else {
+                Next::Wait(Some(at))
+            }
+        };
+        let known = |end: &Endpoint| end.facts.is_some();
+        let mut ends = self.ends.iter().flatten().filter(|end| known(end));
+        match (ends.next(), ends.next()) {
+            (None, _) if progress >= self.first_seen + PATIENCE => Next::Forget,
+            (None, _) => Next::Wait(Some(self.first_seen + PATIENCE)),
+            (Some(_), Some(_))
+                if opening::client(&self.ends).is_some() || self.hint().is_some() =>
+            {
+                Next::Open
+            }
+            (Some(first), Some(second)) => match (first.over(progress), second.over(progress)) {
+                (Over::Since(_), Over::Since(_)) => Next::Open,
+                _ => due(self.first_seen + PATIENCE),
+            },
+            (Some(_), None) if self.is_remote() => Next::Open,
+            (Some(end), None) => match (end.peer(), end.over(progress)) {
+                (Peer::Local { .. }, _) => due(end.known_since + GRACE),
+                (_, Over::Since(_)) if !end.established() => Next::Open,
+                // The peer may still say that it is one.
+                (_, Over::Since(at)) => due(at + GRACE),
+                (_, Over::At(at)) => Next::Wait(Some(at)),
+                (_, Over::No) => Next::Wait(None),
+            },
+        }
+    }
+
+    fn next_before_closing(&self, progress: Timestamp) -> Next {
+        let over = |index: usize| match &self.ends[index] {
+            Some(end) if end.facts.is_some() => Some(end.over(progress)),
+            _ => None,
+        };
+        let due = |at: Timestamp| {
+            if progress >= at {
+                Next::Close
+            } else {
+                Next::Wait(Some(at))
+            }
+        };
+        match (over(0), over(1)) {
+            (None, None) => due(self.first_seen + PATIENCE),
+            (Some(Over::Since(_)), Some(Over::Since(_))) => Next::Close,
+            // The other end, of which nothing is known, may still tell something.
+            (Some(Over::Since(at)), None) | (None, Some(Over::Since(at))) => {
+                due(if self.ends[1].is_some() {
+                    at + LINGER
+                } else {
+                    at
+                })
+            }
+            (Some(Over::Since(at)), Some(other)) | (Some(other), Some(Over::Since(at))) => {
+                let end = at
+                    + if self.fin_was_seen() {
+                        LINGER
+                    } else {
+                        PATIENCE
+                    };
+                match other {
+                    Over::At(other) if progress < end => Next::Wait(Some(end.min(other))),
+                    _ => due(end),
+                }
+            }
+            (Some(Over::At(at)), _) | (_, Some(Over::At(at))) => Next::Wait(Some(at)),
+            (Some(Over::No), _) | (_, Some(Over::No)) => Next::Wait(None),
+        }
+    }
+
+    /// One end of a connection older than the programs sent a FIN: the other, which never closes
+    /// before our eyes, has nothing more to say.
+    fn fin_was_seen(&self) -> bool {
+        let mut facts = self
+            .ends
+            .iter()
+            .flatten()
+            .filter_map(|end| end.facts.as_ref());
+        facts.clone().all(|facts| facts.preexisting) && facts.any(|facts| facts.fin_sent)
+    }
+
+    /// Which end is the client, by what waits.
+    fn hint(&self) -> Option<usize> {
+        match &self.state {
+            State::Waiting(waiting) => waiting.client(),
+            _ => None,
+        }
+    }
+
+    /// Settles which end is the client and tells the connection: its identity. None if there are
+    /// no facts.
+    fn tell_opened(&mut self, events: &mut Vec<HttpEvent>) -> Option<Cookie> {
+        let client = opening::client(&self.ends)
+            .or_else(|| self.hint())
+            .unwrap_or_else(|| opening::likely_client(&self.ends));
+        let connection = opening::connection(&self.ends, client)?;
+        let id = connection.id;
+        self.client = Some(client);
+        self.told = Some(connection.clone());
+        events.push(HttpEvent::Opened(connection));
+        Some(id)
+    }
+
+    fn lost(&self, exchanges: u32, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        if let Some(connection) = &self.told {
+            events.push(HttpEvent::Lost {
+                connection: connection.id,
+                exchanges,
+                time,
+                cause: Gap::Evicted,
+            });
+        }
+    }
+
+    /// When the last end that was seen to close did.
+    fn end_time(&self) -> Option<Timestamp> {
+        self.ends.iter().flatten().filter_map(Endpoint::end).max()
+    }
+}
+
+fn direction(from_client: bool) -> Direction {
+    if from_client {
+        Direction::Requests
+    } else {
+        Direction::Responses
+    }
+}
+
+/// The messages that began up to the end of this segment, as far as the kernel side says.
+fn messages(segment: &Segment) -> u32 {
+    let begun = u32::from(segment.first_message.is_some());
+    segment.messages_before.saturating_add(begun)
+}

@@ -1,0 +1,7 @@
+//! Conversations as the kernel side tells them.
+
+mod connections;
+mod loss;
+mod messages;
+mod properties;
+mod script;
