@@ -34,7 +34,7 @@ neither toolchain that can compile BPF programs is there; install one of them:
 pub(crate) struct Options {
     /// Stop after the BPF programs
     #[arg(long)]
-    bpf_only: bool,
+    pub(crate) bpf_only: bool,
 }
 
 /// Builds both halves.
@@ -94,7 +94,7 @@ fn build_agent(object: &Path) -> anyhow::Result<()> {
     execute(&mut cargo).with_context(|| format!("the agent around {}", object.display()))
 }
 
-enum Toolchain {
+pub(crate) enum Toolchain {
     /// A compiler with `core` for BPF beside it, and the cargo of the same directory.
     Packaged { rustc: PathBuf, cargo: PathBuf },
     /// rustup's nightly with the source of `core`.
@@ -102,7 +102,7 @@ enum Toolchain {
 }
 
 impl Toolchain {
-    fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         Self::packaged().or_else(Self::nightly)
     }
 
@@ -182,26 +182,26 @@ fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
 }
 
 /// Where cargo builds: `CARGO_TARGET_DIR`, else `target` in the workspace.
-fn target_dir() -> anyhow::Result<PathBuf> {
+pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
     let directory = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
     let directory = workspace().join(directory);
     fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
     Ok(directory)
 }
 
-fn workspace() -> &'static Path {
+pub(crate) fn workspace() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }
 
-fn find_on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn find_on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
 }
 
-fn execute(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn execute(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
         .with_context(|| format!("starting {command:?}"))?;

@@ -1,7 +1,18 @@
 //! The project's own commands: `cargo xtask <command>`. One file a command.
+#![expect(
+    clippy::print_stdout,
+    reason = "these commands talk to the person who runs them"
+)]
 
 mod build;
+mod demo;
+mod install;
+mod steps;
+mod test;
 
+use std::process::ExitCode;
+
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -15,10 +26,39 @@ struct Arguments {
 enum Command {
     /// Build the BPF programs, then the agent with them inside
     Build(build::Options),
+    /// Stage four incidents in a small mesh on this machine and find them (root)
+    Demo(demo::Options),
+    /// Install what the other commands need
+    Install(install::Options),
+    /// Formatting, lints, and all tests (root)
+    Test(test::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Build(options) => build::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Install(options) => install::run(&options),
+        Command::Test(options) => test::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that Debug would add: the causes name the place.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// Fails unless this is root.
+fn require_root(command: &str) -> anyhow::Result<()> {
+    let user = rustix::process::geteuid();
+    ensure!(
+        user.is_root(),
+        "`cargo xtask {command}` makes network namespaces, cgroups and BPF programs: \
+         expected root, got user {}; nothing was run",
+        user.as_raw()
+    );
+    Ok(())
 }
