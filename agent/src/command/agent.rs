@@ -89,8 +89,8 @@ impl Agent {
         inputs.extend(overflows.into_iter().map(|overflow| Input::Overflow {
             time,
             sink: overflow.sink.to_string(),
-            first: overflow.first,
-            last: overflow.last,
+            first: overflow.first.to_string(),
+            last: overflow.last.to_string(),
             records: overflow.records,
         }));
         for input in inputs.drain(..) {
@@ -147,11 +147,12 @@ impl Agent {
         self.witness.tell_capture();
         for status in self.forwarder.statuses() {
             let sink = self.metrics.sink(&status.sink);
-            sink.connected.set(u64::from(status.connected));
+            sink.connected.set(u64::from(status.connected.is_some()));
             sink.queued_bytes.set(status.queued_bytes as u64);
-            sink.sent_records.set_total(status.sent);
-            sink.acknowledged_records.set_total(status.acked);
+            sink.sent_records.set_total(status.sent + status.resent);
+            sink.acknowledged_records.set_total(status.acknowledged);
             sink.dropped_records.set_total(status.dropped);
+            sink.filtered_records.set_total(status.filtered);
             sink.connection_attempts.set_total(status.reconnects);
         }
     }

@@ -16,11 +16,7 @@ use crate::{
 /// If it would not.
 pub fn check(config: Option<&Path>, json: bool) -> Result<(), CommandError> {
     let config = config_or_default(config)?;
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = Timestamp::default() + since;
-    let report = check::check(&config, Probes::default(), now);
+    let report = check::check(&config, Probes::default(), now());
     let mut out = anstream::stdout();
     let text = if json {
         report.to_json()

@@ -15,20 +15,17 @@ pub use check::check;
 pub use collect::collect;
 pub use replay::replay;
 pub use run::{record, run};
-use thiserror::Error;
-use tracing_subscriber::{EnvFilter, fmt::time::UtcTime};
+use tracing_subscriber::EnvFilter;
 pub use watch::{WatchFilter, watch};
 
 use crate::config::Config;
 
 /// Why a command did not do what it was told.
-#[derive(Debug, Error)]
+#[derive(Debug)]
 pub enum CommandError {
     /// Bad usage or configuration: exit code 2.
-    #[error("{0:#}")]
     Usage(anyhow::Error),
     /// It failed while it ran: exit code 1.
-    #[error("{0:#}")]
     Failed(anyhow::Error),
 }
 

@@ -9,7 +9,7 @@ use crate::record::{Body, Kind, Lifecycle, Printable, Record, Side, Traffic, Ver
 
 /// The heading of the columns.
 #[must_use]
-pub fn heading() -> String {
+pub(super) fn heading() -> String {
     let bold = Style::new().bold();
     format!(
         "{bold}{:<15} {:<14} {:<6} {:<24} {:<44} {}{bold:#}",
@@ -19,7 +19,7 @@ pub fn heading() -> String {
 
 /// One record. Everything that came from outside has its control characters escaped.
 #[must_use]
-pub fn row(record: &Record) -> String {
+pub(super) fn row(record: &Record) -> String {
     let time = record.time.to_string();
     let clock = time.get(11..26).unwrap_or(&time);
     match &record.body {
@@ -47,7 +47,7 @@ pub fn row(record: &Record) -> String {
 
 /// How a verdict is shown.
 #[must_use]
-pub fn style(verdict: Verdict) -> Style {
+pub(super) fn style(verdict: Verdict) -> Style {
     let color = |color| Style::new().fg_color(Some(Color::Ansi(color)));
     match verdict {
         Verdict::Matched => color(AnsiColor::Green),

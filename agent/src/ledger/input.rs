@@ -79,9 +79,9 @@ pub enum Input {
         /// The sink.
         sink: String,
         /// First id that was dropped.
-        first: u64,
+        first: String,
         /// Last id that was dropped.
-        last: u64,
+        last: String,
         /// How many records.
         records: u64,
     },

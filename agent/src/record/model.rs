@@ -314,7 +314,7 @@ pub enum Lifecycle {
         /// The sink.
         sink: String,
         /// First and last id that was dropped.
-        ids: (u64, u64),
+        ids: (String, String),
         /// How many of them.
         records: u64,
     },

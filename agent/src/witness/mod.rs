@@ -97,7 +97,7 @@ impl Witness {
         let capture = Capture::load(&options)?;
         capture::drop_privileges()?;
         inputs.push(Input::Started {
-            time: capture.now(),
+            time: now(),
         });
         Ok(Self {
             metrics: Arc::clone(metrics),

@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::envoy::Positions;
+use crate::envoy::{Positions, PositionsError};
 
 /// The state directory, held by this process alone.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl State {
     /// If they are there and cannot be read.
     pub fn positions(&self) -> Result<Option<Positions>, StateError> {
         let path = self.dir.join("positions");
-        Positions::load(&path).map_err(|source| StateError::Io { path, source })
+        Ok(Positions::load(&path)?)
     }
 
     /// Keeps positions for the next run.
@@ -84,9 +84,7 @@ impl State {
     /// If they cannot be written.
     pub fn keep(&self, positions: &Positions) -> Result<(), StateError> {
         let path = self.dir.join("positions");
-        positions
-            .save(&path)
-            .map_err(|source| StateError::Io { path, source })
+        Ok(positions.save(&path)?)
     }
 }
 
@@ -116,6 +114,9 @@ pub enum StateError {
         /// Why.
         source: io::Error,
     },
+    /// The positions of the logs.
+    #[error(transparent)]
+    Positions(#[from] PositionsError),
     /// Another agent runs.
     #[error("state {}: another agent holds it; one agent runs per node", path.display())]
     Held {
