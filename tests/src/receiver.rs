@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -30,18 +30,18 @@ pub struct Receiver {
     port: u16,
     directory: PathBuf,
     words: Vec<String>,
-    read: Mutex<Read>,
+    read: Mutex<Reading>,
 }
 
 /// What was read of the file so far.
 #[derive(Default)]
-struct Read {
+struct Reading {
     records: Records,
     /// Bytes of the file that are in `records`.
     length: u64,
 }
 
-impl Read {
+impl Reading {
     /// Reads on; whether there was anything new.
     fn read_on(&mut self, path: &Path) -> Result<bool> {
         let mut file = File::open(path)?;
@@ -222,7 +222,7 @@ impl Receiver {
         }
     }
 
-    fn read(&self) -> MutexGuard<'_, Read> {
+    fn read(&self) -> MutexGuard<'_, Reading> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
