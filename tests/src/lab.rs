@@ -1,13 +1,12 @@
 //! The whole: a network, pods, one host outside.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, flock};
+use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::{
@@ -19,7 +18,8 @@ use crate::{
     outside::Outside,
     pod::{Pod, PodSpec, Surroundings},
     process::{Place, User},
-    requirements, sweep,
+    requirements,
+    sweep::{self, Turn},
 };
 
 /// The first pod's host number; the others follow.
@@ -29,7 +29,7 @@ const OUTSIDE: u8 = 99;
 
 /// A running lab. Dropped, it leaves nothing behind; killed, the next lab removes what it left.
 pub struct Lab {
-    // Fields are dropped in this order: the lock last.
+    // Fields are dropped in this order: the turn last.
     pods: Vec<Pod>,
     outside: Outside,
     kubelet: Cgroup,
@@ -44,7 +44,7 @@ pub struct Lab {
     next: u8,
     mount: PathBuf,
     directory: TempDir,
-    _lock: File,
+    _turn: Turn,
 }
 
 impl Lab {
@@ -59,11 +59,7 @@ impl Lab {
     pub fn start(specs: impl IntoIterator<Item = PodSpec>) -> Result<Self> {
         requirements::check()?;
         let mount = cgroup::mount()?;
-        // A lock on a directory that is always there leaves no file.
-        let lock = File::open(&mount)?;
-        flock(&lock, FlockOperation::LockExclusive).context("waiting for another lab to end")?;
-        sweep::sweep()?;
-        sweep::on_signals()?;
+        let turn = Turn::take(&mount)?;
 
         let directory = tempfile::Builder::new()
             .prefix(sweep::DIRECTORY_PREFIX)
@@ -96,7 +92,7 @@ impl Lab {
             next: FIRST_POD,
             mount,
             directory,
-            _lock: lock,
+            _turn: turn,
         };
         lab.add_pods(specs)?;
         lab.outside.wait_until_ready()?;

@@ -35,12 +35,18 @@ def receive(context, plain, file, lock):
             *lines, rest = (rest + piece).split(b"\n")
             with lock:
                 file.write(b"".join(line + b"\n" for line in lines))
-                file.flush()
         say("closed", unfinished=len(rest))
     except OSError as error:
         say("broken", reason=str(error), unfinished=len(rest))
     finally:
         stream.close()
+
+
+def cut_unfinished_line(path):
+    """A kill may have come amid a write."""
+    with open(path, "a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def main():
@@ -53,7 +59,8 @@ def main():
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", int(port)))
     lock = threading.Lock()
-    with open(path, "ab") as file:
+    cut_unfinished_line(path)
+    with open(path, "ab", buffering=0) as file:
         say("listening", port=listener.getsockname()[1])
         while True:
             plain, _ = listener.accept()

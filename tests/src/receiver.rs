@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -29,6 +30,30 @@ pub struct Receiver {
     port: u16,
     directory: PathBuf,
     words: Vec<String>,
+    read: Mutex<Reading>,
+}
+
+/// What was read of the file so far.
+#[derive(Default)]
+struct Reading {
+    records: Records,
+    /// Bytes of the file that are in `records`.
+    length: u64,
+}
+
+impl Reading {
+    /// Reads on; whether there was anything new.
+    fn read_on(&mut self, path: &Path) -> Result<bool> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(self.length))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        bytes.truncate(whole.map_or(0, |end| end + 1));
+        self.records.extend(&bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(!bytes.is_empty())
+    }
 }
 
 impl Receiver {
@@ -69,6 +94,7 @@ impl Receiver {
                 .chain(["2".into()])
                 .collect(),
             directory,
+            read: Mutex::default(),
         };
         receiver.restart(lab)?;
         Ok(receiver)
@@ -160,7 +186,9 @@ impl Receiver {
     ///
     /// If a line is not a record.
     pub fn records(&self) -> Result<Records> {
-        Records::parse(&self.bytes()?)
+        let mut read = self.read();
+        read.read_on(&self.directory.join("lines"))?;
+        Ok(read.records.clone())
     }
 
     /// Waits until the records are as they should be.
@@ -175,25 +203,26 @@ impl Receiver {
         complete: impl Fn(&Records) -> bool,
     ) -> Result<Records> {
         let deadline = Instant::now() + patience;
-        let mut file = File::open(self.directory.join("lines"))?;
-        let (mut records, mut bytes) = (Records::default(), Vec::new());
+        let lines = self.directory.join("lines");
+        let mut read = self.read();
+        let mut is_news = true;
         loop {
-            file.read_to_end(&mut bytes)?;
-            let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-            let rest = bytes.split_off(whole.map_or(0, |end| end + 1));
-            records.extend(&bytes)?;
-            let is_news = !bytes.is_empty();
-            bytes = rest;
-            if is_news && complete(&records) {
-                return Ok(records);
+            is_news |= read.read_on(&lines)?;
+            if is_news && complete(&read.records) {
+                return Ok(read.records.clone());
             }
             if Instant::now() > deadline {
                 bail!(
                     "no {what} within {patience:?}; received {}",
-                    records.summary()
+                    read.records.summary()
                 );
             }
+            is_news = false;
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn read(&self) -> MutexGuard<'_, Reading> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,10 +6,11 @@
 //! anything is there.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{PipeReader, PipeWriter, Read},
     os::fd::{AsRawFd, RawFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Once,
         atomic::{AtomicBool, AtomicI32, Ordering},
@@ -18,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::{cgroup, network};
 
@@ -70,6 +72,38 @@ fn directories() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Set while this process has a lab: what is there then is its own.
+static HAS_TURN: AtomicBool = AtomicBool::new(false);
+
+/// The right to the machine: one lab at a time.
+pub(crate) struct Turn {
+    _lock: File,
+}
+
+impl Turn {
+    /// Waits until no other lab runs, removes what a killed one left, and from then on removes
+    /// this one on a signal.
+    ///
+    /// # Errors
+    ///
+    /// If the lock cannot be taken.
+    pub(crate) fn take(mount: &Path) -> Result<Self> {
+        // A lock on a directory that is always there leaves no file.
+        let lock = File::open(mount)?;
+        flock(&lock, FlockOperation::LockExclusive).context("waiting for another lab to end")?;
+        sweep()?;
+        on_signals()?;
+        HAS_TURN.store(true, Ordering::SeqCst);
+        Ok(Self { _lock: lock })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        HAS_TURN.store(false, Ordering::SeqCst);
+    }
+}
+
 /// The writing end that the signal handler uses; -1 before there is one.
 static NOTICE: AtomicI32 = AtomicI32::new(-1);
 
@@ -89,7 +123,7 @@ pub(crate) fn may_make() -> Result<()> {
 /// # Errors
 ///
 /// If there are no descriptors for the pipe.
-pub(crate) fn on_signals() -> Result<()> {
+fn on_signals() -> Result<()> {
     static INSTALLED: Once = Once::new();
     if INSTALLED.is_completed() {
         return Ok(());
@@ -127,6 +161,9 @@ fn wait_and_sweep(mut reader: PipeReader) {
     STOPPING.store(true, Ordering::SeqCst);
     // Once more if another thread was just making something.
     for _ in 0..3 {
+        if !HAS_TURN.load(Ordering::SeqCst) {
+            break;
+        }
         let _ = sweep();
         if remains().is_ok_and(|remains| remains.is_empty()) {
             break;

@@ -188,6 +188,20 @@ fn clients_do_what_curl_does_not() {
         responses.iter().map(|response| response.status).collect()
     };
 
+    let url = format!("http://{}:8081/two", b.addresses().v4);
+    let curl = [
+        "curl",
+        "-sS",
+        "--http2-prior-knowledge",
+        "-w",
+        "%{http_version}",
+        &url,
+    ];
+    let output = a.run(APP, User::APP, curl).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/two\n2");
+    let two = b.nginx_log().unwrap().remove(0);
+    assert!(two.line.ends_with("HTTP/2.0"), "{two:?}");
+
     assert_eq!(statuses(&["pipeline", &address, "/pipe", "16"]), [200; 16]);
     let targets = format!("{address},{outside}");
     assert_eq!(statuses(&["short", &targets, "/short", "10"]), [200; 10]);
@@ -232,8 +246,8 @@ fn clients_do_what_curl_does_not() {
     let half = wait(a, |line| line.contains(" 0 DC "));
     assert!(half.contains("\"- - HTTP/1.1\" 0 DC"), "{half}");
     wait(b, |line| line.contains("/slow/1 "));
-    // 16 + 5 + the WebSocket + 10, and nothing of the half head.
-    assert_eq!(b.nginx_log().unwrap().len(), 32);
+    // 1 + 16 + 5 + the WebSocket + 10, and nothing of the half head.
+    assert_eq!(b.nginx_log().unwrap().len(), 33);
     assert_eq!(lab.outside().nginx_log().unwrap().len(), 5);
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use lab::{Lab, pod::PodSpec};
+use lab::{Lab, pod::PodSpec, requirements};
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -31,6 +31,7 @@ fn run(words: &[&str]) -> Result<()> {
     match words {
         ["pilot-agent", options @ ..] => pilot_agent::run(options),
         ["app", socket] => app::run(socket),
+        ["install"] => requirements::install(),
         ["hold"] => hold(),
         ["pipeline", address, path, count] => client::pipeline(address, path, count),
         ["bytes", address, text, wait_msec] => client::bytes(address, text, wait_msec),
