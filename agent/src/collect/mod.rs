@@ -1,12 +1,12 @@
 //! The reference collector: stores what agents send, then says so.
 //!
-//! - [`listener`]: connections, within bounds
-//! - [`identity`], [`allow`]: TLS; who may send, and for which node
-//! - [`session`]: one connection
-//! - [`line`](mod@line): bytes into records
-//! - [`store`], [`segment`]: records onto the disk
-//! - [`highest`], [`recover`]: what a resend is told apart by; what a crash left behind
-//! - [`counters`], [`notice`]: what can be said of all that
+//! - `listener`: connections, within bounds
+//! - `identity`, `allow`: TLS; who may send, and for which node
+//! - `session`: one connection
+//! - `line`: bytes into records
+//! - `store`, `segment`: records onto the disk
+//! - `highest`, `recover`: what a resend is told apart by; what a crash left behind
+//! - `counters`, `notice`: what can be said of all that
 
 mod allow;
 mod counters;

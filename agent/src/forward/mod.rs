@@ -1,15 +1,15 @@
 //! Records to their sinks, over mutual TLS.
 //!
 //! Each sink has a task, a bounded queue and a connection of its own, so that a slow one holds
-//! back neither another nor the producer. The heart, [`queue`], knows no I/O and no clock; the
+//! back neither another nor the producer. The heart, `queue`, knows no I/O and no clock; the
 //! shell around it connects, writes and reads.
 //!
-//! - [`settings`]: what a sink is told
-//! - [`queue`], [`overflow`]: what waits, what is kept, what was lost
-//! - [`ack`]: what a receiver answers
-//! - [`backoff`]: when to try again
-//! - [`connect`], [`error`]: one attempt, and why it failed
-//! - [`sink`], [`carry`]: the task of a sink; one connection
+//! - `settings`: what a sink is told
+//! - `queue`, `overflow`: what waits, what is kept, what was lost
+//! - `ack`: what a receiver answers
+//! - `backoff`: when to try again
+//! - `connect`, `error`: one attempt, and why it failed
+//! - `sink`, `carry`: the task of a sink; one connection
 
 mod ack;
 mod backoff;

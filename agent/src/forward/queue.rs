@@ -237,6 +237,11 @@ impl Outbox {
         self.window_bytes
     }
 
+    /// How many records are kept for a resend.
+    pub(super) fn kept(&self) -> usize {
+        self.window.len()
+    }
+
     /// What does not count as sent, oldest first.
     pub(super) fn queued(&self) -> impl ExactSizeIterator<Item = &Envelope> {
         self.queue.iter()

@@ -133,6 +133,7 @@ impl Sink {
             sink: Arc::clone(&self.name),
             records,
             bytes: state.outbox.queue_bytes(),
+            unconfirmed: state.outbox.kept(),
             last: last.or_else(|| first.clone()),
             first,
         }

@@ -43,8 +43,11 @@ pub struct Remainder {
     pub records: u64,
     /// Their bytes.
     pub bytes: usize,
-    /// The first one's id.
+    /// Records that count as sent to a silent receiver, which has not closed by a close_notify: it
+    /// may not have read them.
+    pub unconfirmed: usize,
+    /// The id of the first of `records`.
     pub first: Option<Arc<str>>,
-    /// The last one's id.
+    /// The id of the last of them.
     pub last: Option<Arc<str>>,
 }

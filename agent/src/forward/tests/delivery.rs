@@ -33,7 +33,7 @@ async fn delivers_in_order_and_closes_in_order() {
         .shutdown(Instant::now() + Duration::from_secs(10))
         .await;
     assert_eq!(within(reading).await.unwrap(), numbers(1..=2000));
-    assert_eq!((left[0].records, left[0].bytes), (0, 0));
+    assert_eq!((left[0].records, left[0].unconfirmed), (0, 0));
 }
 
 /// As Python's `ssl` without `set_alpn_protocols`, with tickets switched off.
