@@ -6,6 +6,8 @@
 //! - `field`: what an operator writes, and where that goes
 //! - `text`, `json`: a line of a format into an entry
 //! - `format`: which format a line is of, or what it is else
+//!
+//! And [`LogReader`], which finds the files and gives each line a place and a time.
 
 mod address;
 mod entry;
@@ -15,6 +17,7 @@ mod json;
 mod names;
 mod operator;
 mod progress;
+mod reader;
 mod target;
 mod text;
 mod time;
@@ -23,3 +26,4 @@ pub use entry::{Content, LogEntry, LogLine};
 pub use format::{Format, LineParser};
 pub use operator::FormatError;
 pub use progress::LogProgress;
+pub use reader::{LogError, LogEvent, LogReader, LogReaderSettings, Positions, PositionsError};

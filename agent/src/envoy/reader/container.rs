@@ -1,0 +1,304 @@
+//! The log of one container, over all of its files.
+
+mod opening;
+
+use std::{collections::VecDeque, io, os::fd::OwnedFd, time::Duration};
+
+use super::{
+    LogEvent, beneath,
+    error::LogError,
+    generation::{Generation, live_name},
+    intake::Intake,
+    log_file::{LogFile, Progress},
+    positions::Position,
+};
+use crate::{envoy::LineParser, timestamp::Timestamp};
+
+/// How long a file is kept at its end after the next one was found: the runtime may have been
+/// about to write to it.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// The most entries of a container's directory that are looked at. The kubelet keeps five files
+/// of each of two lives.
+const MAX_ENTRIES: usize = 256;
+
+/// Where to begin in a log that is met for the first time by this run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Start {
+    /// At its end: the first start.
+    End,
+    /// At its beginning: it appeared since.
+    Beginning,
+    /// Where the last run stopped.
+    At(Position),
+}
+
+/// The files of a container, each open from when it is found until it is read.
+///
+/// ```text
+///                found by a scan                 at its end, a later file is open,
+///   (directory) ─────────────────▶ Open, queued ──▶ Open, read ──────────────▶ Finished
+///                                                    │    ▲      LINGER passed
+///                          at its end, no later file │    │ appended to, or renamed and
+///                                                    ▼    │ appended to through the old name
+///                                                    Waiting
+/// ```
+///
+/// The kubelet renames `0.log`, then has the runtime open a new one, and compresses and removes
+/// the old one a cycle later: an open file outlives all of it.
+pub(super) struct ContainerLog {
+    /// Its directory beneath `logs.root`.
+    path: String,
+    /// None once it is gone.
+    directory: Option<OwnedFd>,
+    start: Option<Start>,
+    /// Oldest first. The first one is being read.
+    files: VecDeque<LogFile>,
+    /// The rotated files of the last scan, oldest first.
+    rotated: Vec<Generation>,
+    /// The newest rotated file of any scan: all up to it are open, or were read or passed over.
+    newest_rotated: Option<Generation>,
+    /// Life and inode of the newest file that was ever opened.
+    newest: Option<(u64, u64)>,
+    /// Begin of the last file that was finished.
+    finished_head: Option<(u64, u64)>,
+    intake: Intake,
+    state: Standing,
+    /// Every line that was stamped before has been read.
+    read_until: Option<Timestamp>,
+    /// Files that could not be opened were told of.
+    troubled: Vec<String>,
+}
+
+/// Where the reader stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// There is more to read.
+    Behind,
+    /// At the end of a file that the runtime may still have written to, with a later one open.
+    Lingering,
+    /// At the end of the newest file.
+    AtEnd,
+    /// At the end of a file that may not be the newest: the directory must be looked at.
+    Stale,
+}
+
+impl ContainerLog {
+    pub(super) fn new(path: String, pod_uid: String, start: Start) -> Self {
+        Self {
+            path,
+            directory: None,
+            start: Some(start),
+            files: VecDeque::new(),
+            rotated: Vec::new(),
+            newest_rotated: None,
+            newest: None,
+            finished_head: None,
+            intake: Intake::new(pod_uid),
+            state: Standing::Stale,
+            read_until: None,
+            troubled: Vec::new(),
+        }
+    }
+
+    /// Looks for files again in the directory that is known, if that is due.
+    pub(super) fn rescan_if_stale(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+        if self.state != Standing::Stale {
+            return;
+        }
+        // A second descriptor of the same directory begins its listing anew.
+        let again = self
+            .directory
+            .as_ref()
+            .map(|directory| beneath::open_directory(directory, "."));
+        match again {
+            Some(Ok(directory)) => self.scan(directory, now, sink),
+            Some(Err(_)) => self.vanish(),
+            None => {}
+        }
+    }
+
+    /// The directory is gone. What is open is read to its end.
+    pub(super) fn vanish(&mut self) {
+        self.directory = None;
+    }
+
+    /// The directory is gone and everything was read.
+    pub(super) fn is_finished(&self) -> bool {
+        self.directory.is_none() && self.files.is_empty()
+    }
+
+    /// Reads up to about `budget` bytes, and returns how many it was.
+    pub(super) fn read(
+        &mut self,
+        now: Timestamp,
+        budget: usize,
+        buffer: &mut [u8],
+        parser: &mut LineParser,
+        sink: &mut dyn FnMut(LogEvent),
+    ) -> usize {
+        let mut used = 0;
+        while used < budget {
+            let Some(file) = self.files.front_mut() else {
+                self.settle_at_end();
+                break;
+            };
+            let (intake, path) = (&mut self.intake, file.path.clone());
+            match file.read(buffer, |line| intake.take(&line, &path, now, parser, sink)) {
+                Ok(Progress::Bytes(read)) => {
+                    used += read;
+                    self.state = Standing::Behind;
+                }
+                Ok(Progress::End) => {
+                    if !self.at_file_end(now, sink) {
+                        break;
+                    }
+                    self.state = Standing::Behind;
+                }
+                Err(problem) => {
+                    let offset = file.lines.fed();
+                    sink(LogEvent::Problem(problem));
+                    self.intake.forget_parts();
+                    self.intake.hole(&path, offset, now, sink);
+                    self.finish_file();
+                }
+            }
+        }
+        let until = if self.state == Standing::AtEnd {
+            Some(now)
+        } else {
+            self.intake.last_time()
+        };
+        self.read_until = self.read_until.max(until);
+        used
+    }
+
+    /// Decides what to do at the end of the first file. True if there is something to read.
+    fn at_file_end(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) -> bool {
+        let Some(file) = self.files.front() else {
+            return false;
+        };
+        if file.was_cut().unwrap_or(false) {
+            self.begin_anew(now, sink);
+            return true;
+        }
+        let lingered = match self.files.get(1) {
+            // A clock that was set back is no reason to wait.
+            Some(next) => now.distance(next.opened) >= LINGER,
+            None => self.directory.is_none(),
+        };
+        if lingered {
+            if file.lines.has_rest() {
+                let (path, offset) = (file.path.clone(), file.lines.rest_offset());
+                self.intake.hole(&path, offset, now, sink);
+            }
+            self.finish_file();
+            return true;
+        }
+        if self.files.len() == 1 {
+            self.settle_at_end();
+        } else {
+            self.state = Standing::Lingering;
+        }
+        false
+    }
+
+    fn finish_file(&mut self) {
+        if let Some(file) = self.files.pop_front() {
+            self.intake.next_file(&file.path);
+            self.finished_head = Some(file.head());
+        }
+    }
+
+    /// The first file was written anew.
+    fn begin_anew(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+        let Some(file) = self.files.front_mut() else {
+            return;
+        };
+        let (path, offset) = (file.path.clone(), file.lines.fed());
+        if let Err(source) = file.start_anew() {
+            sink(LogEvent::Problem(LogError::File {
+                path: path.clone(),
+                offset,
+                source,
+            }));
+        }
+        self.intake.forget_parts();
+        self.intake.hole(&path, offset, now, sink);
+        sink(LogEvent::Problem(LogError::Rewritten { path, offset }));
+    }
+
+    /// Looks whether the first file is still what was read of it.
+    pub(super) fn check_head(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+        let Some(file) = self.files.front_mut() else {
+            return;
+        };
+        if file.was_rewritten().unwrap_or(false) {
+            self.begin_anew(now, sink);
+        }
+    }
+
+    /// Nothing is left to read in what is open: is it the newest?
+    fn settle_at_end(&mut self) {
+        let Some(directory) = &self.directory else {
+            self.state = Standing::AtEnd;
+            return;
+        };
+        let absent = |name: &str| {
+            let status = beneath::status_at(directory, name);
+            status.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let newest = match (self.files.front(), self.newest) {
+            (Some(file), _) => {
+                let name = live_name(file.generation.restart);
+                let same = beneath::status_at(directory, &name)
+                    .is_ok_and(|status| (status.device, status.inode) == (file.device, file.inode));
+                (same || absent(&name)) && absent(&live_name(file.generation.restart + 1))
+            }
+            (None, Some((restart, _))) => absent(&live_name(restart + 1)),
+            (None, None) => absent(&live_name(0)),
+        };
+        self.state = if newest {
+            Standing::AtEnd
+        } else {
+            Standing::Stale
+        };
+    }
+
+    /// Up to when every line was read. None as long as nothing is known of that.
+    pub(super) fn read_until(&self) -> Option<Timestamp> {
+        self.read_until
+    }
+
+    pub(super) fn pod_uid(&self) -> &str {
+        self.intake.pod_uid()
+    }
+
+    /// Whether it has more to read at once.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state == Standing::Behind
+    }
+
+    /// Where it stands; none as long as there is no file.
+    pub(super) fn position(&self) -> Option<Position> {
+        if let Some(Start::At(position)) = &self.start {
+            return Some(position.clone());
+        }
+        let file = self.files.front()?;
+        let [stdout, stderr] = self.intake.positions(&file.lines);
+        let (head_length, head_hash) = file.head();
+        let pending = stdout.offset.min(stderr.offset) < file.lines.rest_offset();
+        Some(Position {
+            path: file.path.clone(),
+            device: file.device,
+            inode: file.inode,
+            head_length,
+            head_hash,
+            stdout,
+            stderr,
+            within_line: file.lines.is_skipping() && !pending,
+            generation: file.generation.clone(),
+            after: file.after.clone(),
+        })
+    }
+}

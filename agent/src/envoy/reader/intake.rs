@@ -1,0 +1,168 @@
+//! The lines of one container, from raw lines to what they are.
+
+use super::{
+    LogEvent,
+    cri::{self, Assembler},
+    log_file::stream_index,
+    positions::{Remainder, StreamPosition},
+    raw_lines::{RawLine, RawLines},
+};
+use crate::{
+    envoy::{Content, LineParser, LogLine},
+    timestamp::Timestamp,
+};
+
+/// Puts lines together and hands them out.
+pub(super) struct Intake {
+    pod_uid: String,
+    streams: [StreamIntake; 2],
+    /// The stamp of the last line that had one.
+    last_time: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct StreamIntake {
+    assembler: Assembler,
+    /// Lines that begin before were handed out by an earlier run.
+    from: u64,
+    /// The path of the earlier file in which the pending line began.
+    began_in: Option<String>,
+}
+
+impl Intake {
+    pub(super) fn new(pod_uid: String) -> Self {
+        Self {
+            pod_uid,
+            streams: Default::default(),
+            last_time: None,
+        }
+    }
+
+    pub(super) fn pod_uid(&self) -> &str {
+        &self.pod_uid
+    }
+
+    /// Takes a raw line of the file at `path`, and hands out the line that ends with it, if any.
+    pub(super) fn take(
+        &mut self,
+        line: &RawLine<'_>,
+        path: &str,
+        now: Timestamp,
+        parser: &mut LineParser,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        let mut hand_out = |path: &str, offset, length, time, content| {
+            sink(LogEvent::Line(LogLine {
+                pod_uid: self.pod_uid.clone(),
+                file: path.to_owned(),
+                offset,
+                length,
+                time,
+                content,
+            }));
+        };
+        let Some(framed) = (!line.cut).then(|| cri::parse(line.bytes)).flatten() else {
+            if line.offset >= self.streams[0].from.max(self.streams[1].from) {
+                let time = self.last_time.unwrap_or(now);
+                hand_out(path, line.offset, line.length, time, Content::Unknown);
+            }
+            return;
+        };
+        self.last_time = Some(framed.time);
+        let stream = &mut self.streams[stream_index(framed.stream)];
+        if line.offset < stream.from {
+            return;
+        }
+        let Some(whole) = stream.assembler.push(&framed, line.offset, line.length) else {
+            return;
+        };
+        let content = if whole.cut {
+            parser.judge(whole.content)
+        } else {
+            parser.parse(whole.content)
+        };
+        let began_in = stream.began_in.take();
+        let path = began_in.as_deref().unwrap_or(path);
+        hand_out(path, whole.offset, whole.length, whole.time, content);
+    }
+
+    /// Tells that lines are missing at a place.
+    pub(super) fn hole(
+        &mut self,
+        path: &str,
+        offset: u64,
+        now: Timestamp,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        sink(LogEvent::Line(LogLine {
+            pod_uid: self.pod_uid.clone(),
+            file: path.to_owned(),
+            offset,
+            length: 0,
+            time: self.last_time.unwrap_or(now),
+            content: Content::Hole,
+        }));
+    }
+
+    /// The stamp of the last line.
+    pub(super) fn last_time(&self) -> Option<Timestamp> {
+        self.last_time
+    }
+
+    /// The next line comes from another file than the one at `path`.
+    pub(super) fn next_file(&mut self, path: &str) {
+        for stream in &mut self.streams {
+            stream.from = 0;
+            if stream.assembler.pending_offset().is_some() && stream.began_in.is_none() {
+                stream.began_in = Some(path.to_owned());
+            }
+        }
+    }
+
+    /// Forgets parts of lines whose ends will not come.
+    pub(super) fn forget_parts(&mut self) {
+        for stream in &mut self.streams {
+            *stream = StreamIntake::default();
+        }
+    }
+
+    /// The next parts of a stream, up to the end of their line, are left out.
+    pub(super) fn skip_open_lines(&mut self, open: [bool; 2]) {
+        for (stream, open) in self.streams.iter_mut().zip(open) {
+            stream.assembler.reset(open);
+        }
+    }
+
+    /// Goes on where an earlier run stopped.
+    pub(super) fn resume(&mut self, positions: [StreamPosition; 2]) {
+        for (stream, position) in self.streams.iter_mut().zip(positions) {
+            stream
+                .assembler
+                .reset(position.remainder != Remainder::None);
+            stream.from = position.offset;
+        }
+    }
+
+    /// Where each stream stands in the file of `lines`.
+    pub(super) fn positions(&self, lines: &RawLines) -> [StreamPosition; 2] {
+        self.streams.each_ref().map(|stream| {
+            let pending = stream.assembler.pending_offset();
+            let earlier = pending.is_some() && stream.began_in.is_some();
+            let offset = match pending {
+                Some(offset) if !earlier => offset,
+                _ => lines.rest_offset(),
+            };
+            let remainder = if earlier {
+                Remainder::Untold
+            } else if stream.assembler.is_skipping() {
+                Remainder::Booked
+            } else {
+                Remainder::None
+            };
+            StreamPosition {
+                offset: offset.max(stream.from),
+                remainder,
+            }
+        })
+    }
+}
