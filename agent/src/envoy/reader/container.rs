@@ -297,7 +297,7 @@ impl ContainerLog {
             stdout,
             stderr,
             within_line: file.lines.is_skipping() && !pending,
-            restart: file.generation.restart,
+            generation: file.generation.clone(),
             after: file.after.clone(),
         })
     }

@@ -42,8 +42,8 @@ pub(super) struct Position {
     pub(super) stderr: StreamPosition,
     /// The offset lies within a line whose beginning was booked.
     pub(super) within_line: bool,
-    /// The life of the container that the file is of; earlier ones were read.
-    pub(super) restart: u64,
+    /// Which file it was then. Those of earlier lives of the container were read.
+    pub(super) generation: Generation,
     /// The newest rotated file that was read, or passed over; all later ones were not.
     pub(super) after: Option<Generation>,
 }
@@ -180,7 +180,7 @@ mod tests {
             stdout: stream,
             stderr: stream,
             within_line: true,
-            restart: 3,
+            generation: parse("0.log").unwrap().0,
             after: parse("0.log.20260822-101112").map(|(generation, _)| generation),
         };
         Positions::new(BTreeMap::from([(

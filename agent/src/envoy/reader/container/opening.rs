@@ -127,11 +127,10 @@ impl ContainerLog {
         let unread = |entry: &&Entry| match &found {
             Some(found) => entry.generation > *found,
             None => {
-                entry.generation.restart >= position.restart
-                    && position
-                        .after
-                        .as_ref()
-                        .is_none_or(|after| entry.generation > *after)
+                let itself = was_empty && entry.generation == position.generation;
+                let after = position.after.as_ref();
+                let later = after.is_none_or(|after| entry.generation > *after);
+                itself || later && entry.generation.restart >= position.generation.restart
             }
         };
         self.open_all(entries.iter().filter(unread), now, sink);
