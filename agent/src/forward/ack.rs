@@ -68,10 +68,13 @@ fn parse(line: &[u8]) -> Result<Cow<'_, str>, AckError> {
         #[serde(borrow)]
         ack: Cow<'a, str>,
     }
-    match serde_json::from_slice::<Ack<'_>>(line) {
-        Ok(answer) => Ok(answer.ack),
-        Err(_) => Err(AckError::NotAnAck { length: line.len() }),
+    let refused = AckError::NotAnAck { length: line.len() };
+    // serde would take an array for an object, its fields in order.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(refused);
     }
+    let answer: Ack<'_> = serde_json::from_slice(line).map_err(|_| refused)?;
+    Ok(answer.ack)
 }
 
 /// An id is less than a hundred bytes.
@@ -94,7 +97,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_acknowledgement() {
-        for line in ["\n", "{}\n", "ack\n", "{\"ack\":1}\n", "{\"ack\":\"a-1\"\n"] {
+        for line in [
+            "\n",
+            "{}\n",
+            "ack\n",
+            "[\"a-1\"]\n",
+            "{\"ack\":1}\n",
+            "{\"ack\":\"a-1\"\n",
+        ] {
             let (ids, result) = read(&mut AckReader::default(), line.as_bytes());
             assert_eq!(ids, [""; 0]);
             let length = line.len() - 1;

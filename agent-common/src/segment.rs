@@ -1,0 +1,61 @@
+//! Records of the ring of streams.
+
+/// What stands before the bytes of a segment. The bytes follow in a field of one of the `CLASS`
+/// sizes, or not at all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The sending socket.
+    pub cookie: u64,
+    /// Its cgroup.
+    pub cgroup: u64,
+    /// As the time of a [`crate::record::Header`].
+    pub time: u64,
+    /// The position of the first byte in the stream.
+    pub offset: u64,
+    /// Body bytes directly behind the bytes that were left out.
+    pub elided: u64,
+    /// The count of this stream's records before this one, refused ones included.
+    pub index: u32,
+    /// Messages begun before this record.
+    pub messages_before: u32,
+    /// The account that the record was charged to.
+    pub account: u32,
+    /// Where the first message begins in the bytes, or [`SegmentHeader::NO_MESSAGE`].
+    pub first_message: u32,
+    /// How many bytes there are.
+    pub length: u32,
+    /// `SegmentHeader::AFTER_GAP` and the like.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<SegmentHeader>() == 64 && align_of::<SegmentHeader>() == 8);
+
+impl SegmentHeader {
+    /// `first_message` where none begins.
+    pub const NO_MESSAGE: u32 = u32::MAX;
+
+    /// Bytes of the stream were not seen before this record.
+    pub const AFTER_GAP: u32 = 1;
+    /// The position was found at something that looks like a message, not followed from the
+    /// beginning.
+    pub const JOINED: u32 = 1 << 1;
+
+    /// The size of the field of bytes in a small record.
+    pub const CLASS_SMALL: usize = 512;
+    /// The size of the field of bytes in a large record.
+    pub const CLASS_LARGE: usize = 2048;
+}
+
+/// A record with room for `N` bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentRecord<const N: usize> {
+    /// What stands before.
+    pub header: SegmentHeader,
+    /// The bytes; those beyond `header.length` mean nothing.
+    pub bytes: [u8; N],
+}
+
+const _: () = assert!(size_of::<SegmentRecord<512>>() == 64 + 512);
+const _: () = assert!(size_of::<SegmentRecord<2048>>() == 64 + 2048);

@@ -1,0 +1,72 @@
+//! The ring of sockets.
+
+use agent_common::{
+    account::{RING_SOCKETS, Refusal, ring_bytes},
+    record::Header,
+    socket::{ListenerRecord, SocketRecord},
+};
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, btf_maps::RingBuf, macros::btf_map};
+
+use crate::{
+    account::Charged,
+    storage::{Socket, boot_time},
+};
+
+/// The agent polls, so records wake nobody.
+pub(crate) const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
+
+#[btf_map]
+static SOCKETS: RingBuf<SocketRecord, { 1 << 20 }> = RingBuf::new();
+
+/// Ships the facts of a socket.
+#[inline(always)]
+pub(crate) fn socket(socket: &Socket, phase: u32) {
+    let Some(charged) = Charged::of(socket.charged_cgroup()) else {
+        return;
+    };
+    ship(charged, |time| SocketRecord {
+        header: Header {
+            kind: SocketRecord::KIND,
+            account: charged.number,
+            time,
+        },
+        phase,
+        reserved: 0,
+        facts: socket.facts,
+    });
+}
+
+/// Ships that a socket listens.
+#[inline(always)]
+pub(crate) fn listener(socket: &Socket) {
+    let Some(charged) = Charged::of(socket.origin) else {
+        return;
+    };
+    ship(charged, |time| ListenerRecord {
+        header: Header {
+            kind: ListenerRecord::KIND,
+            account: charged.number,
+            time,
+        },
+        cookie: socket.facts.cookie,
+        cgroup: socket.origin,
+        process: socket.facts.process,
+        local: socket.facts.local,
+        reserved: 0,
+    });
+}
+
+#[inline(always)]
+fn ship<R: 'static>(charged: Charged, record: impl FnOnce(u64) -> R) {
+    if charged.exhausted(RING_SOCKETS) {
+        charged.refuse(Refusal::SocketsRation);
+        return;
+    }
+    let Some(mut place) = SOCKETS.reserve_untyped::<R>(0) else {
+        charged.refuse(Refusal::SocketsFull);
+        return;
+    };
+    charged.charge(RING_SOCKETS, ring_bytes(size_of::<R>()));
+    place.write(record(boot_time()));
+    place.submit(QUIET);
+}

@@ -1,0 +1,140 @@
+//! What the kernel keeps beside each socket, and frees with it.
+
+use core::ptr;
+
+use agent_common::socket::Facts;
+use aya_ebpf::{
+    bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type},
+    btf_maps::HashMap,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get},
+    macros::btf_map,
+};
+
+/// Cgroups of which nothing is reported. Filled by the agent.
+#[btf_map]
+static EXCLUDED: HashMap<u64, u8, 64> = HashMap::new();
+
+#[btf_map]
+static STORAGE: ClonedStorage<Socket> = ClonedStorage::new();
+
+/// The state of one socket. Hooks that write it run under the socket's lock, or before anybody
+/// else has the socket.
+///
+/// A socket that listens hands a copy to each socket accepted from it, of which only the process
+/// and `origin` hold: see [`Socket::begin`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Socket {
+    /// What is shipped of it.
+    pub(crate) facts: Facts,
+    /// The cgroup of the process that connected or bound it.
+    pub(crate) origin: u64,
+    /// `bytes_received` of the kernel when it entered FIN-WAIT-2.
+    pub(crate) received_at_fin_wait: u64,
+    /// The sequence number of the byte to be sent next.
+    pub(crate) next_sequence: u32,
+    /// Lookups that found a receiver without a cookie.
+    pub(crate) anonymous: u32,
+}
+
+// It is charged to the application's own socket memory.
+const _: () = assert!(size_of::<Socket>() <= 512);
+
+impl Socket {
+    /// Begins a connection: all is forgotten but who bound or connected, and the exclusion.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, cookie: u64, flags: u32) {
+        let excluded = self.facts.flags & Facts::EXCLUDED;
+        self.facts = Facts {
+            cookie,
+            opened: boot_time(),
+            process: self.facts.process,
+            flags: flags | excluded,
+            ..Facts::default()
+        };
+        self.received_at_fin_wait = 0;
+        self.next_sequence = 0;
+        self.anonymous = 0;
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is(&self, flag: u32) -> bool {
+        self.facts.flags & flag != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&mut self, flag: u32) {
+        self.facts.flags |= flag;
+    }
+
+    /// The cgroup whose ration its records come from: its own, or before its first packet that of
+    /// its process.
+    #[inline(always)]
+    pub(crate) const fn charged_cgroup(&self) -> u64 {
+        if self.facts.cgroup == 0 {
+            self.origin
+        } else {
+            self.facts.cgroup
+        }
+    }
+}
+
+/// The state of a socket, if it has one.
+#[inline(always)]
+pub(crate) fn find<S>(sk: *mut S) -> Option<&'static mut Socket> {
+    get(sk, 0)
+}
+
+/// The state of a socket; a new one is all zeroes.
+#[inline(always)]
+pub(crate) fn find_or_create<S>(sk: *mut S) -> Option<&'static mut Socket> {
+    get(sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+}
+
+#[inline(always)]
+fn get<S>(sk: *mut S, flags: u64) -> Option<&'static mut Socket> {
+    let map = (&raw const STORAGE).cast_mut().cast();
+    // SAFETY: the map lives as long as the program; the verifier checks the socket.
+    let socket = unsafe { bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags) };
+    // SAFETY: null or the socket's state, which lives as long as the socket, that is, longer than
+    // this run. One run holds at most one reference to the state of one socket.
+    unsafe { socket.cast::<Socket>().as_mut() }
+}
+
+/// Whether nothing of this cgroup is to be reported.
+#[inline(always)]
+pub(crate) fn is_excluded(cgroup: u64) -> bool {
+    EXCLUDED.get_ptr(&cgroup).is_some()
+}
+
+/// Nanoseconds since boot, suspended time included.
+#[inline(always)]
+pub(crate) fn boot_time() -> u64 {
+    // SAFETY: takes nothing and touches nothing.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Socket storage that is copied to accepted sockets.
+#[repr(C)]
+struct ClonedStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; (BPF_F_CLONE | BPF_F_NO_PREALLOC) as usize],
+}
+
+impl<T> ClonedStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
+
+// SAFETY: only types of the fields matter, to the loader; nothing ever reads them.
+unsafe impl<T> Sync for ClonedStorage<T> {}

@@ -1,0 +1,166 @@
+//! Loading and attaching.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
+};
+
+use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
+
+/// The smallest ring of streams: one page.
+pub const MINIMUM_RING_BYTES: u32 = 4096;
+
+/// The ring of sockets, in bytes. Its records are few and of 224 bytes.
+const SOCKETS_BYTES: u32 = 1 << 20;
+/// One cgroup may have a quarter of a ring outstanding.
+const RATION: u32 = 4;
+
+/// In the order in which they are attached. The turns of a connection's life come first and its
+/// packets last: a connection whose packets are seen is one whose beginning was seen, or is known
+/// to be older.
+const PROGRAMS: [&str; 7] = [
+    "life",
+    "post_bind4",
+    "post_bind6",
+    "connect4",
+    "connect6",
+    "release",
+    "egress",
+];
+
+/// What to load and where to attach.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The size of the ring of streams: a power of two.
+    pub ring_bytes: u32,
+    /// The directories of the cgroups to watch.
+    pub cgroups: &'a [PathBuf],
+    /// Cgroups of which nothing is reported from the beginning: the agent's own.
+    pub excluded: &'a [CgroupId],
+}
+
+pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
+    let ring_bytes = options.ring_bytes;
+    if ring_bytes < MINIMUM_RING_BYTES || !ring_bytes.is_power_of_two() {
+        return Err(LoadError::RingBytes { given: ring_bytes });
+    }
+    let rations = [SOCKETS_BYTES, ring_bytes].map(|bytes| u64::from(bytes / RATION));
+    let mut programs = EbpfLoader::new()
+        .map_max_entries("SOCKETS", SOCKETS_BYTES)
+        .map_max_entries("STREAMS", ring_bytes)
+        .override_global("RATIONS", rations.as_slice(), true)
+        .load(object()?)
+        .map_err(LoadError::object)?;
+
+    for name in PROGRAMS {
+        let program = program(&mut programs, name)?;
+        load_program(program).map_err(|source| LoadError::program(name, source))?;
+    }
+    let mut capture = Capture {
+        excluded: exclusions(&mut programs)?,
+        accounts: Accounts::new(map_memory(&mut programs, "ACCOUNTS", Accounts::map)?),
+        sockets: map_memory(&mut programs, "SOCKETS", |map| {
+            Ring::map(map, SOCKETS_BYTES)
+        })?,
+        streams: map_memory(&mut programs, "STREAMS", |map| Ring::map(map, ring_bytes))?,
+        clock: Clock::new(),
+        horizon: None,
+        malformed: 0,
+        programs,
+    };
+    for cgroup in options.excluded {
+        capture.exclude(*cgroup).map_err(|source| LoadError::Map {
+            map: "EXCLUDED",
+            source,
+        })?;
+    }
+    for cgroup in options.cgroups {
+        attach(&mut capture.programs, cgroup)?;
+    }
+    Ok(capture)
+}
+
+fn object() -> Result<&'static [u8], LoadError> {
+    #[cfg(embedded_bpf)]
+    return Ok(aya::include_bytes_aligned!(concat!(
+        env!("OUT_DIR"),
+        "/meshwitness.bpf.o"
+    )));
+    #[cfg(not(embedded_bpf))]
+    Err(LoadError::NoObject)
+}
+
+fn program<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, LoadError> {
+    programs.program_mut(name).ok_or(LoadError::Incomplete {
+        what: "program",
+        name,
+    })
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSkb(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SockOps(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn attach(programs: &mut Ebpf, cgroup: &Path) -> Result<(), LoadError> {
+    let directory = File::open(cgroup).map_err(|source| LoadError::Cgroup {
+        path: cgroup.to_owned(),
+        source,
+    })?;
+    for name in PROGRAMS {
+        attach_program(program(programs, name)?, &directory)
+            .map_err(|source| LoadError::attach(name, cgroup.to_owned(), source))?;
+    }
+    Ok(())
+}
+
+/// Links of cgroups allow others beside them by nature, and refuse the flag that would say so.
+fn attach_program(program: &mut Program, directory: &File) -> Result<(), ProgramError> {
+    let mode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSkb(program) => program
+            .attach(directory, CgroupSkbAttachType::Egress, mode)
+            .map(drop),
+        Program::CgroupSock(program) => program.attach(directory, mode).map(drop),
+        Program::CgroupSockAddr(program) => program.attach(directory, mode).map(drop),
+        Program::SockOps(program) => program.attach(directory, mode).map(drop),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn exclusions(programs: &mut Ebpf) -> Result<HashMap<MapData, CgroupId, u8>, LoadError> {
+    let map = take_map(programs, "EXCLUDED")?;
+    HashMap::try_from(map).map_err(|source| LoadError::Map {
+        map: "EXCLUDED",
+        source,
+    })
+}
+
+fn map_memory<T>(
+    programs: &mut Ebpf,
+    name: &'static str,
+    map: impl FnOnce(MapData) -> std::io::Result<T>,
+) -> Result<T, LoadError> {
+    let data = match take_map(programs, name)? {
+        Map::RingBuf(data) | Map::Array(data) => data,
+        _ => return Err(LoadError::Incomplete { what: "map", name }),
+    };
+    map(data).map_err(|source| LoadError::Mapping { map: name, source })
+}
+
+fn take_map(programs: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {
+    programs
+        .take_map(name)
+        .ok_or(LoadError::Incomplete { what: "map", name })
+}

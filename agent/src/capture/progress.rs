@@ -1,0 +1,33 @@
+//! How far all is known.
+
+use super::{clock::boot_time, ring::Ring};
+
+/// A moment, and how far the rings were written just after it.
+///
+/// The time of a record is taken after its place was reserved. Whatever was sent before the
+/// moment therefore lies before these ends, or was refused.
+#[derive(Clone, Copy)]
+pub(super) struct Horizon {
+    /// Nanoseconds since boot.
+    pub(super) boot: u64,
+    /// The end of the ring of sockets.
+    pub(super) sockets: u64,
+    /// The end of the ring of streams.
+    pub(super) streams: u64,
+}
+
+impl Horizon {
+    pub(super) fn sample(sockets: &Ring, streams: &Ring) -> Self {
+        let boot = boot_time();
+        Self {
+            boot,
+            sockets: sockets.end(),
+            streams: streams.end(),
+        }
+    }
+
+    /// Whether everything before it was read.
+    pub(super) const fn is_reached(&self, sockets: &Ring, streams: &Ring) -> bool {
+        sockets.position() >= self.sockets && streams.position() >= self.streams
+    }
+}

@@ -1,0 +1,6 @@
+//! Real TLS, real files, and agents' own sinks.
+
+mod admission;
+mod durability;
+mod rig;
+mod segments;

@@ -1,0 +1,4 @@
+//! The programs on real traffic. Needs root.
+
+mod exchange;
+mod scene;
