@@ -1,14 +1,128 @@
-//! wip
+//! `demo`: a small mesh on this machine, four incidents in it, and how each is found.
+
+mod incident;
+mod mesh;
+mod report;
+mod traffic;
+
+use std::process::Command;
+
+use anyhow::{bail, ensure};
 use clap::Args;
+use jiff::Timestamp;
+use lab::records::Records;
+
+use self::{
+    incident::{Incident, Staged},
+    mesh::Mesh,
+};
+use crate::{build, install, progress::Task, require_root, steps::Steps};
+
 /// What `demo` takes.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Install what is missing without asking
+    /// Do not ask before installing what the demo needs
     #[arg(long, short)]
     yes: bool,
 }
+
+/// Stages the incidents and looks for them in what the collector stored.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    crate::require_root("demo")?;
-    crate::install::ensure_all(options.yes)?;
-    Ok(())
+    require_root("demo")?;
+    let mut steps = Steps::begin();
+    steps.run("requirements", || install::ensure_all(options.yes))?;
+    steps.run("build", || {
+        build::run(&build::Options { bpf_only: false })?;
+        build_helper()
+    })?;
+    let course = steps.run("a mesh, its traffic, four incidents", stage)?;
+    println!();
+    report::table(&course.rows);
+    let verdict = report::incidents(&course.records, &course.staged);
+    report::books(&course.records, &course.served)?;
+    println!("The whole took {}.", steps.elapsed());
+    verdict.into_result()
+}
+
+/// The lab's helper lies beside this program; only the library of that package is there yet.
+fn build_helper() -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    build::execute(
+        Command::new(cargo)
+            // With this package, so that no dependency is compiled with other features again.
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "xtask",
+                "--package",
+                "lab",
+                "--bins",
+            ])
+            .current_dir(build::workspace()),
+    )
+}
+
+/// What is left when the mesh is gone.
+struct Course {
+    records: Records,
+    staged: Vec<Staged>,
+    /// What `watch` printed.
+    rows: Vec<String>,
+    served: Served,
+}
+
+/// What nginx says that it served, the ground truth.
+struct Served {
+    /// Requests at the pod `b`.
+    by_b: usize,
+}
+
+fn stage() -> anyhow::Result<Course> {
+    let mesh = Mesh::start()?;
+    Task::run("clean traffic", |_| traffic::run(&mesh.lab, "before"))?;
+    let mut staged = Vec::new();
+    for incident in Incident::ALL {
+        staged.push(Task::run(incident.title(), |_| incident.stage(&mesh.lab))?);
+    }
+    Task::run("more clean traffic", |_| traffic::run(&mesh.lab, "after"))?;
+    let since = Timestamp::now();
+    Task::run("verdicts, and books without anything pending", |task| {
+        mesh.settle(task, since, &staged)
+    })?;
+    let by_b = mesh.lab.pod("b").nginx_log()?.len();
+    let (records, rows) = Task::run("end of the agent", |_| mesh.stop())?;
+    ensure!(
+        by_b > 0,
+        "expected requests in the log of b's nginx, got none"
+    );
+    Ok(Course {
+        records,
+        staged,
+        rows,
+        served: Served { by_b },
+    })
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Verdict {
+    missed: Vec<&'static str>,
+    /// Records that accuse and belong to no incident.
+    accused: usize,
+}
+
+impl Verdict {
+    fn into_result(self) -> anyhow::Result<()> {
+        if !self.missed.is_empty() {
+            bail!("missed: {}", self.missed.join("; "));
+        }
+        ensure!(
+            self.accused == 0,
+            "{} records accuse clean traffic",
+            self.accused
+        );
+        println!("All four were found, and nothing else was accused.");
+        Ok(())
+    }
 }

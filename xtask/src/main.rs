@@ -7,6 +7,7 @@
 mod build;
 mod demo;
 mod install;
+mod progress;
 mod steps;
 mod test;
 

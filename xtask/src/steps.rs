@@ -40,13 +40,18 @@ impl Steps {
         Ok(outcome)
     }
 
+    /// How long it has been since the beginning.
+    pub(crate) fn elapsed(&self) -> String {
+        seconds(self.began.elapsed())
+    }
+
     /// Prints how long each step took.
     pub(crate) fn summarize(&self) {
         anstream::println!("\n{HEADING}==> done{HEADING:#}");
         for (name, time) in &self.done {
             println!("{:>8}  {name}", seconds(*time));
         }
-        println!("{:>8}  in all", seconds(self.began.elapsed()));
+        println!("{:>8}  in all", self.elapsed());
     }
 }
 
