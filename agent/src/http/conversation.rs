@@ -81,7 +81,7 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         let stream = self.stream(direction);
-        let first = stream.is_untouched();
+        let (first, joined) = (stream.is_untouched(), stream.is_joined_by(segment));
         let (skipped, missing) = match stream.place(segment) {
             Placement::Stale => return,
             Placement::Next { skipped } => (skipped, None),
@@ -92,8 +92,7 @@ impl Conversation {
             return;
         }
         let lost = stream.reader.loss().is_some();
-        // The mark of a joined stream may stay on all its segments: it counts where one is needed.
-        if segment.after_gap || (segment.joined && (first || lost)) {
+        if joined {
             let cause = missing.unwrap_or(Gap::StreamGap);
             return self.join(direction, segment, first, cause, events);
         }

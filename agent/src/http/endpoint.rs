@@ -126,10 +126,11 @@ impl Endpoint {
         match self.end {
             Some(Ending::Closed(at)) => {
                 // A segment that is still missing when later ones have come was refused.
-                if self.next_index >= facts.stream.segments || progress > at {
+                let until = at + Duration::from_nanos(1);
+                if self.next_index >= facts.stream.segments || progress >= until {
                     Over::Since(at)
                 } else {
-                    Over::At(at + Duration::from_nanos(1))
+                    Over::At(until)
                 }
             }
             Some(Ending::Released(at)) if facts.preexisting => {

@@ -49,6 +49,25 @@ pub(super) enum Method {
     Other,
 }
 
+impl Method {
+    /// The method of a request that begins with these bytes, as far as they tell.
+    pub(super) fn of_request(bytes: &[u8]) -> Option<Self> {
+        match bytes.iter().position(|byte| *byte == b' ') {
+            Some(end) => Some(Self::of(&bytes[..end])),
+            None if b"HEAD".starts_with(bytes) || b"CONNECT".starts_with(bytes) => None,
+            None => Some(Self::Other),
+        }
+    }
+
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A response head and what it says about the stream.
 #[derive(Debug)]
 pub(super) struct ResponseStart {
@@ -164,11 +183,7 @@ fn room(bytes: &[u8]) -> Vec<Header<'_>> {
 
 fn request_start(method: &str, target: &str, version: u8, headers: &[Header<'_>]) -> RequestStart {
     let fields = Fields::read(headers);
-    let kind = match method {
-        "HEAD" => Method::Head,
-        "CONNECT" => Method::Connect,
-        _ => Method::Other,
-    };
+    let kind = Method::of(method.as_bytes());
     let body = match (fields.coding, fields.length) {
         (Coding::Chunked, _) => Some(Body::Chunked(Chunked::START)),
         (Coding::Other, _) | (Coding::None, Length::Invalid) => None,

@@ -295,14 +295,9 @@ impl Leg {
         match (over(0), over(1)) {
             (None, None) => due(self.first_seen + PATIENCE),
             (Some(Over::Since(_)), Some(Over::Since(_))) => Next::Close,
+            (Some(Over::Since(_)), None) if self.ends[1].is_none() => Next::Close,
             // The other end, of which nothing is known, may still tell something.
-            (Some(Over::Since(at)), None) | (None, Some(Over::Since(at))) => {
-                due(if self.ends[1].is_some() {
-                    at + LINGER
-                } else {
-                    at
-                })
-            }
+            (Some(Over::Since(at)), None) | (None, Some(Over::Since(at))) => due(at + LINGER),
             (Some(Over::Since(at)), Some(other)) | (Some(other), Some(Over::Since(at))) => {
                 let end = at
                     + if self.fin_was_seen() {

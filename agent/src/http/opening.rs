@@ -48,7 +48,8 @@ pub(super) fn connection(ends: &[Option<Endpoint>; 2], client: usize) -> Option<
         let mirrored = near.map(|near| (near, destination, source));
         mirrored.and_then(|(near, local, remote)| peer_end(near, local, remote))
     });
-    let id = client_end.as_ref().or(server_end.as_ref())?.cookie;
+    // A socket that is only said to be the peer may say otherwise, and be told by itself.
+    let id = ends[client].as_ref().or(ends[1 - client].as_ref())?.cookie;
     let both = || near.into_iter().chain(far);
     Some(Connection {
         id,

@@ -6,10 +6,12 @@
 //! many requests they answered is settled by these rules:
 //!
 //! - Nothing suggests an interim response (none was seen, none was asked for): each answered one.
-//! - A final response that comes answers one of the requests before it, which bounds the number.
-//! - A client that was never seen to pipeline sends a request after the answer to the last.
+//!   What exceeds the requests that are known answered requests that are lost too.
+//! - Otherwise each final response that comes ends one exchange, which gets the gap and no
+//!   response, until as many came as requests were sent; or until a client that was never seen to
+//!   pipeline sends a request, which it does after the answer to the last.
 //!
-//! Until that tells, the requests in question carry the gap and get no response.
+//! A response beyond that, to nothing, casts doubt on the next exchange: it gets a gap.
 
 use std::collections::VecDeque;
 
@@ -47,6 +49,8 @@ pub(super) struct Pairing {
     blind: Option<Gap>,
     /// Requests were lost.
     incomplete: bool,
+    /// Something was lost since all requests were answered.
+    lossy: bool,
     /// Bytes of the heads that are kept.
     held: usize,
 }
@@ -79,16 +83,24 @@ impl Pairing {
             doubt: None,
             blind: None,
             incomplete: false,
+            lossy: false,
             held: 0,
         }
     }
 
-    /// A request was begun at `time`; `joined` if its position was found anew.
-    pub(super) fn begin(&mut self, time: Timestamp, joined: bool, events: &mut Vec<HttpEvent>) {
+    /// A request of this method, if that is known, was begun at `time`; `joined` if its position
+    /// was found anew.
+    pub(super) fn begin(
+        &mut self,
+        time: Timestamp,
+        method: Option<Method>,
+        joined: bool,
+        events: &mut Vec<HttpEvent>,
+    ) {
         self.settle_before_request(joined, time, events);
         self.make_room(time, events);
         let lost = self.lost.map(|_| Gap::RingLost);
-        let mut open = Open::new(Exchange {
+        let exchange = Exchange {
             connection: self.connection,
             exchange: self.begun,
             time,
@@ -97,7 +109,8 @@ impl Pairing {
             response: None,
             gap: self.blind.or(self.doubt).or(lost),
             joined,
-        });
+        };
+        let mut open = Open::new(exchange, method);
         if self.blind.is_some() {
             open.answered = true;
             open.response_done = true;
@@ -116,7 +129,7 @@ impl Pairing {
     /// The head of the request that began last.
     pub(super) fn request_head(&mut self, start: RequestStart) {
         if let Some(open) = self.last_request() {
-            open.method = start.method;
+            open.method = Some(start.method);
             open.expects_continue = start.expects_continue;
             open.upgrades = start.upgrades;
             self.held += open.keep_request(start.head);
@@ -166,6 +179,7 @@ impl Pairing {
             cause,
         });
         self.incomplete = true;
+        self.lossy = true;
         let answered = exchanges.min(self.orphans);
         self.orphans -= answered;
         let waiting = exchanges - answered;
@@ -203,20 +217,19 @@ impl Pairing {
     ) -> Option<Method> {
         self.answering = Answering::Nothing;
         if let Some(lost) = self.lost {
-            let earlier = self.unanswered.saturating_sub(1).min(lost.messages);
-            let serial = !self.pipelined && earlier + 1 >= self.unanswered;
-            if earlier > 0 && lost.interim_possible && !serial {
-                self.lost = Some(LostResponses {
-                    messages: earlier,
-                    ..lost
-                });
-                let method = self.common_method(earlier);
+            let serial = !self.pipelined && lost.messages.checked_add(1) == Some(self.unanswered);
+            if lost.interim_possible && serial {
+                self.answer_unseen(lost.messages, Gap::RingLost, time, events);
+                self.lost = None;
+            } else if lost.interim_possible && self.unanswered > 0 {
+                let method = self.common_method(lost.messages);
                 self.mark_unanswered(Gap::RingLost);
                 self.answer_unseen(1, Gap::RingLost, time, events);
                 return method;
             }
-            self.answer_unseen(earlier, Gap::RingLost, time, events);
-            self.lost = None;
+            if !lost.interim_possible {
+                self.settle_exactly(lost, time, events);
+            }
         }
         if self.unanswered == 0 {
             self.orphans = self.orphans.saturating_add(1);
@@ -229,7 +242,7 @@ impl Pairing {
             Some(Slot::Open(open)) => {
                 open.answered = true;
                 self.held += open.keep_response(response);
-                Some(open.method)
+                open.method
             }
             _ => None,
         }
@@ -269,6 +282,7 @@ impl Pairing {
         if messages == 0 {
             return;
         }
+        self.lossy = true;
         let before = self.lost.unwrap_or(LostResponses {
             messages: 0,
             interim_possible: self.interim_seen,
@@ -356,6 +370,11 @@ impl Pairing {
         self.unanswered > 0
     }
 
+    /// A response that comes now answers a request beyond those that are known.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.unanswered == 0 && self.orphans == 0 && self.lost.is_none()
+    }
+
     /// A request that waits may have made the stream a tunnel.
     pub(super) fn may_be_tunnel(&self) -> bool {
         self.slots
@@ -374,22 +393,44 @@ impl Pairing {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
-        if self.unanswered == 0 && self.orphans == 0 && self.lost.is_none() {
-            self.doubt = None;
-        }
-        // A response that nobody asked for: the peer may take it for the answer to this request.
-        if self.orphans > 0 && !(joined && self.begun == 0) {
-            self.doubt = Some(Gap::StreamMismatch);
-        }
-        self.orphans = 0;
         if let Some(lost) = self.lost {
             let serial = !self.pipelined && lost.messages >= self.unanswered;
-            if !lost.interim_possible || serial {
-                let answered = lost.messages.min(self.unanswered);
-                self.answer_unseen(answered, Gap::RingLost, time, events);
+            if self.unanswered == 0 {
+                self.lost = None;
+            } else if !lost.interim_possible {
+                self.settle_exactly(lost, time, events);
+            } else if serial {
+                self.answer_unseen(self.unanswered, Gap::RingLost, time, events);
                 self.lost = None;
             }
         }
+        if self.unanswered == 0 && self.orphans == 0 && self.lost.is_none() {
+            self.doubt = None;
+            self.lossy = false;
+        }
+        // A response to nothing: the peer may take it for the answer to this request.
+        if self.orphans > 0 && !(joined && self.begun == 0) {
+            let cause = if self.lossy {
+                Gap::RingLost
+            } else {
+                Gap::StreamMismatch
+            };
+            self.doubt = Some(cause);
+        }
+        self.orphans = 0;
+    }
+
+    /// Each lost response was a final one: those beyond the known requests answered lost ones.
+    fn settle_exactly(
+        &mut self,
+        lost: LostResponses,
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let known = lost.messages.min(self.unanswered);
+        self.orphans = self.orphans.saturating_add(lost.messages - known);
+        self.answer_unseen(known, Gap::RingLost, time, events);
+        self.lost = None;
     }
 
     /// The responses to the oldest `count` unanswered requests were not seen.
@@ -500,15 +541,21 @@ impl Pairing {
         }
     }
 
-    /// The method of the first unanswered requests, if it makes no difference which it is.
-    fn common_method(&self, besides_first: u32) -> Option<Method> {
-        let mut requests = self.slots.iter().filter(|slot| !slot.is_answered());
-        let candidates = usize::try_from(besides_first).map_or(usize::MAX, |more| more + 1);
-        requests
-            .by_ref()
-            .take(candidates)
-            .all(|slot| matches!(slot, Slot::Open(open) if open.method == Method::Other))
-            .then_some(Method::Other)
+    /// The method of the request that is answered, one of the first `besides` + 1, if that makes
+    /// no difference.
+    fn common_method(&self, besides: u32) -> Option<Method> {
+        let mut left = besides.saturating_add(1);
+        for slot in self.slots.iter().filter(|slot| !slot.is_answered()) {
+            match slot {
+                Slot::Open(open) if open.method == Some(Method::Other) => left -= 1,
+                _ => return None,
+            }
+            if left == 0 {
+                return Some(Method::Other);
+            }
+        }
+        // It may be one that is lost.
+        None
     }
 
     /// The request that began last, if it has not ended.

@@ -3,7 +3,7 @@
 use super::{
     body::Body,
     event::Gap,
-    head::{Parsed, RequestStart, ResponseStart, parse_request, parse_response},
+    head::{Method, Parsed, RequestStart, ResponseStart, parse_request, parse_response},
     line::Line,
 };
 use crate::timestamp::Timestamp;
@@ -25,6 +25,8 @@ pub(super) struct Reader {
     /// The head so far, where it came in more than one piece: at most [`HEAD_LIMIT`] bytes.
     head: Vec<u8>,
     line: Line,
+    /// The method of this request, as far as its first bytes tell.
+    method: Option<Method>,
     /// When the first byte of this message was sent.
     began: Timestamp,
     /// Content bytes of this message.
@@ -97,6 +99,7 @@ impl Reader {
             state: State::Boundary,
             head: Vec::new(),
             line: Line::start(direction),
+            method: None,
             began: Timestamp::default(),
             content: 0,
         }
@@ -136,6 +139,7 @@ impl Reader {
                     }
                     self.state = State::Head;
                     self.line = Line::start(self.direction);
+                    self.method = None;
                     self.began = time;
                     self.content = 0;
                     self.clear_head();
@@ -190,6 +194,11 @@ impl Reader {
     /// When the first byte of this message was sent.
     pub(super) fn began(&self) -> Timestamp {
         self.began
+    }
+
+    /// The method of this request, as far as the part of its head tells that was read.
+    pub(super) fn method(&self) -> Option<Method> {
+        self.method
     }
 
     /// Content bytes of this message, framing left out.
@@ -254,6 +263,9 @@ impl Reader {
             Parsed::Partial => false,
             Parsed::Refused => true,
         };
+        if self.method.is_none() {
+            self.method = Method::of_request(if known == 0 { fresh } else { &self.head });
+        }
         let told = self.line == Line::Whole;
         self.line.read(fresh);
         match self.line {

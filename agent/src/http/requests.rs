@@ -60,8 +60,9 @@ impl Conversation {
         if !self.told {
             self.told = true;
             let joined = std::mem::take(&mut self.joined);
+            let reader = &self.requests.reader;
             self.pairing
-                .begin(self.requests.reader.began(), joined, events);
+                .begin(reader.began(), reader.method(), joined, events);
         }
     }
 

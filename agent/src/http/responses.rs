@@ -120,7 +120,7 @@ impl Conversation {
         } else {
             // Whether it has a body depends on a request that was not seen.
             let (cause, trusting) = (Gap::RingLost, true);
-            self.pairing.response_ended(time, events);
+            self.pairing.response_cut(cause, time, events);
             self.responses.reader.lose(Loss { cause, trusting });
         }
     }
@@ -137,7 +137,7 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) -> Option<Method> {
-        if !self.pairing.is_waiting() {
+        if self.pairing.is_caught_up() {
             self.begin_unread(events);
         }
         let response = Response {
@@ -154,7 +154,7 @@ impl Conversation {
     /// The server end answers something that was not told as a request: it took it for one.
     fn begin_unread(&mut self, events: &mut Vec<HttpEvent>) {
         if let Some(time) = self.unread.take() {
-            self.pairing.begin(time, false, events);
+            self.pairing.begin(time, Some(Method::Other), false, events);
         } else if self.requests.reader.is_in_head() {
             self.tell(events);
         }

@@ -19,7 +19,8 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) exchange: Exchange,
-    pub(super) method: Method,
+    /// What the response depends on, if it is known.
+    pub(super) method: Option<Method>,
     pub(super) expects_continue: bool,
     pub(super) upgrades: bool,
     /// Its final response began, or was missed.
@@ -46,10 +47,10 @@ impl Slot {
 }
 
 impl Open {
-    pub(super) fn new(exchange: Exchange) -> Self {
+    pub(super) fn new(exchange: Exchange, method: Option<Method>) -> Self {
         Self {
             exchange,
-            method: Method::Other,
+            method,
             expects_continue: false,
             upgrades: false,
             answered: false,

@@ -16,6 +16,8 @@ pub(super) struct Stream {
     next_index: u32,
     /// The offset behind the last byte that was sent.
     position: u64,
+    /// The last segment was marked as joined.
+    joined: bool,
     /// Segments before this index were dropped here, for want of room.
     dropped_before: u32,
 }
@@ -48,6 +50,7 @@ impl Stream {
             messages: 0,
             next_index: 0,
             position: 0,
+            joined: false,
             dropped_before,
         }
     }
@@ -60,6 +63,17 @@ impl Stream {
     /// The index of the next segment.
     pub(super) fn next_index(&self) -> u32 {
         self.next_index
+    }
+
+    /// The position was found anew for this segment, which was not yet placed.
+    ///
+    /// The mark may stay on all segments of a joined stream, so only its coming counts, and where
+    /// nothing else can.
+    pub(super) fn is_joined_by(&self, segment: &Segment) -> bool {
+        let loss = self.reader.loss();
+        let needed = self.is_untouched() || loss.is_some();
+        let contradicted = loss.is_some_and(|loss| !loss.trusting);
+        segment.after_gap || (segment.joined && needed && (!self.joined || contradicted))
     }
 
     /// Takes note of a segment.
@@ -79,6 +93,7 @@ impl Stream {
             Placement::AfterLoss { skipped, cause }
         };
         self.next_index = segment.index.saturating_add(1);
+        self.joined = segment.joined;
         self.position = segment
             .offset
             .saturating_add(segment.bytes.len() as u64)

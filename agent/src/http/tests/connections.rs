@@ -1,1 +1,486 @@
-//! x
+//! Which sockets make a connection, and when it begins and ends.
+
+use std::time::Duration;
+
+use super::script::{
+    CLIENT, Cutting, SERVER, START, Script, assert_order, begun, closed, cookie, exchanges, lost,
+    opened, run, socket,
+};
+use crate::{
+    capture::{Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
+    http::{Bounds, Gap, HttpEvent, Tracker},
+    timestamp::Timestamp,
+};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+
+fn one() -> Script {
+    Script::default().request(GET, "").response(OK, "ok")
+}
+
+fn facts(observations: &mut [Observation], edit: impl Fn(&mut Socket)) {
+    for observation in observations {
+        if let Observation::Socket(socket) = observation {
+            edit(socket);
+        }
+    }
+}
+
+fn is_facts(observation: &Observation, end: usize, phase: Phase) -> bool {
+    matches!(observation, Observation::Socket(socket)
+        if socket.cookie == cookie(end) && socket.phase == phase)
+}
+
+fn after(seconds: u64) -> Observation {
+    Observation::Progress(Timestamp(START) + Duration::from_secs(seconds))
+}
+
+/// The scripted connection as one of another pair of sockets.
+fn moved(observation: Observation, by: u64) -> Observation {
+    match observation {
+        Observation::Segment(segment) => Observation::Segment(Segment {
+            cookie: segment.cookie + by,
+            ..segment
+        }),
+        Observation::Socket(socket) => Observation::Socket(Socket {
+            cookie: socket.cookie + by,
+            peer: match socket.peer {
+                Peer::Local { cookie, cgroup } => Peer::Local {
+                    cookie: cookie + by,
+                    cgroup,
+                },
+                other => other,
+            },
+            ..socket
+        }),
+        other => other,
+    }
+}
+
+#[test]
+fn a_connection_has_both_ends_and_both_tuples() {
+    let events = one().events();
+    let [connection] = &opened(&events)[..] else {
+        panic!("one connection");
+    };
+    let client = connection.client.as_ref().unwrap();
+    let server = connection.server.as_ref().unwrap();
+    assert_eq!((connection.id, client.cookie, server.cookie), (1, 1, 2));
+    assert_eq!((client.cgroup, server.cgroup), (70, 71));
+    assert_eq!(connection.source, "10.0.0.1:40000".parse().unwrap());
+    assert_eq!(connection.destination, "127.0.0.1:15001".parse().unwrap());
+    assert_eq!(connection.asked, Some("10.0.0.9:80".parse().unwrap()));
+    assert!(connection.established && !connection.preexisting);
+    let closed = &closed(&events)[0];
+    assert!(closed.both_fin && closed.established && !closed.no_request);
+    assert_eq!(
+        (closed.client_bytes, closed.server_bytes),
+        (GET.len() as u64, OK.len() as u64 + 2)
+    );
+}
+
+#[test]
+fn observations_of_the_two_rings_may_come_in_any_order() {
+    let script = one().request(GET, "").response(OK, "ok");
+    let all = script.observations(&Cutting::default());
+    let expected = run(all.clone());
+    let (mut segments, mut sockets): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|observation| matches!(observation, Observation::Segment(_)));
+    let progress = sockets.pop().unwrap();
+    for split in 0..=segments.len() {
+        for turn in 0..sockets.len() {
+            let mut order = segments[..split].to_vec();
+            order.extend(sockets.iter().cloned());
+            order.extend(segments[split..].to_vec());
+            order.push(progress.clone());
+            assert_eq!(run(order), expected, "split {split}, turn {turn}");
+            sockets.rotate_left(1);
+        }
+    }
+    segments.clear();
+}
+
+#[test]
+fn the_close_waits_for_the_segments_that_its_totals_tell_of() {
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    let mut all = one().observations(&Cutting::default());
+    let progress = all.pop().unwrap();
+    let last = all
+        .iter()
+        .rposition(|observation| matches!(observation, Observation::Segment(_)))
+        .unwrap();
+    let segment = all.remove(last);
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    assert_eq!(closed(&events), []);
+    let mut complete = events.clone();
+    tracker.observe(segment, &mut complete);
+    assert_eq!(closed(&complete).len(), 1, "at once");
+    assert_eq!(exchanges(&complete)[0].gap, None);
+    // In a second world it was refused.
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    let mut all = one().observations(&Cutting::default());
+    all.remove(last);
+    all.pop();
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    assert_eq!(closed(&events), []);
+    tracker.observe(progress, &mut events);
+    assert_eq!(closed(&events).len(), 1);
+    assert_eq!(exchanges(&events)[0].gap, Some(Gap::RingLost));
+}
+
+#[test]
+fn a_remote_peer_means_facts_only() {
+    for opener in [Opener::Here, Opener::Peer] {
+        let script = one();
+        let mut all = script.observations(&Cutting::default());
+        all.retain(|observation| match observation {
+            Observation::Socket(socket) => socket.cookie == cookie(CLIENT),
+            Observation::Segment(segment) => segment.cookie == cookie(CLIENT),
+            _ => true,
+        });
+        facts(&mut all, |socket| {
+            socket.peer = Peer::Remote;
+            socket.opener = opener;
+        });
+        let events = run(all);
+        let connection = &opened(&events)[0];
+        let (near, far) = match opener {
+            Opener::Here => (&connection.client, &connection.server),
+            _ => (&connection.server, &connection.client),
+        };
+        assert!(near.is_some() && far.is_none());
+        assert_eq!(begun(&events), 0);
+        let closed = &closed(&events)[0];
+        let (sent, received) = (GET.len() as u64, OK.len() as u64 + 2);
+        let expected = if opener == Opener::Here {
+            (sent, received)
+        } else {
+            (received, sent)
+        };
+        assert_eq!((closed.client_bytes, closed.server_bytes), expected);
+        assert!(!closed.no_request && !closed.both_fin);
+    }
+}
+
+#[test]
+fn a_connection_that_never_was() {
+    for (phase, peer) in [
+        (Phase::Closed, Peer::Unknown),
+        (Phase::Released, Peer::Unknown),
+        (
+            Phase::Closed,
+            Peer::Listener {
+                cookie: 9,
+                cgroup: 9,
+            },
+        ),
+    ] {
+        let events = run(vec![Observation::Socket(Socket {
+            phase,
+            peer,
+            established: false,
+            cgroup: 0,
+            sent: None,
+            ..socket(CLIENT)
+        })]);
+        let connection = &opened(&events)[0];
+        assert!(connection.client.is_some() && connection.server.is_none());
+        assert_eq!(connection.destination, "10.0.0.9:80".parse().unwrap());
+        let closed = &closed(&events)[0];
+        assert!(!closed.established && closed.no_request);
+    }
+}
+
+#[test]
+fn a_socket_that_failed_to_connect_may_connect_again() {
+    let mut all = vec![Observation::Socket(Socket {
+        phase: Phase::Closed,
+        peer: Peer::Unknown,
+        established: false,
+        time: Timestamp(START - 10),
+        opened: Timestamp(START - 20),
+        ..socket(CLIENT)
+    })];
+    all.extend(one().observations(&Cutting::default()));
+    let events = run(all);
+    assert_eq!((opened(&events).len(), begun(&events)), (2, 1));
+}
+
+#[test]
+fn a_release_after_the_close_tells_nothing_new() {
+    let script = one();
+    let mut all = script.observations(&Cutting::default());
+    let late = Observation::Socket(script.socket(SERVER, Phase::Released, StreamTotals::default()));
+    all.push(late);
+    let events = run(all);
+    assert_eq!((opened(&events).len(), closed(&events).len()), (1, 1));
+}
+
+#[test]
+fn the_second_end_is_told_by_the_peer_lookup_of_the_first() {
+    let mut all = one().observations(&Cutting::default());
+    all.retain(|observation| match observation {
+        Observation::Socket(socket) => socket.cookie == cookie(CLIENT),
+        Observation::Segment(segment) => segment.cookie == cookie(CLIENT),
+        _ => true,
+    });
+    let events = run(all);
+    let server = opened(&events)[0].server.clone().unwrap();
+    assert_eq!((server.cookie, server.cgroup), (2, 71));
+    assert_eq!(server.local, "127.0.0.1:15001".parse().unwrap());
+    assert_eq!(server.process, None);
+    let exchange = &exchanges(&events)[0];
+    assert_eq!(
+        (&exchange.response, exchange.gap),
+        (&None, Some(Gap::StreamGap))
+    );
+}
+
+#[test]
+fn an_older_connection_is_told_apart_by_what_its_ends_send() {
+    for first in [CLIENT, SERVER] {
+        let mut all = one().observations(&Cutting::default());
+        all.retain(|observation| !matches!(observation, Observation::Progress(_)));
+        facts(&mut all, |socket| {
+            socket.opener = Opener::Unknown;
+            socket.preexisting = true;
+            if socket.phase == Phase::Closed {
+                socket.phase = Phase::Released;
+            }
+        });
+        for observation in &mut all {
+            if let Observation::Segment(segment) = observation {
+                segment.joined = true;
+            }
+        }
+        if first == SERVER {
+            all.swap(0, 1);
+        }
+        let mut tracker = Tracker::new(Bounds::default());
+        let mut events = Vec::new();
+        for observation in all {
+            tracker.observe(observation, &mut events);
+        }
+        assert_eq!(opened(&events)[0].id, cookie(CLIENT));
+        assert!(opened(&events)[0].preexisting);
+        assert_eq!(exchanges(&events).len(), 1);
+        tracker.observe(after(1), &mut events);
+        assert_eq!(closed(&events), [], "both ends may still send");
+        tracker.observe(after(3), &mut events);
+        assert_eq!(closed(&events).len(), 1);
+    }
+}
+
+#[test]
+fn one_close_is_enough_after_a_minute() {
+    let mut all = one().observations(&Cutting::default());
+    all.pop();
+    all.retain(|observation| !is_facts(observation, SERVER, Phase::Closed));
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    tracker.observe(after(59), &mut events);
+    assert_eq!(closed(&events), []);
+    // The clock is set back by a day meanwhile: that is no time.
+    let day = 86_400_000_000_000;
+    tracker.observe(
+        Observation::ClockStep {
+            time: Timestamp(START - day),
+            nanoseconds: -i64::try_from(day).unwrap(),
+        },
+        &mut events,
+    );
+    tracker.observe(
+        Observation::Progress(Timestamp(START - day) + Duration::from_secs(59)),
+        &mut events,
+    );
+    assert_eq!(closed(&events), []);
+    tracker.observe(
+        Observation::Progress(Timestamp(START - day) + Duration::from_secs(61)),
+        &mut events,
+    );
+    assert_eq!(closed(&events).len(), 1);
+    // What still comes of the other end is of the same connection.
+    let late = one().socket(SERVER, Phase::Closed, StreamTotals::default());
+    tracker.observe(Observation::Socket(late), &mut events);
+    assert_eq!(opened(&events).len(), 1);
+    assert_eq!(tracker.counters().late, 1);
+}
+
+#[test]
+fn a_socket_without_facts_is_forgotten() {
+    let mut all = one().observations(&Cutting::default());
+    all.retain(|observation| matches!(observation, Observation::Segment(_)));
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    tracker.observe(after(61), &mut events);
+    assert_eq!(events, []);
+    let counters = tracker.counters();
+    assert_eq!((counters.open, counters.bytes, counters.unknown), (0, 0, 2));
+}
+
+#[test]
+fn a_flood_evicts_its_own() {
+    let bounds = Bounds {
+        connections: 4,
+        ..Bounds::default()
+    };
+    let mut tracker = Tracker::new(bounds);
+    let mut events = Vec::new();
+    let script = Script::default().request(GET, "");
+    let begin = |tracker: &mut Tracker, events: &mut Vec<HttpEvent>, by: u64, cgroup: u64| {
+        for observation in script.observations(&Cutting::default()) {
+            match moved(observation, by) {
+                Observation::Socket(socket) if socket.phase == Phase::Settled => {
+                    tracker.observe(Observation::Socket(Socket { cgroup, ..socket }), events);
+                }
+                Observation::Segment(segment) => {
+                    tracker.observe(Observation::Segment(segment), events);
+                }
+                _ => {}
+            }
+        }
+    };
+    begin(&mut tracker, &mut events, 0, 7);
+    for flood in 1..20 {
+        begin(&mut tracker, &mut events, flood * 10, 8);
+    }
+    assert_order(&events);
+    assert_eq!(lost(&events).len(), 16, "told for each");
+    let evicted: Vec<_> = exchanges(&events)
+        .iter()
+        .map(|exchange| (exchange.connection, exchange.gap))
+        .collect();
+    assert_eq!(evicted.len(), 16);
+    assert!(
+        evicted
+            .iter()
+            .all(|(id, gap)| *id != 1 && *gap == Some(Gap::Evicted))
+    );
+    let counters = tracker.counters();
+    assert_eq!((counters.open, counters.open_evicted), (8, 4));
+    assert_eq!(counters.evicted, 16);
+}
+
+#[test]
+fn what_an_evicted_connection_sends_is_counted() {
+    let bounds = Bounds {
+        connections: 1,
+        ..Bounds::default()
+    };
+    let mut tracker = Tracker::new(bounds);
+    let mut events = Vec::new();
+    let script = one().request(GET, "").response(OK, "ok");
+    let other = Observation::Socket(Socket {
+        cookie: 99,
+        peer: Peer::Remote,
+        ..socket(CLIENT)
+    });
+    for (index, observation) in script
+        .observations(&Cutting::default())
+        .into_iter()
+        .enumerate()
+    {
+        if index == 4 {
+            tracker.observe(other.clone(), &mut events);
+        }
+        tracker.observe(observation, &mut events);
+    }
+    assert_eq!((begun(&events), exchanges(&events).len()), (1, 1));
+    assert_eq!(lost(&events), [(0, Gap::Evicted), (1, Gap::Evicted)]);
+    assert_eq!(closed(&events).len(), 1);
+}
+
+#[test]
+fn outstanding_exchanges_are_bounded() {
+    let bounds = Bounds {
+        outstanding: 4,
+        ..Bounds::default()
+    };
+    let mut tracker = Tracker::new(bounds);
+    let mut events = Vec::new();
+    let mut script = Script::default();
+    for index in 0..10 {
+        script = script.request(&format!("GET /{index} HTTP/1.1\r\n\r\n"), "");
+    }
+    for index in 0..10 {
+        script = script.response(
+            &format!("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", 400 + index),
+            "",
+        );
+    }
+    for observation in script.observations(&Cutting::default()) {
+        tracker.observe(observation, &mut events);
+    }
+    assert_order(&events);
+    let told: Vec<_> = exchanges(&events)
+        .iter()
+        .map(|exchange| {
+            let status = exchange.response.as_ref().and_then(|r| r.status);
+            (exchange.exchange, status, exchange.gap)
+        })
+        .collect();
+    let evicted = (0..7).map(|index| (index, None, Some(Gap::Evicted)));
+    let whole = (7..10).map(|index| (index, u16::try_from(400 + index).ok(), None));
+    assert_eq!(told, evicted.chain(whole).collect::<Vec<_>>());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let bounds = Bounds {
+        memory: 100_000,
+        ..Bounds::default()
+    };
+    let mut tracker = Tracker::new(bounds);
+    let mut events = Vec::new();
+    let head = format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(40_000));
+    let script = Script::default().raw(CLIENT, head.as_bytes());
+    for by in 0..5 {
+        for observation in script.observations(&Cutting::default()) {
+            match &observation {
+                Observation::Progress(_) => {}
+                Observation::Socket(socket) if socket.phase == Phase::Closed => {}
+                _ => tracker.observe(moved(observation, by * 10), &mut events),
+            }
+        }
+        assert!(tracker.counters().bytes <= bounds.memory);
+    }
+    assert_eq!(tracker.counters().evicted, 3);
+    assert_eq!(exchanges(&events).len(), 3);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let bounds = Bounds {
+        waiting_segments: 2,
+        ..Bounds::default()
+    };
+    let mut script = Script::default();
+    for index in 0..5 {
+        script = script.request(&format!("GET /{index} HTTP/1.1\r\n\r\n"), "");
+    }
+    let mut all = script.observations(&Cutting::default());
+    // The facts come after the first four segments.
+    all[..6].rotate_left(2);
+    let mut tracker = Tracker::new(bounds);
+    let mut events = Vec::new();
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    assert_order(&events);
+    assert_eq!(lost(&events), [(2, Gap::Evicted)]);
+    assert_eq!(begun(&events), 3);
+}

@@ -127,11 +127,20 @@ fn a_lost_interim_answer_is_no_final_one() {
         .content(CLIENT, "ab")
         .response(&answer(0), "body")
         .request("GET /1 HTTP/1.1\r\n\r\n", "")
-        .response(&answer(1), "body");
-    let events = run(script.observations(&refusing(&[], &[0])));
-    assert_eq!(told(&events), [whole(0), whole(1)]);
-    let events = run(script.observations(&refusing(&[], &[0, 1])));
-    assert_eq!(told(&events), [("/0".into(), None, RING), whole(1)]);
+        .response(&answer(1), "body")
+        .request("GET /2 HTTP/1.1\r\n\r\n", "")
+        .response(&answer(2), "body");
+    // Without the interim answer it is not known whether the next is the final one, or the answer
+    // to another request that is lost as well.
+    let unknown = |index: usize| (format!("/{index}"), None, RING);
+    for (refused, first) in [
+        (&[0][..], whole(1)),
+        (&[1], whole(1)),
+        (&[0, 1], unknown(1)),
+    ] {
+        let events = run(script.observations(&refusing(&[], refused)));
+        assert_eq!(told(&events), [unknown(0), first, whole(2)], "{refused:?}");
+    }
 }
 
 #[test]
@@ -156,7 +165,7 @@ fn what_was_lost_of_pipelined_answers_may_be_unknowable_for_a_while() {
         [
             ("/0".into(), None, RING),
             ("/1".into(), None, RING),
-            ("/2".into(), Some(402), RING),
+            ("/2".into(), None, RING),
             whole(3)
         ]
     );
@@ -187,22 +196,27 @@ fn a_head_cut_by_a_loss() {
         .request("GET /2 HTTP/1.1\r\n\r\n", "")
         .response(&answer(2), "body");
     let first = "GET /0 HTTP/1.1\r\n\r\n".len();
-    // In the line: known by number only. Behind it: begun, without a head.
-    for (cut, counted, path) in [(first + 3, 1, None), (first + 19, 0, Some(""))] {
+    // In the line or behind it: it was answered, so it is an exchange.
+    for cut in [first + 3, first + 19] {
         let cutting = Cutting {
             cuts: [vec![cut], vec![]],
             refused: [vec![2], vec![]],
             ..Cutting::default()
         };
         let events = run(script.observations(&cutting));
-        let cut_off = path.map(|path| (path.to_owned(), Some(401), RING));
-        let expected: Vec<_> = [Some(whole(0)), cut_off, Some(whole(2))]
-            .into_iter()
-            .flatten()
-            .collect();
-        assert_eq!(told(&events), expected);
-        assert_eq!(lost(&events).len(), counted);
+        let cut_off = (String::new(), Some(401), RING);
+        assert_eq!(told(&events), [whole(0), cut_off, whole(2)]);
+        assert_eq!(lost(&events), []);
     }
+    // Unanswered, half a line is known by number only.
+    let cutting = Cutting {
+        cuts: [vec![first + 3], vec![]],
+        refused: [vec![2], vec![1]],
+        ..Cutting::default()
+    };
+    let events = run(script.observations(&cutting));
+    assert_eq!(told(&events), [whole(0), whole(2)]);
+    assert_eq!(lost(&events), [(1, Gap::RingLost)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A scripted pair of sockets: what each writes, and what the kernel side would tell of it.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::{
     capture::{Cookie, Observation, Opener, Peer, Phase, Process, Segment, Socket, StreamTotals},
@@ -15,7 +15,7 @@ pub(super) const SERVER: usize = 1;
 pub(super) const TICK: u64 = 1_000_000;
 
 /// The first moment of a script.
-pub(super) const START: u64 = 1_000 * TICK;
+pub(super) const START: u64 = 1_800_000_000_000_000_000;
 
 /// What two sockets of a pod write, in order.
 #[derive(Clone, Debug, Default)]
@@ -318,41 +318,63 @@ pub(super) fn run(observations: Vec<Observation>) -> Vec<HttpEvent> {
     events
 }
 
-/// Each connection is told in order: opened, exchanges in theirs, closed.
+/// Each connection is told in order: opened, exchanges in theirs, closed. A socket may live again.
 pub(super) fn assert_order(events: &[HttpEvent]) {
-    use std::collections::{HashMap, HashSet};
-    let mut open: HashMap<Cookie, (u32, HashSet<u32>)> = HashMap::new();
+    let mut lives: Vec<Vec<HttpEvent>> = Vec::new();
     for event in events {
-        match event {
-            HttpEvent::Opened(connection) => {
-                let before = open.insert(connection.id, (0, HashSet::new()));
-                assert!(before.is_none(), "opened twice: {event:?}");
+        let id = connection_of(event);
+        let life = lives
+            .iter_mut()
+            .rev()
+            .find(|life| connection_of(&life[0]) == id);
+        match (life, event) {
+            (Some(life), HttpEvent::Opened(_)) => {
+                let closed = matches!(life.last(), Some(HttpEvent::Closed(_)));
+                assert!(closed, "opened twice: {event:?}");
+                lives.push(vec![event.clone()]);
             }
-            HttpEvent::Begun {
-                connection,
-                exchange,
-                ..
-            } => {
-                let (begun, running) = open.get_mut(connection).expect("begun before opened");
-                assert_eq!(begun, exchange, "out of order");
-                *begun += 1;
+            (Some(life), _) => life.push(event.clone()),
+            (None, _) => lives.push(vec![event.clone()]),
+        }
+    }
+    for life in lives {
+        assert_numbers(&life);
+    }
+}
+
+/// The events of one connection stand in order.
+fn assert_numbers(life: &[HttpEvent]) {
+    let mut begun = 0;
+    let mut running = BTreeSet::new();
+    for (index, event) in life.iter().enumerate() {
+        match event {
+            HttpEvent::Opened(_) => assert_eq!(index, 0, "opened late or twice"),
+            HttpEvent::Begun { exchange, .. } => {
+                assert_eq!(begun, *exchange, "out of order");
+                begun += 1;
                 running.insert(*exchange);
             }
             HttpEvent::Ended(exchange) => {
-                let (_, running) = open
-                    .get_mut(&exchange.connection)
-                    .expect("ended before opened");
                 assert!(running.remove(&exchange.exchange), "{event:?}");
                 assert!(exchange.end >= exchange.time, "{event:?}");
             }
-            HttpEvent::Lost { connection, .. } => {
-                assert!(open.contains_key(connection), "lost before opened");
-            }
-            HttpEvent::Closed(closed) => {
-                let (_, running) = open.remove(&closed.connection).expect("closed twice");
+            HttpEvent::Lost { .. } => {}
+            HttpEvent::Closed(_) => {
+                assert_eq!(index + 1, life.len(), "closed early or twice");
                 assert!(running.is_empty(), "left open: {running:?}");
             }
         }
+    }
+    assert!(matches!(life[0], HttpEvent::Opened(_)), "not opened");
+}
+
+/// The connection of which an event tells.
+fn connection_of(event: &HttpEvent) -> Cookie {
+    match event {
+        HttpEvent::Opened(connection) => connection.id,
+        HttpEvent::Begun { connection, .. } | HttpEvent::Lost { connection, .. } => *connection,
+        HttpEvent::Ended(exchange) => exchange.connection,
+        HttpEvent::Closed(closed) => closed.connection,
     }
 }
 

@@ -1,0 +1,147 @@
+//! Observations that no kernel makes.
+
+use std::ops::RangeInclusive;
+
+use proptest::{
+    collection::vec,
+    prelude::{Strategy, any, prop_oneof},
+    sample::select,
+};
+
+use super::script::{CLIENT, socket};
+use crate::{
+    capture::{Cookie, Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
+    timestamp::Timestamp,
+};
+
+pub(super) const COOKIES: RangeInclusive<Cookie> = 1..=8;
+
+const SCRAPS: [&[u8]; 18] = [
+    b"GET / HTTP/1.1\r\n",
+    b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\n\r\n",
+    b"CONNECT h:1 HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"0\r\n\r\n",
+    b"\r\n",
+    b"hello",
+    b"\x16\x03\x01",
+    b"G",
+];
+
+pub(super) fn observations() -> impl Strategy<Value = Vec<Observation>> {
+    vec(
+        prop_oneof![
+            8 => segment().prop_map(Observation::Segment),
+            4 => facts().prop_map(Observation::Socket),
+            1 => time().prop_map(Observation::Progress),
+            1 => (time(), any::<i64>()).prop_map(|(time, nanoseconds)| {
+                Observation::ClockStep { time, nanoseconds }
+            }),
+        ],
+        0..120,
+    )
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        6 => (0_u64..200).prop_map(|second| Timestamp(second * 1_000_000_000)),
+        1 => any::<u64>().prop_map(Timestamp),
+    ]
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    let bytes = prop_oneof![
+        6 => vec(select(&SCRAPS[..]), 0..4).prop_map(|scraps| scraps.concat()),
+        1 => vec(any::<u8>(), 0..40),
+    ];
+    let small = || prop_oneof![9 => 0_u32..6, 1 => any::<u32>()];
+    let offset = prop_oneof![9 => 0_u64..400, 1 => any::<u64>()];
+    let elided =
+        prop_oneof![8 => proptest::strategy::Just(0_u64), 4 => 0_u64..9, 1 => any::<u64>()];
+    let start = proptest::option::of(prop_oneof![8 => 0_u16..3, 1 => any::<u16>()]);
+    (
+        (COOKIES, time(), small(), offset, bytes),
+        (elided, small(), start),
+        proptest::bool::weighted(0.1),
+        proptest::bool::weighted(0.2),
+    )
+        .prop_map(
+            |(
+                (cookie, time, index, offset, bytes),
+                (elided, messages_before, first_message),
+                after_gap,
+                joined,
+            )| Segment {
+                cookie,
+                cgroup: cookie % 3,
+                time,
+                index,
+                offset,
+                bytes,
+                elided,
+                messages_before,
+                first_message,
+                after_gap,
+                joined,
+            },
+        )
+}
+
+fn facts() -> impl Strategy<Value = Socket> {
+    let peer = prop_oneof![
+        6 => COOKIES.prop_map(|cookie| Peer::Local { cookie, cgroup: cookie % 3 }),
+        1 => proptest::strategy::Just(Peer::Unknown),
+        1 => proptest::strategy::Just(Peer::Remote),
+        1 => COOKIES.prop_map(|cookie| Peer::Listener { cookie, cgroup: cookie % 3 }),
+    ];
+    let phase = select(vec![
+        Phase::Settled,
+        Phase::Settled,
+        Phase::Released,
+        Phase::Closed,
+    ]);
+    let opener = select(vec![Opener::Here, Opener::Peer, Opener::Unknown]);
+    let totals = prop_oneof![9 => (0_u32..9, 0_u32..9), 1 => any::<(u32, u32)>()];
+    (
+        (COOKIES, phase, opener, peer),
+        (time(), time(), totals),
+        any::<[bool; 4]>(),
+    )
+        .prop_map(
+            |(
+                (cookie, phase, opener, peer),
+                (time, opened, (segments, messages)),
+                [established, preexisting, fin_sent, sent],
+            )| {
+                let plain = socket(CLIENT);
+                Socket {
+                    cookie,
+                    phase,
+                    time,
+                    opened,
+                    cgroup: cookie % 3,
+                    opener,
+                    peer,
+                    established,
+                    preexisting,
+                    fin_sent,
+                    sent: plain.sent.filter(|_| sent),
+                    stream: StreamTotals {
+                        segments,
+                        messages,
+                        followed: true,
+                    },
+                    ..plain
+                }
+            },
+        )
+}
