@@ -48,6 +48,7 @@ impl Collector {
                 "key": certificates.collector.key,
                 "client_ca": certificates.authority.certificate(),
             },
+            "allow": ["{node}"],
             "dir": directory.join("records"),
             "rotate": "128MiB",
         });
