@@ -170,6 +170,12 @@ impl ContainerLog {
                     }
                     self.state = Standing::Behind;
                 }
+                // What the runtime writes to is tried again: until then its end is not known.
+                Err(problem) if file.generation.rank == Rank::Live => {
+                    self.tell_once(&path, problem, sink);
+                    self.state = Standing::Stale;
+                    break;
+                }
                 Err(problem) => {
                     let offset = file.lines.fed();
                     sink(LogEvent::Problem(problem));

@@ -286,7 +286,12 @@ impl ContainerLog {
     }
 
     /// Tells of a trouble with a name, once as long as the reader runs.
-    fn tell_once(&mut self, name: &str, problem: LogError, sink: &mut dyn FnMut(LogEvent)) {
+    pub(super) fn tell_once(
+        &mut self,
+        name: &str,
+        problem: LogError,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
         if self.troubled.len() < MAX_ENTRIES && self.troubled.insert(name.to_owned()) {
             sink(LogEvent::Problem(problem));
         }
