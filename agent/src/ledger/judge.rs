@@ -223,7 +223,8 @@ impl Ledger {
         };
         let mut reasons = comparison.reasons.clone();
         let agrees = comparison.agrees();
-        let verdict = if matches!(line.content, LineContent::Ambiguous(_)) {
+        // What an ambiguous line says in every reading can accuse; it cannot acquit.
+        let verdict = if agrees && matches!(line.content, LineContent::Ambiguous(_)) {
             reasons.insert(0, Reason::LineAmbiguous);
             Verdict::Unverifiable
         } else if let Some(gap) = exchange.gap {
