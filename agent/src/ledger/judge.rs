@@ -373,9 +373,11 @@ impl Ledger {
             return None;
         };
         let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
-        let may_be =
-            |line: &Box<Line>| line.time >= exchange.time && line.time <= exchange.end + grace;
-        let at = pod.doubtful.iter().position(may_be)?;
+        let in_time = exchange.time..=exchange.end + grace;
+        let at = pod
+            .doubtful
+            .iter()
+            .position(|line| in_time.contains(&line.time))?;
         pod.doubtful.remove(at)
     }
 
@@ -500,7 +502,7 @@ impl Ledger {
         };
         mesh.finished = true;
         let lines = std::mem::take(&mut mesh.connection_lines);
-        let (exchanges, _, _) = mesh.leg.drain();
+        let exchanges = mesh.leg.drain().ended;
         let first = lines
             .iter()
             .position(|line| mesh.begun == 0 || !speaks_of_http(line));
