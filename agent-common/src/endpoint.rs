@@ -35,5 +35,14 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.address[0] | self.address[1] == 0 && self.address[2] == MAPPED
+    }
+}
+
 /// The third word of an IPv4-mapped address (RFC 4291 section 2.5.5.2).
 const MAPPED: u32 = 0x0000_ffff_u32.to_be();

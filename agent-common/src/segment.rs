@@ -47,6 +47,10 @@ impl SegmentHeader {
     pub const CLASS_LARGE: usize = 2048;
 }
 
+/// Pieces of scratch memory for each CPU: for a program that is interrupted, those that interrupt
+/// it, and one that preempts it.
+pub const SCRATCH_PIECES: u32 = 4;
+
 /// A record with room for `N` bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -12,88 +12,109 @@ static ACCOUNTS: Array<Bucket, { BUCKETS + 1 }, { BPF_F_MMAPABLE as usize }> = A
 #[unsafe(no_mangle)]
 static RATIONS: Global<[u64; 2]> = Global::new([0; 2]);
 
-/// An account and its number.
+/// The place of an account in the table, which each record names.
 #[derive(Clone, Copy)]
-pub(crate) struct Charged {
-    account: *mut Account,
-    /// Its place in the table, which each record names.
-    pub(crate) number: u32,
-}
+pub(crate) struct Charged(pub(crate) u32);
 
 impl Charged {
     /// The account of a cgroup. Claims one if it has none; that of the overflow if it can have
-    /// none. `None` never happens, but the verifier cannot know.
+    /// none.
     #[inline(always)]
-    pub(crate) fn of(cgroup: u64) -> Option<Self> {
+    pub(crate) fn of(cgroup: u64) -> Self {
         let index = bucket_of(cgroup);
-        let bucket = ACCOUNTS.get_ptr_mut(index)?;
-        let mut free = ACCOUNTS_PER_BUCKET;
+        let Some(bucket) = ACCOUNTS.get_ptr_mut(index) else {
+            return Self(OVERFLOW);
+        };
+        let mut number = index * ACCOUNTS_PER_BUCKET as u32;
+        let mut free = OVERFLOW;
         for place in 0..ACCOUNTS_PER_BUCKET {
-            let charged = Self::at(bucket, index, place);
-            let owner = charged.owner();
+            // SAFETY: one of the bucket's. Others write to it, hence volatile.
+            let owner = unsafe { (&raw const (*bucket).accounts[place].cgroup).read_volatile() };
             if owner == cgroup {
-                return Some(charged);
+                return Self(number);
             }
-            if owner == 0 && free == ACCOUNTS_PER_BUCKET {
-                free = place;
+            if owner == 0 && free == OVERFLOW {
+                free = number;
             }
+            number += 1;
         }
-        if free < ACCOUNTS_PER_BUCKET {
-            let charged = Self::at(bucket, index, free);
+        let charged = Self(free);
+        if free != OVERFLOW {
             charged.claim(cgroup);
-            return Some(charged);
         }
-        let index = OVERFLOW_BUCKET as u32;
-        Some(Self::at(ACCOUNTS.get_ptr_mut(index)?, index, 0))
+        charged
     }
 
+    /// The same account, or, if it was freed since, the one that the cgroup has now.
     #[inline(always)]
-    fn at(bucket: *mut Bucket, index: u32, place: usize) -> Self {
-        let accounts = bucket.cast::<Account>();
-        Self {
-            // SAFETY: `place` is one of the bucket's.
-            account: unsafe { accounts.add(place & (ACCOUNTS_PER_BUCKET - 1)) },
-            number: index * ACCOUNTS_PER_BUCKET as u32 + place as u32,
+    pub(crate) fn still(self, cgroup: u64) -> Self {
+        if self.owner() == cgroup {
+            return self;
         }
+        Self::of(cgroup)
+    }
+
+    /// `None` never happens, but the verifier cannot know.
+    #[inline(always)]
+    fn account(self) -> Option<*mut Account> {
+        let bucket = ACCOUNTS.get_ptr_mut(self.0 / ACCOUNTS_PER_BUCKET as u32)?;
+        let place = self.0 as usize % ACCOUNTS_PER_BUCKET;
+        // SAFETY: one of the bucket's.
+        Some(unsafe { bucket.cast::<Account>().add(place) })
     }
 
     #[inline(always)]
     fn owner(self) -> u64 {
+        let Some(account) = self.account() else {
+            return 0;
+        };
         // SAFETY: the account lives as long as the map. Others write to it, hence volatile.
-        unsafe { (&raw const (*self.account).cgroup).read_volatile() }
+        unsafe { (&raw const (*account).cgroup).read_volatile() }
     }
 
     #[inline(always)]
     fn claim(self, cgroup: u64) {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*self.account).cgroup).write_volatile(cgroup) };
+        if let Some(account) = self.account() {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*account).cgroup).write_volatile(cgroup) };
+        }
     }
 
     /// Whether the ration of this ring is used up.
     #[inline(always)]
     pub(crate) fn exhausted(self, ring: usize) -> bool {
         let ring = ring & 1;
+        let Some(account) = self.account() else {
+            return true;
+        };
         // SAFETY: as above; `ring` is 0 or 1.
-        let produced = unsafe { (&raw const (*self.account).produced[ring]).read_volatile() };
+        let produced = unsafe { (&raw const (*account).produced[ring]).read_volatile() };
         // SAFETY: as above.
-        let consumed = unsafe { (&raw const (*self.account).consumed[ring]).read_volatile() };
+        let consumed = unsafe { (&raw const (*account).consumed[ring]).read_volatile() };
         produced.wrapping_sub(consumed) > RATIONS.load()[ring]
     }
 
     /// Books a record that was reserved.
     #[inline(always)]
     pub(crate) fn charge(self, ring: usize, bytes: u64) {
-        // SAFETY: the account lives as long as the map.
-        unsafe { add(&raw mut (*self.account).produced[ring & 1], bytes) };
+        if let Some(account) = self.account() {
+            // SAFETY: the account lives as long as the map.
+            unsafe { add(&raw mut (*account).produced[ring & 1], bytes) };
+        }
     }
 
     /// Books something that was refused.
     #[inline(always)]
     pub(crate) fn refuse(self, reason: Refusal) {
-        // SAFETY: the account lives as long as the map, and there are fewer reasons than places.
-        unsafe { add(&raw mut (*self.account).refused[reason as usize & 7], 1) };
+        if let Some(account) = self.account() {
+            // SAFETY: as above, and there are fewer reasons than places.
+            unsafe { add(&raw mut (*account).refused[reason as usize & 7], 1) };
+        }
     }
 }
+
+/// The account of all cgroups that have none of their own.
+const OVERFLOW: u32 = (OVERFLOW_BUCKET * ACCOUNTS_PER_BUCKET) as u32;
 
 /// Adds atomically.
 ///
@@ -101,7 +122,7 @@ impl Charged {
 ///
 /// `counter` must point into a map's value.
 #[inline(always)]
-unsafe fn add(counter: *mut u64, amount: u64) {
+pub(crate) unsafe fn add(counter: *mut u64, amount: u64) {
     // The target has no atomic types; the instruction is in every BPF instruction set.
     #[cfg(target_arch = "bpf")]
     // SAFETY: the caller's promise.

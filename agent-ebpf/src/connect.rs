@@ -56,9 +56,7 @@ fn begin(context: &SockAddrContext, asked: Endpoint) {
     // SAFETY: takes nothing.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
     let Some(socket) = find_or_create(sk) else {
-        if let Some(charged) = Charged::of(cgroup) {
-            charged.refuse(Refusal::NoStorage);
-        }
+        Charged::of(cgroup).refuse(Refusal::NoStorage);
         return;
     };
     // SAFETY: the context is the one of this run.

@@ -18,22 +18,15 @@ use crate::{
     packet::Packet,
     peer, report,
     storage::{Socket, find_or_create, is_excluded},
+    stream,
 };
 
 /// A packet goes out.
 #[inline(always)]
 pub(crate) fn sent(context: &SkBuffContext) {
-    let skb = context.skb.skb;
-    // SAFETY: a field of the context.
-    let sk = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sk.is_null() {
+    let Some(sk) = whole_socket(context) else {
         return;
-    }
-    // SAFETY: checked above.
-    let sk = unsafe { bpf_sk_fullsock(sk) };
-    if sk.is_null() {
-        return;
-    }
+    };
     let protocol = field!(sk, bpf_sock, protocol);
     let state = field!(sk, bpf_sock, state);
     // The answer to a SYN is sent with the listener's socket.
@@ -42,9 +35,8 @@ pub(crate) fn sent(context: &SkBuffContext) {
     }
     let Some(socket) = find_or_create(sk) else {
         // SAFETY: the context is the one of this run.
-        if let Some(charged) = Charged::of(unsafe { bpf_skb_cgroup_id(skb) }) {
-            charged.refuse(Refusal::NoStorage);
-        }
+        let cgroup = unsafe { bpf_skb_cgroup_id(context.skb.skb) };
+        Charged::of(cgroup).refuse(Refusal::NoStorage);
         return;
     };
     if socket.is(Facts::EXCLUDED) {
@@ -59,10 +51,26 @@ pub(crate) fn sent(context: &SkBuffContext) {
             return;
         }
     }
-    count(&packet, socket);
-    if !peer::is_settled(socket) && peer::ask(context, sk, state, &packet, socket) {
+    if !peer::is_settled(socket) && peer::ask(context, sk, state, socket) {
         report::socket(socket, SocketRecord::SETTLED);
     }
+    socket.account = Charged(socket.account).still(socket.facts.cgroup).0;
+    if stream::advance(&packet, socket) {
+        stream::next_block(context, socket, packet.end);
+    }
+}
+
+/// The packet's socket, unless it is the remains of one or not yet whole.
+#[inline(always)]
+pub(crate) fn whole_socket(context: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: a field of the context.
+    let sk = unsafe { (*context.skb.skb).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return None;
+    }
+    // SAFETY: checked above.
+    let sk = unsafe { bpf_sk_fullsock(sk) };
+    (!sk.is_null()).then_some(sk)
 }
 
 /// The first packet of a socket.
@@ -75,6 +83,7 @@ fn meet(context: &SkBuffContext, sk: *mut bpf_sock, packet: &Packet, socket: &mu
         let cookie = unsafe { bpf_get_socket_cookie(context.as_ptr()) };
         socket.begin(cookie, Facts::PREEXISTING | Facts::ESTABLISHED);
         (socket.facts.local, socket.facts.remote) = peer::own_view(sk);
+        stream::join(&mut socket.stream);
     }
     socket.set(Facts::SENT);
     socket.facts.cgroup = cgroup;
@@ -86,22 +95,5 @@ fn meet(context: &SkBuffContext, sk: *mut bpf_sock, packet: &Packet, socket: &mu
     if !socket.is(Facts::SEQUENCE) {
         socket.set(Facts::SEQUENCE);
         socket.next_sequence = packet.sequence;
-    }
-}
-
-/// Counts the bytes that were not sent before.
-#[inline(always)]
-fn count(packet: &Packet, socket: &mut Socket) {
-    let end = packet.sequence.wrapping_add(packet.length());
-    let new = end.wrapping_sub(socket.next_sequence);
-    if (new as i32) < 0 {
-        return;
-    }
-    socket.facts.bytes_sent += u64::from(new);
-    socket.next_sequence = end;
-    if packet.has(Packet::FIN) {
-        socket.set(Facts::FIN_SENT);
-        // It takes a number of its own.
-        socket.next_sequence = end.wrapping_add(1);
     }
 }

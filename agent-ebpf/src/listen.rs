@@ -22,9 +22,7 @@ pub(crate) fn bound(context: &SockContext) {
     // SAFETY: takes nothing.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
     let Some(socket) = find_or_create(sk) else {
-        if let Some(charged) = Charged::of(cgroup) {
-            charged.refuse(Refusal::NoStorage);
-        }
+        Charged::of(cgroup).refuse(Refusal::NoStorage);
         return;
     };
     socket.facts.process = process::current();

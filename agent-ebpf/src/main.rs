@@ -5,6 +5,7 @@
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "BPF only"))]
 
 mod account;
+mod block;
 mod connect;
 mod context;
 mod egress;
@@ -15,13 +16,19 @@ mod peer;
 mod process;
 mod release;
 mod report;
+mod ring;
+mod scratch;
 mod storage;
 mod stream;
 
+use agent_common::segment::SegmentHeader;
 use aya_ebpf::{
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
+
+const SMALL: usize = SegmentHeader::CLASS_SMALL;
+const LARGE: usize = SegmentHeader::CLASS_LARGE;
 
 /// What every program returns: go on.
 const PASS: i32 = 1;
@@ -72,6 +79,27 @@ pub fn release(context: SockContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn egress(context: SkBuffContext) -> i32 {
     egress::sent(&context);
+    PASS
+}
+
+/// A block of a segment of which little is left.
+#[cgroup_skb(egress)]
+pub fn block_small(context: SkBuffContext) -> i32 {
+    block::ship::<SMALL, { SMALL / 8 }>(&context);
+    PASS
+}
+
+/// A block of a segment of which much is left.
+#[cgroup_skb(egress)]
+pub fn block_large(context: SkBuffContext) -> i32 {
+    block::ship::<LARGE, { LARGE / 8 }>(&context);
+    PASS
+}
+
+/// The rest of a segment for which there is no room in the ring.
+#[cgroup_skb(egress)]
+pub fn block_refused(context: SkBuffContext) -> i32 {
+    block::follow(&context);
     PASS
 }
 

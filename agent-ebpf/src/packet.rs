@@ -11,8 +11,6 @@ pub(crate) struct Packet {
     pub(crate) source: Endpoint,
     /// The destination, after NAT.
     pub(crate) destination: Endpoint,
-    /// Whether the header is IPv4's.
-    pub(crate) v4: bool,
     /// The sequence number of the first byte of payload.
     pub(crate) sequence: u32,
     /// The TCP flags.
@@ -116,7 +114,6 @@ impl Headers {
             (
                 Endpoint::v4(ip.source, u16::from_be(tcp.source)),
                 Endpoint::v4(ip.destination, u16::from_be(tcp.destination)),
-                true,
             )
         })
     }
@@ -142,7 +139,6 @@ impl Headers {
             (
                 Endpoint::v6(ip.source, u16::from_be(tcp.source)),
                 Endpoint::v6(ip.destination, u16::from_be(tcp.destination)),
-                false,
             )
         })
     }
@@ -152,15 +148,14 @@ impl Headers {
         self,
         at: usize,
         end: u32,
-        endpoints: impl FnOnce(&Tcp) -> (Endpoint, Endpoint, bool),
+        endpoints: impl FnOnce(&Tcp) -> (Endpoint, Endpoint),
     ) -> Option<Packet> {
         let tcp = self.at::<Tcp>(at)?;
-        let (source, destination, v4) = endpoints(tcp);
+        let (source, destination) = endpoints(tcp);
         let sequence = u32::from_be(tcp.sequence);
         Some(Packet {
             source,
             destination,
-            v4,
             // A SYN takes one number; what it carries (TCP Fast Open) comes behind it.
             sequence: sequence.wrapping_add(u32::from(tcp.flags & Packet::SYN != 0)),
             flags: tcp.flags,

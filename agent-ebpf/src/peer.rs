@@ -31,8 +31,7 @@ use aya_ebpf::{
 use crate::{
     context::{address, field},
     life::IPV4,
-    packet::Packet,
-    storage::{Socket, find},
+    storage::{Socket, Stream, find},
 };
 
 /// The network namespace of the packet's socket (`BPF_F_CURRENT_NETNS`).
@@ -53,11 +52,16 @@ pub(crate) fn ask(
     context: &SkBuffContext,
     sk: *mut bpf_sock,
     state: u32,
-    packet: &Packet,
     socket: &mut Socket,
 ) -> bool {
-    match look_up(context, packet) {
-        Answer::Socket { cookie, cgroup } => {
+    match look_up(context, socket) {
+        Answer::Socket {
+            cookie,
+            cgroup,
+            untold_heads,
+        } => {
+            // What it sent before this socket was whole.
+            socket.stream.heads |= untold_heads;
             socket.facts.peer_cookie = cookie;
             socket.facts.peer_cgroup = cgroup;
             if cookie == 0 {
@@ -73,13 +77,13 @@ pub(crate) fn ask(
             socket.facts.peer = Facts::PEER_LISTENER;
             socket.facts.peer_cookie = cookie;
             socket.facts.peer_cgroup = cgroup;
-            if handshaking(state) || in_between(context, packet) || !is_acknowledged(sk, socket) {
+            if handshaking(state) || in_between(context, socket) || !is_acknowledged(sk, socket) {
                 return false;
             }
         }
         Answer::Handshaking => return false,
         Answer::Nobody => {
-            if handshaking(state) || in_between(context, packet) {
+            if handshaking(state) || in_between(context, socket) {
                 return false;
             }
             if !socket.is(Facts::PEER_ABSENT) {
@@ -96,9 +100,16 @@ pub(crate) fn ask(
 
 enum Answer {
     Nobody,
-    Listener { cookie: u64, cgroup: u64 },
+    Listener {
+        cookie: u64,
+        cgroup: u64,
+    },
     Handshaking,
-    Socket { cookie: u64, cgroup: u64 },
+    Socket {
+        cookie: u64,
+        cgroup: u64,
+        untold_heads: u64,
+    },
 }
 
 #[inline(always)]
@@ -107,8 +118,8 @@ const fn handshaking(state: u32) -> bool {
 }
 
 #[inline(always)]
-fn look_up(context: &SkBuffContext, packet: &Packet) -> Answer {
-    let found = with_tuple(packet, |tuple, size| {
+fn look_up(context: &SkBuffContext, socket: &Socket) -> Answer {
+    let found = with_tuple(socket, |tuple, size| {
         // SAFETY: the context is the one of this run, the tuple lives on the stack.
         unsafe { bpf_sk_lookup_tcp(context.as_ptr(), tuple, size, THIS_NAMESPACE, 0) }
     });
@@ -118,22 +129,55 @@ fn look_up(context: &SkBuffContext, packet: &Packet) -> Answer {
     let state = field!(found, bpf_sock, state);
     // SAFETY: a socket that this run holds a reference to.
     let cgroup = unsafe { bpf_sk_cgroup_id(found.cast()) };
-    let cookie = find(found).map_or(0, |peer| peer.facts.cookie);
+    let (cookie, untold_heads) = match find(found) {
+        Some(peer) => (peer.facts.cookie, peer.stream.untold_heads),
+        None => (0, 0),
+    };
     // SAFETY: gives the reference back; it is not used afterwards.
     unsafe { bpf_sk_release(found.cast()) };
     match state {
         BPF_TCP_LISTEN => Answer::Listener { cookie, cgroup },
         // Just copied from its listener, cookie and all.
         BPF_TCP_SYN_RECV | BPF_TCP_NEW_SYN_RECV => Answer::Handshaking,
-        _ => Answer::Socket { cookie, cgroup },
+        _ => Answer::Socket {
+            cookie,
+            cgroup,
+            untold_heads,
+        },
     }
+}
+
+/// Lets the peer know something; false if there is no whole peer yet.
+#[inline(always)]
+pub(crate) fn tell(
+    context: &SkBuffContext,
+    socket: &Socket,
+    tell: impl FnOnce(&mut Stream),
+) -> bool {
+    let found = with_tuple(socket, |tuple, size| {
+        // SAFETY: the context is the one of this run, the tuple lives on the stack.
+        unsafe { bpf_sk_lookup_tcp(context.as_ptr(), tuple, size, THIS_NAMESPACE, 0) }
+    });
+    if found.is_null() {
+        return false;
+    }
+    let state = field!(found, bpf_sock, state);
+    let whole = state != BPF_TCP_LISTEN && !handshaking(state) && state != BPF_TCP_NEW_SYN_RECV;
+    let mut told = false;
+    if whole && let Some(peer) = find(found) {
+        tell(&mut peer.stream);
+        told = true;
+    }
+    // SAFETY: gives the reference back; it is not used afterwards.
+    unsafe { bpf_sk_release(found.cast()) };
+    told
 }
 
 /// Whether there is something of this tuple that is not a whole socket: a handshake in progress,
 /// which the other lookup answers with its listener, or the remains of one.
 #[inline(always)]
-fn in_between(context: &SkBuffContext, packet: &Packet) -> bool {
-    let found = with_tuple(packet, |tuple, size| {
+fn in_between(context: &SkBuffContext, socket: &Socket) -> bool {
+    let found = with_tuple(socket, |tuple, size| {
         // SAFETY: the context is the one of this run, the tuple lives on the stack.
         unsafe { bpf_skc_lookup_tcp(context.as_ptr(), tuple, size, THIS_NAMESPACE, 0) }
     });
@@ -178,12 +222,12 @@ struct V6 {
 
 #[inline(always)]
 fn with_tuple(
-    packet: &Packet,
+    socket: &Socket,
     look_up: impl Fn(*mut bpf_sock_tuple, u32) -> *mut bpf_sock,
 ) -> *mut bpf_sock {
-    let (source, destination) = (&packet.source, &packet.destination);
+    let (source, destination) = (&socket.facts.source, &socket.facts.destination);
     let (source_port, destination_port) = (source.port.to_be(), destination.port.to_be());
-    if packet.v4 {
+    if source.is_v4() {
         let mut tuple = V4 {
             source: source.address[3],
             destination: destination.address[3],

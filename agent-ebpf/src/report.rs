@@ -5,29 +5,27 @@ use agent_common::{
     record::Header,
     socket::{ListenerRecord, SocketRecord},
 };
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, btf_maps::RingBuf, macros::btf_map};
+use aya_ebpf::{btf_maps::RingBuf, macros::btf_map};
 
 use crate::{
     account::Charged,
+    ring::QUIET,
     storage::{Socket, boot_time},
+    stream,
 };
-
-/// The agent polls, so records wake nobody.
-pub(crate) const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
 
 #[btf_map]
 static SOCKETS: RingBuf<SocketRecord, { 1 << 20 }> = RingBuf::new();
 
 /// Ships the facts of a socket.
 #[inline(always)]
-pub(crate) fn socket(socket: &Socket, phase: u32) {
-    let Some(charged) = Charged::of(socket.charged_cgroup()) else {
-        return;
-    };
+pub(crate) fn socket(socket: &mut Socket, phase: u32) {
+    let charged = Charged::of(socket.charged_cgroup());
+    stream::sum_up(socket);
     ship(charged, |time| SocketRecord {
         header: Header {
             kind: SocketRecord::KIND,
-            account: charged.number,
+            account: charged.0,
             time,
         },
         phase,
@@ -39,13 +37,11 @@ pub(crate) fn socket(socket: &Socket, phase: u32) {
 /// Ships that a socket listens.
 #[inline(always)]
 pub(crate) fn listener(socket: &Socket) {
-    let Some(charged) = Charged::of(socket.origin) else {
-        return;
-    };
+    let charged = Charged::of(socket.origin);
     ship(charged, |time| ListenerRecord {
         header: Header {
             kind: ListenerRecord::KIND,
-            account: charged.number,
+            account: charged.0,
             time,
         },
         cookie: socket.facts.cookie,

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use agent_common::socket::Facts;
+use agent_common::{framing::Framing, socket::Facts};
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type},
     btf_maps::HashMap,
@@ -35,6 +35,12 @@ pub(crate) struct Socket {
     pub(crate) next_sequence: u32,
     /// Lookups that found a receiver without a cookie.
     pub(crate) anonymous: u32,
+    /// The number of its cgroup's account, from its first packet on.
+    pub(crate) account: u32,
+    /// Zero.
+    pub(crate) reserved: u32,
+    /// What it sends, as HTTP/1.
+    pub(crate) stream: Stream,
 }
 
 // It is charged to the application's own socket memory.
@@ -55,6 +61,7 @@ impl Socket {
         self.received_at_fin_wait = 0;
         self.next_sequence = 0;
         self.anonymous = 0;
+        self.stream = Stream::default();
     }
 
     #[inline(always)]
@@ -77,6 +84,29 @@ impl Socket {
             self.facts.cgroup
         }
     }
+}
+
+/// The position in what a socket sends.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stream {
+    /// Where messages begin and end.
+    pub(crate) framing: Framing,
+    /// Which of the requests that this socket answers were HEAD: bit n & 63 for the n-th. Its
+    /// peer sets them, with atomic additions.
+    pub(crate) heads: u64,
+    /// HEAD requests that this socket sent before it had a peer to tell. The peer fetches them.
+    pub(crate) untold_heads: u64,
+    /// Not 0: what this socket sends is another protocol from here on. Its peer sets it.
+    pub(crate) handed_over: u32,
+    /// Where in the packet the next block begins.
+    pub(crate) cursor: u32,
+    /// Flags of a segment's header that the next record will have.
+    pub(crate) flags: u32,
+    /// The length of the block that is looked at.
+    pub(crate) length: u32,
+    /// Zero.
+    pub(crate) reserved: u32,
 }
 
 /// The state of a socket, if it has one.

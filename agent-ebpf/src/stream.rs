@@ -1,8 +1,144 @@
-//! The ring of streams.
+//! What a socket sends, followed by its sequence numbers.
+//!
+//! [`advance`] finds the part of a packet that is new and not known to be body. That is cut into
+//! blocks, each in a run of its own: they call each other, see [`next_block`].
 
-use agent_common::segment::{SegmentHeader, SegmentRecord};
-use aya_ebpf::{btf_maps::RingBuf, macros::btf_map};
+use agent_common::{account::Refusal, framing::Mode, segment::SegmentHeader, socket::Facts};
+use aya_ebpf::{btf_maps::ProgramArray, macros::btf_map, programs::SkBuffContext};
 
-/// Its size is set by the loader.
+use crate::{
+    account::Charged,
+    packet::Packet,
+    ring,
+    storage::{Socket, Stream},
+};
+
+/// The programs `block_small`, `block_large` and `block_refused`. Filled by the loader.
 #[btf_map]
-static STREAMS: RingBuf<SegmentRecord<{ SegmentHeader::CLASS_SMALL }>, 4096> = RingBuf::new();
+static STAGES: ProgramArray<3> = ProgramArray::new();
+
+const STAGE_SMALL: u32 = 0;
+const STAGE_LARGE: u32 = 1;
+pub(crate) const STAGE_REFUSED: u32 = 2;
+
+/// Counts what a packet adds to the stream. True if a part of it has to be looked at: from
+/// `cursor` on.
+#[inline(always)]
+pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
+    let length = packet.length();
+    let end = packet.sequence.wrapping_add(length);
+    let new = end.wrapping_sub(socket.next_sequence);
+    if (new as i32) < 0 {
+        return false;
+    }
+    socket.next_sequence = end;
+    socket.facts.bytes_sent += u64::from(new);
+    if packet.has(Packet::FIN) {
+        socket.set(Facts::FIN_SENT);
+        // It takes a number of its own.
+        socket.next_sequence = end.wrapping_add(1);
+    }
+    if new == 0 || socket.facts.peer == Facts::PEER_REMOTE {
+        return false;
+    }
+    if new > length {
+        miss(&mut socket.stream, new - length);
+    }
+    // Old bytes, sent again, stand before the new ones.
+    socket.stream.cursor = packet.end - new.min(length);
+    pass_body(packet.end, socket)
+}
+
+/// Bytes were not seen. That is no loss if they are body.
+#[inline(always)]
+fn miss(stream: &mut Stream, bytes: u32) {
+    let bytes = u64::from(bytes);
+    if stream.framing.skippable() >= bytes {
+        stream.framing.skip(bytes);
+        return;
+    }
+    stream.flags |= SegmentHeader::AFTER_GAP;
+    if matches!(stream.framing.mode(), Mode::Framed | Mode::UntilClose) {
+        join(stream);
+    }
+}
+
+/// The position is not known: a message is looked for at the beginning of each segment.
+#[inline(always)]
+pub(crate) fn join(stream: &mut Stream) {
+    stream.framing.rejoin();
+    stream.flags |= SegmentHeader::JOINED;
+}
+
+/// Passes over what is known to be body. True if more is left.
+#[inline(always)]
+fn pass_body(end: u32, socket: &mut Socket) -> bool {
+    let stream = &mut socket.stream;
+    if stream.handed_over != 0 && matches!(stream.framing.mode(), Mode::Framed) {
+        stream.framing.hand_over();
+    }
+    match stream.framing.mode() {
+        Mode::Opaque => return false,
+        Mode::Raw => return true,
+        Mode::Lost => join(stream),
+        Mode::Framed | Mode::UntilClose => {}
+    }
+    let left = u64::from(end - stream.cursor);
+    let body = stream.framing.skippable().min(left);
+    let ended = stream.framing.skip(body);
+    stream.cursor += body as u32;
+    if body < left {
+        return true;
+    }
+    if ended {
+        // Nothing follows that would tell that the message ended.
+        ring::progress(socket);
+    }
+    false
+}
+
+/// Goes on with the next block of the packet, in another program. Does not return.
+///
+/// A packet that needs more blocks than programs may call each other in a row is too intricate:
+/// its position is given up.
+#[inline(always)]
+pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32) {
+    let left = end.wrapping_sub(socket.stream.cursor);
+    let stage = if left > SegmentHeader::CLASS_SMALL as u32 {
+        STAGE_LARGE
+    } else {
+        STAGE_SMALL
+    };
+    go(context, socket, stage);
+}
+
+/// Goes on in a certain stage.
+#[inline(always)]
+pub(crate) fn go(context: &SkBuffContext, socket: &mut Socket, stage: u32) {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { STAGES.tail_call(context, stage) };
+    give_up(socket);
+}
+
+/// The rest of the packet cannot be followed: its position is given up.
+#[inline(always)]
+pub(crate) fn give_up(socket: &mut Socket) {
+    Charged(socket.account).refuse(Refusal::Intricate);
+    socket.facts.segments += 1;
+    socket.stream.flags |= SegmentHeader::AFTER_GAP;
+    join(&mut socket.stream);
+}
+
+/// Brings the facts up to date with the stream.
+#[inline(always)]
+pub(crate) fn sum_up(socket: &mut Socket) {
+    let framing = &socket.stream.framing;
+    socket.facts.messages = framing.messages();
+    socket.facts.flags &= !Facts::FOLLOWED;
+    if matches!(framing.mode(), Mode::Framed | Mode::UntilClose)
+        && !framing.joining()
+        && socket.facts.peer != Facts::PEER_REMOTE
+    {
+        socket.facts.flags |= Facts::FOLLOWED;
+    }
+}

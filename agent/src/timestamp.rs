@@ -72,6 +72,6 @@ mod tests {
             (time + Duration::from_nanos(1_999)).to_string(),
             "2026-11-22T08:08:17.916001Z"
         );
-        assert_eq!(Timestamp::MAX.since(time) > Duration::ZERO, true);
+        assert!(Timestamp::MAX.since(time) > Duration::ZERO);
     }
 }

@@ -20,28 +20,34 @@
 //! A state is a small number and not an enum: the states of a keyword are a run, one for each
 //! character that matched, and the kernel's loop masks the number instead of checking it.
 
+use super::{
+    classes::{self, SINGLES, Set},
+    text::Text,
+};
+
 /// A cell: the next state in the low byte, an action in the high one.
-pub(super) type Transition = u16;
+type Transition = u16;
 
 /// Rows, a power of two so that a mask is a bounds check.
-pub(super) const ROWS: usize = 128;
+const ROWS: usize = 128;
 /// Columns, a power of two for the same reason.
-pub(super) const COLUMNS: usize = 64;
+const COLUMNS: usize = classes::CLASSES as usize;
 
 /// The column of each byte.
-pub(super) static CLASSES: [u8; 256] = classes();
+static CLASSES: [u8; 256] = CLASSES_AT_BUILD;
 /// Row by state, column by byte class.
-pub(super) static TRANSITIONS: [Transition; ROWS * COLUMNS] = transitions();
+static TRANSITIONS: [Transition; ROWS * COLUMNS] = transitions();
 
 // Message start; the number is also the direction bits of the flags (see `super`).
 pub(super) const START: u8 = 0;
 pub(super) const START_REQUEST: u8 = 1;
 pub(super) const START_RESPONSE: u8 = 2;
-/// An empty line before a request.
-const START_LF: u8 = 3;
+/// Behind empty lines before a request.
+pub(super) const START_AGAIN: u8 = 3;
+const START_LF: u8 = 4;
 
 // Start lines. A run is as long as its keyword: `X + n` has matched n + 1 of its characters.
-const EITHER_HTTP: u8 = 4;
+const EITHER_HTTP: u8 = START_LF + 1;
 const METHOD_HEAD: u8 = EITHER_HTTP + 4;
 const METHOD_CONNECT: u8 = METHOD_HEAD + 4;
 /// A method of upper-case letters and hyphens so far.
@@ -78,12 +84,12 @@ const RESPONSE_LF: u8 = REASON + 1;
 
 // Fields of the head.
 const LINE: u8 = RESPONSE_LF + 1;
-const NAME: u8 = LINE + 1;
-const NAME_LENGTH: u8 = NAME + 1;
+const NAME_LENGTH: u8 = LINE + 1;
 const NAME_CODING: u8 = NAME_LENGTH + CONTENT_LENGTH.len() as u8;
-const VALUE: u8 = NAME_CODING + TRANSFER_ENCODING.len() as u8;
-const VALUE_LF: u8 = VALUE + 1;
-const LENGTH: u8 = VALUE_LF + 1;
+/// A line that says nothing about the body, from its second character on.
+const OTHER: u8 = NAME_CODING + TRANSFER_ENCODING.len() as u8;
+const LINE_LF: u8 = OTHER + 1;
+const LENGTH: u8 = LINE_LF + 1;
 const LENGTH_DIGITS: u8 = LENGTH + 1;
 const CODING: u8 = LENGTH_DIGITS + 1;
 const CODING_CHUNKED: u8 = CODING + 1;
@@ -91,10 +97,8 @@ const CODING_CHUNKED: u8 = CODING + 1;
 const VALUE_END: u8 = CODING_CHUNKED + CHUNKED.len() as u8;
 const END_LF: u8 = VALUE_END + 1;
 
-// Bodies. In the first two a count of bytes remains, and the table is not asked.
-pub(super) const BODY: u8 = END_LF + 1;
-pub(super) const CHUNK_DATA: u8 = BODY + 1;
-pub(super) const CHUNK_DATA_CR: u8 = CHUNK_DATA + 1;
+// Bodies. While a count of bytes remains the table is not asked: the state is the next one.
+pub(super) const CHUNK_DATA_CR: u8 = END_LF + 1;
 const CHUNK_DATA_LF: u8 = CHUNK_DATA_CR + 1;
 pub(super) const CHUNK_SIZE: u8 = CHUNK_DATA_LF + 1;
 const CHUNK_DIGITS: u8 = CHUNK_SIZE + 1;
@@ -102,9 +106,8 @@ const CHUNK_SPACE: u8 = CHUNK_DIGITS + 1;
 const CHUNK_EXTENSION: u8 = CHUNK_SPACE + 1;
 const CHUNK_LF: u8 = CHUNK_EXTENSION + 1;
 pub(super) const TRAILER: u8 = CHUNK_LF + 1;
-const TRAILER_NAME: u8 = TRAILER + 1;
-const TRAILER_VALUE: u8 = TRAILER_NAME + 1;
-const TRAILER_LF: u8 = TRAILER_VALUE + 1;
+const TRAILER_TEXT: u8 = TRAILER + 1;
+const TRAILER_LF: u8 = TRAILER_TEXT + 1;
 const TRAILER_END_LF: u8 = TRAILER_LF + 1;
 pub(super) const UNTIL_CLOSE: u8 = TRAILER_END_LF + 1;
 
@@ -118,6 +121,44 @@ const _: () = assert!((LOST as usize) < ROWS);
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const CHUNKED: &[u8] = b"chunked";
+
+/// The next state on `byte` in `state`, and an action.
+#[inline(always)]
+pub(super) fn transition(state: u8, byte: u8) -> (u8, u8) {
+    let cell = state as usize * COLUMNS | CLASSES[byte as usize] as usize;
+    let [next, action] = TRANSITIONS[cell & (ROWS * COLUMNS - 1)].to_le_bytes();
+    (next, action)
+}
+
+/// By state: what is text in it.
+static TEXTS: [Text; ROWS] = texts();
+
+/// What is text in `state`: bytes that do not change it.
+#[inline(always)]
+pub(super) fn text(state: u8) -> Option<Text> {
+    let text = TEXTS[state as usize & (ROWS - 1)];
+    text.is_some().then_some(text)
+}
+
+const fn texts() -> [Text; ROWS] {
+    let mut texts = [Text::NONE; ROWS];
+    texts[TARGET as usize] = Text::from(b'!');
+    texts[REASON as usize] = Text::from(b' ');
+    texts[OTHER as usize] = Text::from(b' ');
+    texts[CHUNK_EXTENSION as usize] = Text::from(b' ');
+    texts[TRAILER_TEXT as usize] = Text::from(b' ');
+    texts
+}
+
+/// 0, of which neither the compiler nor the verifier knows that it is.
+///
+/// A loop that begins with numbers unknown to the verifier looks the same to it in each turn,
+/// on whatever path it came there, and is followed once.
+#[inline(always)]
+pub(super) fn unknown_zero(seed: u8) -> u64 {
+    // A class is less than 64. The product, for what the verifier knows, can be anything.
+    u64::from(CLASSES[seed as usize] >> 6).wrapping_mul(0x5555_5555_5555_5555)
+}
 
 /// Whether a message has begun and its start line has not ended.
 #[inline(always)]
@@ -169,92 +210,6 @@ pub(super) mod action {
     pub(in super::super) const TRAILERS_END: u8 = 20;
 }
 
-/// Bytes that a rule names one by one; each has a column to itself.
-const SINGLES: &[u8] = b"acdefghiklnorstuACDEFGHIKLNOPRSTU012345-./:; \t\r\n";
-
-/// Sets of bytes that a rule names together (RFC 9110 section 5.6.2, RFC 5234 appendix B.1).
-#[derive(Clone, Copy)]
-enum Set {
-    /// `tchar`.
-    Token,
-    /// What registered methods are made of: A to Z and the hyphen.
-    Upper,
-    Digit,
-    HexDigit,
-    /// Visible ASCII, and whatever is not ASCII.
-    Visible,
-    /// Visible, space and tab.
-    Text,
-}
-
-const SETS: [Set; 6] = [
-    Set::Token,
-    Set::Upper,
-    Set::Digit,
-    Set::HexDigit,
-    Set::Visible,
-    Set::Text,
-];
-
-impl Set {
-    const fn contains(self, byte: u8) -> bool {
-        match self {
-            Self::Token => {
-                byte.is_ascii_alphanumeric()
-                    || matches!(
-                        byte,
-                        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.'
-                    )
-                    || matches!(byte, b'^' | b'_' | b'`' | b'|' | b'~')
-            }
-            Self::Upper => byte.is_ascii_uppercase() || byte == b'-',
-            Self::Digit => byte.is_ascii_digit(),
-            Self::HexDigit => byte.is_ascii_hexdigit(),
-            Self::Visible => byte > b' ' && byte != 0x7f,
-            Self::Text => Self::Visible.contains(byte) || byte == b' ' || byte == b'\t',
-        }
-    }
-}
-
-/// Singles first; the others are told apart only by the sets they are in.
-const fn classes() -> [u8; 256] {
-    let mut classes = [u8::MAX; 256];
-    let mut next = 0;
-    let mut index = 0;
-    while index < SINGLES.len() {
-        classes[SINGLES[index] as usize] = next;
-        next += 1;
-        index += 1;
-    }
-    let mut byte = 0;
-    while byte < 256 {
-        if classes[byte] == u8::MAX {
-            let mut other = byte;
-            while other < 256 {
-                if classes[other] == u8::MAX && memberships(other) == memberships(byte) {
-                    classes[other] = next;
-                }
-                other += 1;
-            }
-            next += 1;
-        }
-        byte += 1;
-    }
-    assert!(next as usize <= COLUMNS, "more byte classes than columns");
-    classes
-}
-
-/// The sets a byte is in, a bit for each.
-const fn memberships(byte: usize) -> u8 {
-    let mut memberships = 0;
-    let mut set = 0;
-    while set < SETS.len() {
-        memberships |= (SETS[set].contains(byte as u8) as u8) << set;
-        set += 1;
-    }
-    memberships
-}
-
 const fn transitions() -> [Transition; ROWS * COLUMNS] {
     let table = Builder::new();
     let table = start_lines(table);
@@ -276,8 +231,13 @@ const fn start_lines(table: Builder) -> Builder {
         .on(START_REQUEST, b"C", METHOD_CONNECT, action::BEGIN)
         .on(START_REQUEST, b"H", METHOD_HEAD, action::BEGIN)
         .on(START_REQUEST, b"\r", START_LF, 0)
+        .set(START_AGAIN, Set::Token, METHOD_ODD, action::BEGIN)
+        .set(START_AGAIN, Set::Upper, METHOD, action::BEGIN)
+        .on(START_AGAIN, b"C", METHOD_CONNECT, action::BEGIN)
+        .on(START_AGAIN, b"H", METHOD_HEAD, action::BEGIN)
+        .on(START_AGAIN, b"\r", START_LF, 0)
         .on(START_RESPONSE, b"H", RESPONSE_HTTP, action::BEGIN)
-        .on(START_LF, b"\n", START_REQUEST, 0)
+        .on(START_LF, b"\n", START_AGAIN, 0)
         // Methods.
         .method(METHOD, action::METHOD)
         .methods(EITHER_HTTP, b"HTTP", action::METHOD)
@@ -341,44 +301,37 @@ const fn status_codes(table: Builder) -> Builder {
 
 const fn head_fields(table: Builder) -> Builder {
     table
-        .set(LINE, Set::Token, NAME, 0)
+        .set(LINE, Set::Token, OTHER, 0)
         .on(LINE, b"cC", NAME_LENGTH, 0)
         .on(LINE, b"tT", NAME_CODING, 0)
         .on(LINE, b"\r", END_LF, 0)
         .on(END_LF, b"\n", START, action::HEAD_END)
-        .set(NAME, Set::Token, NAME, 0)
-        .on(NAME, b":", VALUE, 0)
         .names(NAME_LENGTH, CONTENT_LENGTH, LENGTH, action::LENGTH)
         .names(NAME_CODING, TRANSFER_ENCODING, CODING, action::CODING)
-        .set(VALUE, Set::Text, VALUE, 0)
-        .on(VALUE, b"\r", VALUE_LF, 0)
+        .set(OTHER, Set::Text, OTHER, 0)
+        .on(OTHER, b"\r", LINE_LF, 0)
         // The next line begins with a name: one that begins with white space goes on with this
         // value (obs-fold), which readers treat differently.
-        .on(VALUE_LF, b"\n", LINE, 0)
+        .on(LINE_LF, b"\n", LINE, 0)
         .on(LENGTH, b" \t", LENGTH, 0)
         .set(LENGTH, Set::Digit, LENGTH_DIGITS, action::DECIMAL)
         .set(LENGTH_DIGITS, Set::Digit, LENGTH_DIGITS, action::DECIMAL)
         .on(LENGTH_DIGITS, b" \t", VALUE_END, 0)
-        .on(LENGTH_DIGITS, b"\r", VALUE_LF, 0)
+        .on(LENGTH_DIGITS, b"\r", LINE_LF, 0)
         .on(CODING, b" \t", CODING, 0)
         .on(CODING, b"cC", CODING_CHUNKED, 0)
         .keyword(CODING_CHUNKED, CHUNKED, true)
         .on(CODING_CHUNKED + 6, b" \t", VALUE_END, 0)
-        .on(CODING_CHUNKED + 6, b"\r", VALUE_LF, 0)
+        .on(CODING_CHUNKED + 6, b"\r", LINE_LF, 0)
         .on(VALUE_END, b" \t", VALUE_END, 0)
-        .on(VALUE_END, b"\r", VALUE_LF, 0)
+        .on(VALUE_END, b"\r", LINE_LF, 0)
 }
 
 const fn bodies(table: Builder) -> Builder {
     table
         .on(CHUNK_DATA_CR, b"\r", CHUNK_DATA_LF, 0)
         .on(CHUNK_DATA_LF, b"\n", CHUNK_SIZE, 0)
-        .set(
-            CHUNK_SIZE,
-            Set::HexDigit,
-            CHUNK_DIGITS,
-            action::HEXADECIMAL,
-        )
+        .set(CHUNK_SIZE, Set::HexDigit, CHUNK_DIGITS, action::HEXADECIMAL)
         .set(
             CHUNK_DIGITS,
             Set::HexDigit,
@@ -393,13 +346,11 @@ const fn bodies(table: Builder) -> Builder {
         .on(CHUNK_SPACE, b"\r", CHUNK_LF, 0)
         .set(CHUNK_EXTENSION, Set::Text, CHUNK_EXTENSION, 0)
         .on(CHUNK_EXTENSION, b"\r", CHUNK_LF, 0)
-        .on(CHUNK_LF, b"\n", CHUNK_DATA, action::CHUNK)
-        .set(TRAILER, Set::Token, TRAILER_NAME, 0)
+        .on(CHUNK_LF, b"\n", CHUNK_DATA_CR, action::CHUNK)
+        .set(TRAILER, Set::Token, TRAILER_TEXT, 0)
         .on(TRAILER, b"\r", TRAILER_END_LF, 0)
-        .set(TRAILER_NAME, Set::Token, TRAILER_NAME, 0)
-        .on(TRAILER_NAME, b":", TRAILER_VALUE, 0)
-        .set(TRAILER_VALUE, Set::Text, TRAILER_VALUE, 0)
-        .on(TRAILER_VALUE, b"\r", TRAILER_LF, 0)
+        .set(TRAILER_TEXT, Set::Text, TRAILER_TEXT, 0)
+        .on(TRAILER_TEXT, b"\r", TRAILER_LF, 0)
         .on(TRAILER_LF, b"\n", TRAILER, 0)
         .on(TRAILER_END_LF, b"\n", START, action::TRAILERS_END)
 }
@@ -505,8 +456,8 @@ impl Builder {
         while matched <= word.len() {
             let state = run + matched as u8 - 1;
             self = self
-                .set(state, Set::Token, NAME, 0)
-                .on(state, b":", VALUE, 0);
+                .set(state, Set::Token, OTHER, 0)
+                .on(state, b":", OTHER, 0);
             matched += 1;
         }
         let whole = run + word.len() as u8 - 1;
@@ -515,7 +466,7 @@ impl Builder {
 }
 
 /// [`CLASSES`], for the builder: a constant cannot read a static.
-const CLASSES_AT_BUILD: [u8; 256] = classes();
+const CLASSES_AT_BUILD: [u8; 256] = classes::classes();
 
 const fn cell(next: u8, action: u8) -> Transition {
     u16::from_le_bytes([next, action])

@@ -1,1 +1,1 @@
-//! Hand-picked cases.
+//! Cases picked by hand; the random ones are in the modules below.

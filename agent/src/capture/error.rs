@@ -21,6 +21,9 @@ pub enum LoadError {
         /// The size that was given.
         given: u32,
     },
+    /// The number of CPUs is not known.
+    #[error("the number of CPUs could not be read")]
+    Cpus(#[source] io::Error),
     /// The object could not be loaded up to its programs: maps, type information.
     #[error("the BPF object could not be loaded{hint}")]
     Object {

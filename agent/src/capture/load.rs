@@ -5,10 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agent_common::segment::SCRATCH_PIECES;
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData},
+    maps::{HashMap, Map, MapData, ProgramArray},
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
+    util::nr_cpus,
 };
 
 use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
@@ -34,6 +36,9 @@ const PROGRAMS: [&str; 7] = [
     "egress",
 ];
 
+/// Those that are only called by `egress`, in the order of their numbers.
+const STAGES: [&str; 3] = ["block_small", "block_large", "block_refused"];
+
 /// What to load and where to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
@@ -51,17 +56,24 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
         return Err(LoadError::RingBytes { given: ring_bytes });
     }
     let rations = [SOCKETS_BYTES, ring_bytes].map(|bytes| u64::from(bytes / RATION));
+    let cpus = nr_cpus().map_err(|(_, source)| LoadError::Cpus(source))?;
+    let pieces = u32::try_from(cpus)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(SCRATCH_PIECES);
     let mut programs = EbpfLoader::new()
         .map_max_entries("SOCKETS", SOCKETS_BYTES)
         .map_max_entries("STREAMS", ring_bytes)
+        .map_max_entries("SCRATCH", pieces)
+        .map_max_entries("CLAIMS", pieces)
         .override_global("RATIONS", rations.as_slice(), true)
         .load(object()?)
         .map_err(LoadError::object)?;
 
-    for name in PROGRAMS {
+    for name in PROGRAMS.iter().chain(&STAGES) {
         let program = program(&mut programs, name)?;
         load_program(program).map_err(|source| LoadError::program(name, source))?;
     }
+    let stages = stages(&mut programs)?;
     let mut capture = Capture {
         excluded: exclusions(&mut programs)?,
         accounts: Accounts::new(map_memory(&mut programs, "ACCOUNTS", Accounts::map)?),
@@ -71,6 +83,7 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
         streams: map_memory(&mut programs, "STREAMS", |map| Ring::map(map, ring_bytes))?,
         clock: Clock::new(),
         horizon: None,
+        _stages: stages,
         malformed: 0,
         programs,
     };
@@ -137,6 +150,20 @@ fn attach_program(program: &mut Program, directory: &File) -> Result<(), Program
         Program::SockOps(program) => program.attach(directory, mode).map(drop),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
+}
+
+/// Tells the programs of each other.
+fn stages(programs: &mut Ebpf) -> Result<ProgramArray<MapData>, LoadError> {
+    const MAP: &str = "STAGES";
+    let failed = |source| LoadError::Map { map: MAP, source };
+    let mut stages = ProgramArray::try_from(take_map(programs, MAP)?).map_err(failed)?;
+    for (index, name) in (0..).zip(STAGES) {
+        let program = program(programs, name)?
+            .fd()
+            .map_err(|source| LoadError::program(name, source))?;
+        stages.set(index, program, 0).map_err(failed)?;
+    }
+    Ok(stages)
 }
 
 fn exclusions(programs: &mut Ebpf) -> Result<HashMap<MapData, CgroupId, u8>, LoadError> {

@@ -17,7 +17,7 @@ use std::{io, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError},
+    maps::{HashMap, MapData, MapError, ProgramArray},
 };
 
 pub use agent_common::account::Refusal;
@@ -45,6 +45,8 @@ pub struct Capture {
     streams: Ring,
     clock: Clock,
     horizon: Option<Horizon>,
+    /// The programs call each other through it only as long as it is held.
+    _stages: ProgramArray<MapData>,
     malformed: u64,
 }
 

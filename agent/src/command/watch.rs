@@ -96,7 +96,7 @@ pub fn watch(config: Option<&Path>, filter: &WatchFilter, json: bool) -> Result<
         if let Err(error) = out.flush() {
             return leave(error);
         }
-        runtime.block_on(tokio::time::sleep(REST));
+        runtime.block_on(async { tokio::time::sleep(REST).await });
     }
     Ok(())
 }

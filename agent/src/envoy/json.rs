@@ -18,6 +18,9 @@ use super::{
 /// How deep the objects of a format may nest.
 const MAX_DEPTH: usize = 16;
 
+/// How much of a line that is no JSON is looked through for keys.
+const LOOKED_THROUGH_BYTES: usize = 16 << 10;
+
 /// A compiled JSON format.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JsonFormat {
@@ -126,6 +129,7 @@ impl JsonFormat {
     /// How many of the keys of this format's fields stand in a text as JSON keys do: how a line
     /// is judged that is no whole JSON object.
     pub(super) fn keys_in(&self, line: &[u8]) -> usize {
+        let line = &line[..line.len().min(LOOKED_THROUGH_BYTES)];
         let keys = self.root.members.iter().filter(|member| {
             let quoted = format!("\"{}\":", member.key);
             line.windows(quoted.len())

@@ -4,7 +4,8 @@
 //! container are one log. Layers, from the inside:
 //!
 //! - `raw_lines`: bytes into lines; `cri`: lines into what the container wrote; sans-IO
-//! - `log_file`: one file, plain or compressed; `generation`: the order of a container's files
+//! - `log_file`: one file, plain or compressed; `generation`, `listing`: the files of a
+//!   container in their order
 //! - `intake`: the lines of one container; `container`: its files, over rotation and restarts
 //! - here: all containers, in turn, each with a ration
 
@@ -14,6 +15,7 @@ mod cri;
 mod error;
 mod generation;
 mod intake;
+mod listing;
 mod log_file;
 mod positions;
 mod raw_lines;
@@ -95,6 +97,14 @@ impl LogReaderSettings {
 /// Follows the logs of all proxy containers beneath a directory. It never waits: what is there is
 /// read when [`LogReader::poll`] is called.
 ///
+/// What becomes of lines that are no lines: one without the framing of a container runtime is
+/// [`Content::Unknown`], with the stamp of the line before it; one longer than 1 MiB is judged by
+/// its beginning ([`LineParser::judge`]), handed out once, and its rest left out; where a part of
+/// a file is missing, a line of [`Content::Hole`] of length 0 stands in its place. A line of
+/// several parts has the place of its first and the stamp of its last, and its length is that of
+/// its parts. In a log that is read from its end, a line of which parts are there already is left
+/// out.
+///
 /// It keeps a descriptor for the directory of each proxy container and for each of its files that
 /// is not read to the end: normally two a container.
 pub struct LogReader {
@@ -114,6 +124,7 @@ pub struct LogReader {
     /// A change was told and is not looked at yet.
     changed: bool,
     root_problem: bool,
+    too_many_told: bool,
     /// Directories that could not be opened, and were told of.
     troubled: BTreeSet<String>,
     /// The container with which the next poll begins.
@@ -146,6 +157,7 @@ impl LogReader {
             root_seen: false,
             changed: false,
             root_problem: false,
+            too_many_told: false,
             troubled: BTreeSet::new(),
             turn: String::new(),
             buffer: vec![0; READ_BYTES],
@@ -226,12 +238,9 @@ impl LogReader {
         let pods = beneath::open_directory(&root, "pods")?;
         self.add_watch(&pods, sink);
         let (names, more) = beneath::list(&pods, MAX_PODS)?;
-        if more {
-            let path = "pods".to_owned();
-            sink(LogEvent::Problem(LogError::TooMany {
-                path,
-                limit: MAX_PODS,
-            }));
+        if more && !std::mem::replace(&mut self.too_many_told, true) {
+            let (path, limit) = ("pods".to_owned(), MAX_PODS);
+            sink(LogEvent::Problem(LogError::TooMany { path, limit }));
         }
         Ok((pods, names))
     }
@@ -301,12 +310,18 @@ impl LogReader {
     /// What an earlier run had not read of pods that are gone is lost.
     fn give_up_stored(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
         for (directory, position) in std::mem::take(&mut self.stored) {
-            let Some(uid) = directory.split('/').nth(1).and_then(pod_uid) else {
+            let mut parts = directory.split('/').skip(1);
+            let (Some(uid), Some(name)) = (parts.next().and_then(pod_uid), parts.next()) else {
                 continue;
             };
+            // A container that is no longer in `proxy_containers` is nobody's loss.
+            if !self.settings.proxy_containers.iter().any(|it| it == name) {
+                continue;
+            }
+            let pod_uid = uid.to_owned();
             let offset = position.stdout.offset.min(position.stderr.offset);
             sink(LogEvent::Line(LogLine {
-                pod_uid: uid.to_owned(),
+                pod_uid: pod_uid.clone(),
                 file: position.path.clone(),
                 offset,
                 length: 0,
@@ -317,11 +332,17 @@ impl LogReader {
                 path: position.path,
                 offset,
             }));
-            let pod_uid = uid.to_owned();
-            sink(LogEvent::Progress(LogProgress {
-                pod_uid,
-                read_until: Timestamp::MAX,
-            }));
+            if self
+                .containers
+                .values()
+                .all(|container| container.pod_uid() != uid)
+            {
+                let read_until = Timestamp::MAX;
+                sink(LogEvent::Progress(LogProgress {
+                    pod_uid,
+                    read_until,
+                }));
+            }
         }
     }
 

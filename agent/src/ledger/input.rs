@@ -25,7 +25,7 @@ pub enum Input {
     /// A socket began to listen.
     Listener(ListenerFact),
     /// Both ends of a connection are known.
-    Opened(Connection),
+    Opened(Box<Connection>),
     /// The first byte of a request head was sent.
     Begun {
         /// The connection.

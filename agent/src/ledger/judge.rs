@@ -223,7 +223,8 @@ impl Ledger {
         };
         let mut reasons = comparison.reasons.clone();
         let agrees = comparison.agrees();
-        let verdict = if matches!(line.content, LineContent::Ambiguous(_)) {
+        // What an ambiguous line says in every reading can accuse; it cannot acquit.
+        let verdict = if agrees && matches!(line.content, LineContent::Ambiguous(_)) {
             reasons.insert(0, Reason::LineAmbiguous);
             Verdict::Unverifiable
         } else if let Some(gap) = exchange.gap {
@@ -372,9 +373,11 @@ impl Ledger {
             return None;
         };
         let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
-        let may_be =
-            |line: &Box<Line>| line.time >= exchange.time && line.time <= exchange.end + grace;
-        let at = pod.doubtful.iter().position(may_be)?;
+        let in_time = exchange.time..=exchange.end + grace;
+        let at = pod
+            .doubtful
+            .iter()
+            .position(|line| in_time.contains(&line.time))?;
         pod.doubtful.remove(at)
     }
 
@@ -499,7 +502,7 @@ impl Ledger {
         };
         mesh.finished = true;
         let lines = std::mem::take(&mut mesh.connection_lines);
-        let (exchanges, _, _) = mesh.leg.drain();
+        let exchanges = mesh.leg.drain().ended;
         let first = lines
             .iter()
             .position(|line| mesh.begun == 0 || !speaks_of_http(line));

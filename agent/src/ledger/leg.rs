@@ -83,6 +83,17 @@ pub(super) enum Settled {
     Line { line: Box<Line>, repeated: bool },
 }
 
+/// What was open when the agent stopped.
+#[derive(Debug)]
+pub(super) struct Leftovers {
+    /// Exchanges without a line.
+    pub(super) ended: Vec<Box<Exchange>>,
+    /// Exchanges that go on: their numbers and when they began.
+    pub(super) begun: Vec<(u32, Timestamp)>,
+    /// Lines without an exchange.
+    pub(super) lines: Vec<Box<Line>>,
+}
+
 /// How far both accounts are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Horizon {
@@ -282,7 +293,7 @@ impl Leg {
     }
 
     /// Everything that is left, whatever the horizon: the agent stops.
-    pub(super) fn drain(&mut self) -> (Vec<Box<Exchange>>, Vec<(u32, Timestamp)>, Vec<Box<Line>>) {
+    pub(super) fn drain(&mut self) -> Leftovers {
         let (mut ended, mut begun) = (Vec::new(), Vec::new());
         for slot in self.slots.drain(..) {
             match slot {
@@ -291,11 +302,12 @@ impl Leg {
                 Slot::Accused { .. } | Slot::Paired(_) => {}
             }
         }
-        (
+        let lines = self.lines.drain(..).map(|placed| placed.line).collect();
+        Leftovers {
             ended,
             begun,
-            self.lines.drain(..).map(|placed| placed.line).collect(),
-        )
+            lines,
+        }
     }
 
     fn settle_run(

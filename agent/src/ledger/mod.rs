@@ -131,7 +131,7 @@ impl Ledger {
                 self.retry_listeners();
             }
             Input::Listener(listener) => self.listener(listener),
-            Input::Opened(connection) => self.opened(connection),
+            Input::Opened(connection) => self.opened(*connection),
             Input::Begun { connection, .. } | Input::Lost { connection, .. } => {
                 self.on_connection(connection, input);
             }

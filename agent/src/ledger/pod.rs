@@ -48,6 +48,7 @@ pub(super) struct PodBook {
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines with the address of X-Forwarded-For.
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
     pub(super) forwarded_lines: Vec<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
     pub(super) doubtful: VecDeque<Box<Line>>,

@@ -3,6 +3,7 @@
 use super::{
     Ledger,
     input::{Exchange, Input},
+    leg::Leftovers,
     lines::doubt_of,
     tracked::Tracked,
     write::{Judgement, connection_traffic, exchange_traffic},
@@ -39,7 +40,7 @@ impl Ledger {
             return;
         };
         if mesh.finished {
-            let (_, _, lines) = mesh.leg.drain();
+            let lines = mesh.leg.drain().lines;
             let strays = std::mem::take(&mut mesh.connection_lines);
             for line in lines.into_iter().chain(strays) {
                 self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
@@ -47,7 +48,11 @@ impl Ledger {
             self.drop_mesh(id);
             return;
         }
-        let (ended, begun, lines) = mesh.leg.drain();
+        let Leftovers {
+            ended,
+            begun,
+            lines,
+        } = mesh.leg.drain();
         let strays = std::mem::take(&mut mesh.connection_lines);
         let exchanges = mesh.begun;
         let connection_id = mesh.connection.id;

@@ -57,6 +57,7 @@ pub(super) struct MeshConnection {
     /// Heads known by number only, why, and how many lines without an exchange they excuse.
     pub(super) lost: Vec<LostHeads>,
     /// Lines that speak of the connection as a whole, or came before its first exchange.
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
     pub(super) connection_lines: Vec<Box<Line>>,
     pub(super) worst: Option<Verdict>,
     pub(super) finished: bool,
@@ -123,10 +124,10 @@ impl MeshConnection {
 
     /// The proxy wrote a line for the whole of it, and never one for an exchange.
     pub(super) fn is_carried_as_tcp(&self) -> bool {
-        let of_the_whole = |line: &Box<Line>| !line.entry().is_some_and(Entry::speaks_of_http);
+        let of_the_whole = |line: &Line| !line.entry().is_some_and(Entry::speaks_of_http);
         self.entered == 0
             && !self.leg.ever_matched
-            && self.connection_lines.iter().any(of_the_whole)
+            && self.connection_lines.iter().any(|line| of_the_whole(line))
     }
 
     /// Notes the verdict of one of its exchanges.

@@ -93,12 +93,14 @@ impl Witness {
         let attached = cgroups(&mount, config);
         let excluded: Vec<_> = own_cgroup(&mount).into_iter().collect();
         let ring_bytes = u32::try_from(config.capture.ring_bytes).unwrap_or(u32::MAX);
-        let options = Options { ring_bytes, cgroups: &attached, excluded: &excluded };
+        let options = Options {
+            ring_bytes,
+            cgroups: &attached,
+            excluded: &excluded,
+        };
         let capture = Capture::load(&options)?;
         capture::drop_privileges()?;
-        inputs.push(Input::Started {
-            time: now(),
-        });
+        inputs.push(Input::Started { time: now() });
         Ok(Self {
             metrics: Arc::clone(metrics),
             captures: health.heartbeat("capture", STALLED),
@@ -139,7 +141,9 @@ impl Witness {
     /// Tells what the kernel side refused and how full its rings are.
     pub fn tell_capture(&mut self) {
         for loss in self.capture.losses() {
-            self.metrics.capture_refused.add(word(loss.refusal), loss.count);
+            self.metrics
+                .capture_refused
+                .add(word(loss.refusal), loss.count);
         }
         let (sockets, streams) = self.capture.fill();
         self.metrics.ring_fill.set("sockets", sockets);
@@ -205,7 +209,12 @@ impl Witness {
     }
 
     fn read_logs(&mut self, inputs: &mut Vec<Input>) {
-        let Self { reader, intake, metrics, .. } = self;
+        let Self {
+            reader,
+            intake,
+            metrics,
+            ..
+        } = self;
         reader.poll(now(), &mut |event| match event {
             LogEvent::Line(line) => {
                 metrics.log_lines.add(kind_of(&line.content), 1);
@@ -224,7 +233,9 @@ impl Witness {
 /// The present moment on the wall clock.
 #[must_use]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::default() + since
 }
 
@@ -252,7 +263,7 @@ fn kind_of(content: &Content) -> LogLineKind {
 
 fn input(intake: &Intake, event: HttpEvent) -> Input {
     match event {
-        HttpEvent::Opened(connection) => Input::Opened(connection),
+        HttpEvent::Opened(connection) => Input::Opened(Box::new(connection)),
         HttpEvent::Begun {
             connection,
             exchange,

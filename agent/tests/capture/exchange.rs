@@ -111,3 +111,13 @@ fn an_exchange_is_seen_from_both_ends() {
         (0, vec![])
     );
 }
+
+#[test]
+fn programs_stay_below_the_verifiers_limit() {
+    let scene = Scene::new();
+    let watched = scene.capture(1 << 20);
+    for program in watched.capture.programs().unwrap() {
+        println!("{program:?}");
+        assert!(program.verified_instructions.unwrap() < 800_000);
+    }
+}

@@ -13,6 +13,9 @@ pub(super) struct Status {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) size: u64,
+    /// When its content last changed: of a directory, when a name in it did. Nanoseconds since
+    /// the epoch, as exact as the kernel's tick.
+    pub(super) modified: i128,
     pub(super) regular: bool,
 }
 
@@ -79,6 +82,7 @@ fn from_stat(stat: &rustix::fs::Stat) -> Status {
         device: stat.st_dev,
         inode: stat.st_ino,
         size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
     }
 }

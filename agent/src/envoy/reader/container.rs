@@ -2,13 +2,18 @@
 
 mod opening;
 
-use std::{collections::VecDeque, io, os::fd::OwnedFd, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    os::fd::OwnedFd,
+    time::Duration,
+};
 
 use super::{
     LogEvent, beneath,
     error::LogError,
-    generation::{Generation, live_name},
+    generation::{Generation, Rank},
     intake::Intake,
+    listing::Listing,
     log_file::{LogFile, Progress},
     positions::Position,
 };
@@ -17,10 +22,6 @@ use crate::{envoy::LineParser, timestamp::Timestamp};
 /// How long a file is kept at its end after the next one was found: the runtime may have been
 /// about to write to it.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// The most entries of a container's directory that are looked at. The kubelet keeps five files
-/// of each of two lives.
-const MAX_ENTRIES: usize = 256;
 
 /// Where to begin in a log that is met for the first time by this run.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,16 +59,28 @@ pub(super) struct ContainerLog {
     rotated: Vec<Generation>,
     /// The newest rotated file of any scan: all up to it are open, or were read or passed over.
     newest_rotated: Option<Generation>,
-    /// Life and inode of the newest file that was ever opened.
-    newest: Option<(u64, u64)>,
+    /// The newest life of the container of which a file was opened.
+    newest: Option<Life>,
     /// Begin of the last file that was finished.
     finished_head: Option<(u64, u64)>,
+    /// What the last scan found.
+    listing: Listing,
+    /// All of it could be opened.
+    complete: bool,
     intake: Intake,
     state: Standing,
     /// Every line that was stamped before has been read.
     read_until: Option<Timestamp>,
-    /// Files that could not be opened were told of.
-    troubled: Vec<String>,
+    /// Files of which a trouble was told.
+    troubled: BTreeSet<String>,
+}
+
+/// A life of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Life {
+    restart: u64,
+    /// The inode of what the runtime writes to, once it was opened and as long as that is it.
+    live: Option<u64>,
 }
 
 /// Where the reader stands.
@@ -94,10 +107,12 @@ impl ContainerLog {
             newest_rotated: None,
             newest: None,
             finished_head: None,
+            listing: Listing::default(),
+            complete: false,
             intake: Intake::new(pod_uid),
             state: Standing::Stale,
             read_until: None,
-            troubled: Vec::new(),
+            troubled: BTreeSet::new(),
         }
     }
 
@@ -150,17 +165,23 @@ impl ContainerLog {
                     self.state = Standing::Behind;
                 }
                 Ok(Progress::End) => {
-                    if !self.at_file_end(now, sink) {
+                    if !self.at_file_end(now, parser, sink) {
                         break;
                     }
                     self.state = Standing::Behind;
+                }
+                // What the runtime writes to is tried again: until then its end is not known.
+                Err(problem) if file.generation.rank == Rank::Live => {
+                    self.tell_once(&path, problem, sink);
+                    self.state = Standing::Stale;
+                    break;
                 }
                 Err(problem) => {
                     let offset = file.lines.fed();
                     sink(LogEvent::Problem(problem));
                     self.intake.forget_parts();
                     self.intake.hole(&path, offset, now, sink);
-                    self.finish_file();
+                    self.finish_file(parser, sink);
                 }
             }
         }
@@ -174,7 +195,12 @@ impl ContainerLog {
     }
 
     /// Decides what to do at the end of the first file. True if there is something to read.
-    fn at_file_end(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) -> bool {
+    fn at_file_end(
+        &mut self,
+        now: Timestamp,
+        parser: &LineParser,
+        sink: &mut dyn FnMut(LogEvent),
+    ) -> bool {
         let Some(file) = self.files.front() else {
             return false;
         };
@@ -192,7 +218,7 @@ impl ContainerLog {
                 let (path, offset) = (file.path.clone(), file.lines.rest_offset());
                 self.intake.hole(&path, offset, now, sink);
             }
-            self.finish_file();
+            self.finish_file(parser, sink);
             return true;
         }
         if self.files.len() == 1 {
@@ -203,9 +229,19 @@ impl ContainerLog {
         false
     }
 
-    fn finish_file(&mut self) {
+    fn finish_file(&mut self, parser: &LineParser, sink: &mut dyn FnMut(LogEvent)) {
         if let Some(file) = self.files.pop_front() {
+            let restart = file.generation.restart;
+            let next = self.files.front().map(|next| next.generation.restart);
+            if next.is_some_and(|next| next != restart) || self.directory.is_none() {
+                self.intake.end_life(&file.path, parser, sink);
+            }
             self.intake.next_file(&file.path);
+            // Once it is closed its inode number can come again, for the next file.
+            let in_place = file.listed && file.generation.rank == Rank::Live;
+            if let Some(newest) = self.newest.as_mut().filter(|_| !in_place) {
+                newest.live = newest.live.filter(|inode| *inode != file.inode);
+            }
             self.finished_head = Some(file.head());
         }
     }
@@ -238,27 +274,14 @@ impl ContainerLog {
         }
     }
 
-    /// Nothing is left to read in what is open: is it the newest?
+    /// Nothing is left to read in what is open: is there anything else? Claiming the end of the
+    /// log too early would make others believe that a line was never written.
     fn settle_at_end(&mut self) {
-        let Some(directory) = &self.directory else {
-            self.state = Standing::AtEnd;
-            return;
+        let at_end = match &self.directory {
+            None => true,
+            Some(directory) => self.complete && self.listing.is_current(directory),
         };
-        let absent = |name: &str| {
-            let status = beneath::status_at(directory, name);
-            status.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        let newest = match (self.files.front(), self.newest) {
-            (Some(file), _) => {
-                let name = live_name(file.generation.restart);
-                let same = beneath::status_at(directory, &name)
-                    .is_ok_and(|status| (status.device, status.inode) == (file.device, file.inode));
-                (same || absent(&name)) && absent(&live_name(file.generation.restart + 1))
-            }
-            (None, Some((restart, _))) => absent(&live_name(restart + 1)),
-            (None, None) => absent(&live_name(0)),
-        };
-        self.state = if newest {
+        self.state = if at_end {
             Standing::AtEnd
         } else {
             Standing::Stale

@@ -68,7 +68,7 @@ pub(super) struct Whole<'a> {
     /// When the runtime read its last part.
     pub(super) time: Timestamp,
     pub(super) content: &'a [u8],
-    /// It is longer than [`MAX_LINE_BYTES`]; only its beginning is here.
+    /// Only its beginning is here: it is longer than [`MAX_LINE_BYTES`], or never ended.
     pub(super) cut: bool,
 }
 
@@ -94,8 +94,12 @@ enum State {
     /// The next part begins a line.
     #[default]
     Idle,
-    /// Parts of a line have come.
-    Pending { offset: u64, length: u64 },
+    /// Parts of a line have come, the last one with this stamp.
+    Pending {
+        offset: u64,
+        length: u64,
+        time: Timestamp,
+    },
     /// The rest of a line that was handed out, or whose beginning was never seen.
     Skipping,
 }
@@ -129,6 +133,7 @@ impl Assembler {
             State::Pending {
                 offset,
                 length: before,
+                ..
             } => (offset, before + length),
             State::Skipping => {
                 if !line.partial {
@@ -144,7 +149,11 @@ impl Assembler {
         self.state = match (line.partial, cut) {
             (false, _) => State::Idle,
             (true, true) => State::Skipping,
-            (true, false) => State::Pending { offset, length },
+            (true, false) => State::Pending {
+                offset,
+                length,
+                time,
+            },
         };
         if line.partial && !cut {
             return None;
@@ -162,6 +171,24 @@ impl Assembler {
     pub(super) fn pending_offset(&self) -> Option<u64> {
         match self.state {
             State::Pending { offset, .. } => Some(offset),
+            State::Idle | State::Skipping => None,
+        }
+    }
+
+    /// Ends the line of which parts have come: its container ended. A line begins next.
+    pub(super) fn end(&mut self) -> Option<Whole<'_>> {
+        match std::mem::take(&mut self.state) {
+            State::Pending {
+                offset,
+                length,
+                time,
+            } => Some(Whole {
+                offset,
+                length,
+                time,
+                content: &self.parts,
+                cut: true,
+            }),
             State::Idle | State::Skipping => None,
         }
     }

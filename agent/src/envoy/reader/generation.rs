@@ -57,11 +57,6 @@ pub(super) fn parse(name: &str) -> Option<(Generation, bool)> {
     })
 }
 
-/// The name of what the runtime writes to in a life of a container.
-pub(super) fn live_name(restart: u64) -> String {
-    format!("{restart}.log")
-}
-
 #[cfg(test)]
 mod tests {
     use super::parse;

@@ -119,6 +119,29 @@ impl Intake {
         }
     }
 
+    /// The container ended while the file at `path` was written: what it began to write is all
+    /// that there is of that line.
+    pub(super) fn end_life(
+        &mut self,
+        path: &str,
+        parser: &LineParser,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        for stream in &mut self.streams {
+            let began_in = stream.began_in.take();
+            if let Some(line) = stream.assembler.end() {
+                sink(LogEvent::Line(LogLine {
+                    pod_uid: self.pod_uid.clone(),
+                    file: began_in.unwrap_or_else(|| path.to_owned()),
+                    offset: line.offset,
+                    length: line.length,
+                    time: line.time,
+                    content: parser.judge(line.content),
+                }));
+            }
+        }
+    }
+
     /// Forgets parts of lines whose ends will not come.
     pub(super) fn forget_parts(&mut self) {
         for stream in &mut self.streams {

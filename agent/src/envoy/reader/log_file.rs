@@ -12,10 +12,11 @@ use rustix::io::pread;
 use siphasher::sip::SipHasher24;
 
 use super::{
-    beneath::{self, Status},
+    beneath,
     cri::{self, Stream},
     error::LogError,
     generation::Generation,
+    listing::Entry,
     raw_lines::RawLines,
 };
 use crate::timestamp::Timestamp;
@@ -31,20 +32,13 @@ const MAX_INFLATED_BYTES: u64 = 1 << 30;
 /// longer than any framed part.
 const LOOK_BACK_BYTES: u64 = 64 << 10;
 
-/// A file of a directory listing that a container's log can be made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) generation: Generation,
-    pub(super) compressed: bool,
-    pub(super) status: Status,
-}
-
 /// An open file of a container's log.
 pub(super) struct LogFile {
     /// Beneath `logs.root`, when it was opened.
     pub(super) path: String,
     pub(super) generation: Generation,
+    /// The last scan found it in its directory.
+    pub(super) listed: bool,
     /// The newest rotated file that is surely no later than this one.
     pub(super) after: Option<Generation>,
     pub(super) device: u64,
@@ -121,6 +115,7 @@ impl LogFile {
         Ok(Some(Self {
             path,
             generation: entry.generation.clone(),
+            listed: true,
             after: None,
             device: status.device,
             inode: status.inode,

@@ -120,7 +120,7 @@ mod tests {
     fn lines(lines: &mut RawLines, chunk: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
         let mut out = Vec::new();
         lines.feed(chunk, |line| {
-            out.push((line.offset, line.length, line.bytes.to_vec()))
+            out.push((line.offset, line.length, line.bytes.to_vec()));
         });
         out
     }

@@ -34,11 +34,23 @@ struct Node {
 impl Node {
     /// A node with nothing in it, and a reader that has looked at it once.
     fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("pods")).unwrap();
-        let mut node = Self::at(root, None);
+        let mut node = Self::before_first_poll();
         node.step();
         node
+    }
+
+    /// The same without word from the kernel of what changes: only scans tell.
+    fn unwatched() -> Self {
+        let mut node = Self::before_first_poll();
+        node.reader.watch_failed = true;
+        node.step();
+        node
+    }
+
+    fn before_first_poll() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("pods")).unwrap();
+        Self::at(root, None)
     }
 
     fn at(root: TempDir, stored: Option<Positions>) -> Self {
@@ -115,7 +127,9 @@ impl Node {
     fn restart(&mut self) {
         let stored = serde_json::to_vec(&self.reader.positions()).unwrap();
         let stored = serde_json::from_slice(&stored).unwrap();
+        let watch_failed = self.reader.watch_failed;
         self.reader = reader(self.root.path(), Some(stored));
+        self.reader.watch_failed = watch_failed;
     }
 
     /// The contents of the lines since the last call, by their texts.

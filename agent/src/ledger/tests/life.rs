@@ -169,7 +169,7 @@ fn accusations_wait_on_connections_older_than_the_agent() {
         "10.0.0.1:7777",
     ));
     old.asked = Some("10.0.0.9:8080".parse().unwrap());
-    scene.feed(Input::Opened(old.clone()));
+    scene.feed(Input::Opened(Box::new(old.clone())));
     scene.exchange(&old, 0, &get("/unlogged"));
     scene.settle();
     let expected = (Verdict::Unverifiable, (1, 0), vec![Reason::Preexisting]);

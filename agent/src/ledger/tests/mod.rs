@@ -219,7 +219,7 @@ impl Scene {
             established: true,
             preexisting: false,
         };
-        self.feed(Input::Opened(connection.clone()));
+        self.feed(Input::Opened(Box::new(connection.clone())));
         connection
     }
 

@@ -2,18 +2,34 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use super::{ContainerLog, MAX_ENTRIES, Standing, Start};
+use super::{ContainerLog, Life, Standing, Start};
 use crate::{
     envoy::reader::{
-        LogEvent, beneath,
+        LogEvent,
         error::LogError,
-        generation::{self, Generation, Rank},
-        log_file::{Entry, LogFile},
+        generation::{Generation, Rank},
+        listing::{Entry, Listing, MAX_ENTRIES},
+        log_file::LogFile,
         positions::{Position, Remainder},
         raw_lines::RawLines,
     },
     timestamp::Timestamp,
 };
+
+/// What became of opening a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// It is open, behind all others.
+    Done,
+    /// It is one of those, compressed.
+    Known,
+    /// It is no regular file.
+    NotRegular,
+    /// It has another name since it was listed, or its name is another file's.
+    Renamed,
+    /// It cannot be opened or read.
+    Failed,
+}
 
 impl ContainerLog {
     /// The directory is there; looks for files in it.
@@ -24,17 +40,21 @@ impl ContainerLog {
         sink: &mut dyn FnMut(LogEvent),
     ) {
         let directory = self.directory.insert(directory);
-        let entries = match entries(directory, &self.path, sink) {
-            Ok(entries) => entries,
+        match Listing::take(directory) {
+            Ok(listing) => self.listing = listing,
             Err(source) => {
-                sink(LogEvent::Problem(LogError::Directory {
-                    path: self.path.clone(),
-                    source,
-                }));
+                let path = self.path.clone();
+                sink(LogEvent::Problem(LogError::Directory { path, source }));
                 return;
             }
-        };
+        }
+        if self.listing.is_cut() {
+            let (path, limit) = (self.path.clone(), MAX_ENTRIES);
+            self.tell_once("", LogError::TooMany { path, limit }, sink);
+        }
+        let entries = self.listing.entries().to_vec();
         self.state = Standing::Behind;
+        self.complete = true;
         let generations = entries.iter().map(|entry| entry.generation.clone());
         self.rotated = generations
             .filter(|generation| generation.rank != Rank::Live)
@@ -46,6 +66,7 @@ impl ContainerLog {
             None => self.follow(&entries, now, sink),
         }
         if self.state == Standing::Stale {
+            self.complete = false;
             // Something was renamed meanwhile: once more, with the next poll.
             return;
         }
@@ -56,10 +77,13 @@ impl ContainerLog {
 
     /// Begins with what is written from now on.
     fn begin_at_end(&mut self, entries: &[Entry], now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
-        let Some(entry) = entries.iter().rfind(|entry| !entry.compressed) else {
+        let mut plain = entries
+            .iter()
+            .filter(|it| !it.compressed && it.status.regular);
+        let Some(entry) = plain.next_back() else {
             return;
         };
-        if !self.open(entry, now, sink) {
+        if self.open(entry, now, sink) != Opening::Done {
             return;
         }
         let Some(file) = self.files.back_mut() else {
@@ -90,9 +114,15 @@ impl ContainerLog {
     ) {
         self.start = None;
         for entry in entries {
-            self.open(entry, now, sink);
-            if self.state == Standing::Stale {
-                return;
+            match self.open(entry, now, sink) {
+                // It is looked for again under its new name.
+                Opening::Renamed => return,
+                // One that the runtime writes to is tried again; a rotated one is not.
+                Opening::Failed if entry.generation.rank != Rank::Live => {
+                    let path = format!("{}/{}", self.path, entry.name);
+                    self.intake.hole(&path, 0, now, sink);
+                }
+                Opening::Failed | Opening::Done | Opening::Known | Opening::NotRegular => {}
             }
         }
     }
@@ -154,7 +184,8 @@ impl ContainerLog {
         let by_inode = entries.iter().filter(|entry| status(entry) == inode);
         let others = entries.iter().filter(|entry| status(entry) != inode);
         for entry in by_inode.chain(others) {
-            if !self.open(entry, now, sink) {
+            self.newest = None;
+            if self.open(entry, now, sink) != Opening::Done {
                 continue;
             }
             let Some(mut file) = self.files.pop_back() else {
@@ -177,6 +208,7 @@ impl ContainerLog {
     fn follow(&mut self, entries: &[Entry], now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
         for file in &mut self.files {
             let same = entries.iter().find(|entry| is_open_as(entry, file));
+            file.listed = same.is_some();
             if let Some(entry) = same {
                 file.generation = entry.generation.clone();
                 if entry.generation.rank != Rank::Live {
@@ -189,9 +221,9 @@ impl ContainerLog {
             .iter()
             .filter(|entry| !self.files.iter().any(|file| is_open_as(entry, file)))
             .filter(|entry| match (&entry.generation.rank, newest) {
-                (_, Some((restart, _))) if entry.generation.restart < restart => false,
-                (Rank::Live, Some((restart, inode))) => {
-                    entry.generation.restart > restart || entry.status.inode != inode
+                (_, Some(life)) if entry.generation.restart < life.restart => false,
+                (Rank::Live, Some(life)) => {
+                    entry.generation.restart > life.restart || life.live != Some(entry.status.inode)
                 }
                 (Rank::Live, None) => true,
                 (Rank::Rotated(_), _) => self
@@ -203,46 +235,66 @@ impl ContainerLog {
         self.open_all(later.into_iter(), now, sink);
     }
 
-    /// Opens a file behind all others. False if that failed, or if it is one of them compressed.
-    fn open(&mut self, entry: &Entry, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) -> bool {
+    /// Opens a file behind all others.
+    fn open(&mut self, entry: &Entry, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) -> Opening {
         let Some(directory) = &self.directory else {
-            return false;
+            return Opening::Failed;
         };
         let path = format!("{}/{}", self.path, entry.name);
-        let problem = match LogFile::open(directory, entry, path.clone(), now) {
+        match LogFile::open(directory, entry, path.clone(), now) {
             Ok(Some(file)) if (file.device, file.inode) != status(entry) => {
                 self.state = Standing::Stale;
-                return false;
+                Opening::Renamed
             }
+            Ok(Some(file)) if entry.compressed && self.is_known(&file) => Opening::Known,
             Ok(Some(mut file)) => {
-                if entry.compressed && self.is_known(&file) {
-                    return false;
+                let restart = entry.generation.restart;
+                let live = (entry.generation.rank == Rank::Live).then_some(file.inode);
+                if live.is_some() || self.newest.is_none_or(|life| life.restart < restart) {
+                    self.newest = Some(Life { restart, live });
                 }
-                self.newest = Some((entry.generation.restart, file.inode));
                 // A name of a rotated file that is there already is older than this file.
                 let mut before = self.rotated.iter();
                 file.after = before.rfind(|it| **it <= entry.generation).cloned();
                 self.files.push_back(file);
-                return true;
+                Opening::Done
             }
-            Ok(None) => LogError::NotRegular { path },
+            Ok(None) => {
+                self.complete = false;
+                self.tell_once(&entry.name, LogError::NotRegular { path }, sink);
+                Opening::NotRegular
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Renamed since it was listed.
                 self.state = Standing::Stale;
-                return false;
+                Opening::Renamed
             }
-            Err(source) => LogError::File {
-                path,
-                offset: 0,
-                source,
-            },
-        };
-        if !self.troubled.contains(&entry.name) {
-            self.troubled.push(entry.name.clone());
-            self.troubled.truncate(MAX_ENTRIES);
+            Err(source) => {
+                self.complete = false;
+                let offset = 0;
+                self.tell_once(
+                    &entry.name,
+                    LogError::File {
+                        path,
+                        offset,
+                        source,
+                    },
+                    sink,
+                );
+                Opening::Failed
+            }
+        }
+    }
+
+    /// Tells of a trouble with a name, once as long as the reader runs.
+    pub(super) fn tell_once(
+        &mut self,
+        name: &str,
+        problem: LogError,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        if self.troubled.len() < MAX_ENTRIES && self.troubled.insert(name.to_owned()) {
             sink(LogEvent::Problem(problem));
         }
-        false
     }
 
     /// Whether a compressed file is one that is open, or the last that was.
@@ -264,51 +316,4 @@ fn status(entry: &Entry) -> (u64, u64) {
 
 fn is_open_as(entry: &Entry, file: &LogFile) -> bool {
     status(entry) == (file.device, file.inode)
-}
-
-/// The files of a container in the order in which they were written. Of a file that is there
-/// twice, while it is being compressed, the plain one.
-fn entries(
-    directory: &OwnedFd,
-    path: &str,
-    sink: &mut dyn FnMut(LogEvent),
-) -> io::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    let mut before = None;
-    // A file that is renamed while the directory is read can be missed under both names. When
-    // nothing has changed from one reading to the next, nothing was.
-    for _ in 0..4 {
-        let (mut names, more) = beneath::list(directory, MAX_ENTRIES)?;
-        if more {
-            let path = path.to_owned();
-            sink(LogEvent::Problem(LogError::TooMany {
-                path,
-                limit: MAX_ENTRIES,
-            }));
-        }
-        names.sort_unstable();
-        if before.as_ref() == Some(&names) {
-            break;
-        }
-        entries = names
-            .iter()
-            .filter_map(|name| entry(directory, name))
-            .collect();
-        before = Some(names);
-    }
-    entries
-        .sort_by(|a: &Entry, b| (&a.generation, a.compressed).cmp(&(&b.generation, b.compressed)));
-    entries.dedup_by(|later, kept| later.generation == kept.generation);
-    Ok(entries)
-}
-
-fn entry(directory: &OwnedFd, name: &str) -> Option<Entry> {
-    let (generation, compressed) = generation::parse(name)?;
-    let status = beneath::status_at(directory, name).ok()?;
-    Some(Entry {
-        name: name.to_owned(),
-        generation,
-        compressed,
-        status,
-    })
 }

@@ -26,6 +26,12 @@ fn a_log_that_was_there_is_read_from_its_end_and_a_later_one_from_its_beginning(
 }
 
 #[test]
+fn the_reader_can_live_in_a_thread_of_its_own() {
+    fn sent<T: Send>(_: &T) {}
+    sent(&Node::new().reader);
+}
+
+#[test]
 fn a_line_tells_its_place_and_time() {
     let mut node = Node::new();
     let first = line("first");
@@ -175,6 +181,18 @@ fn parts_are_put_together_over_streams_and_files() {
         (begin.len() + part("stdout", "F", "two").len()) as u64
     );
     assert_eq!(node.texts(), ["one-two", "three"]);
+}
+
+#[test]
+fn a_line_that_its_container_did_not_end_is_not_continued_by_the_next_life() {
+    let mut node = Node::new();
+    node.append("0.log", &part("stdout", "P", "text cut off"));
+    node.append("1.log", &line("a"));
+    node.append("1.log", &part("stderr", "P", "other"));
+    node.settle();
+    fs::remove_dir_all(node.root.path().join("pods/shop_a_uid-a")).unwrap();
+    node.settle();
+    assert_eq!(node.texts(), ["Unknown", "a", "Other"]);
 }
 
 #[test]

@@ -110,6 +110,18 @@ fn a_damaged_compressed_file_is_a_hole() {
 }
 
 #[test]
+fn a_compressed_file_that_cannot_be_opened_is_a_hole() {
+    let mut node = Node::new();
+    node.append("0.log", &line("a"));
+    node.settle();
+    node.append("0.log.20260822-101112.gz", "no gzip");
+    node.append("0.log.20260822-101122", &line("b"));
+    node.settle();
+    assert_eq!(node.texts(), ["a", "Hole", "b"]);
+    assert_eq!(node.problems.len(), 1, "{:?}", node.problems);
+}
+
+#[test]
 fn messages_say_nothing_of_the_content() {
     let mut node = Node::new();
     node.append("0.log", &line("secret").repeat(2));

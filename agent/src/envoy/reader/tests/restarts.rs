@@ -119,6 +119,19 @@ fn a_pod_that_went_meanwhile_is_a_hole_and_complete() {
 }
 
 #[test]
+fn a_container_that_is_no_longer_asked_for_is_no_hole() {
+    let mut node = Node::new();
+    node.append("0.log", &line("a"));
+    node.settle();
+    node.restart();
+    node.reader.settings.proxy_containers = vec!["other".to_owned()];
+    node.progress = None;
+    node.settle();
+    assert_eq!(node.texts(), ["a"]);
+    assert_eq!(node.progress, None);
+}
+
+#[test]
 fn a_pod_that_came_meanwhile_is_read_from_its_beginning() {
     let mut node = Node::new();
     node.restart();

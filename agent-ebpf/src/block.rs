@@ -1,0 +1,192 @@
+//! Blocks of a packet, each looked at in a run of its own.
+
+use agent_common::{
+    framing::{Mode, Scan},
+    segment::SegmentHeader,
+};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+
+use crate::{
+    account::{self, Charged},
+    egress, peer, ring,
+    scratch::Scratch,
+    storage::{Socket, boot_time, find},
+    stream,
+};
+
+/// Ships the next block, and leaves out what of the rest of the packet is body.
+#[inline(always)]
+pub(crate) fn ship<const N: usize, const WORDS: usize>(context: &SkBuffContext) {
+    let Some(socket) = egress::whole_socket(context).and_then(find) else {
+        return;
+    };
+    let end = context.len();
+    let Some((length, rest)) = cut(socket, end, N as u32) else {
+        return;
+    };
+    let charged = Charged(socket.account);
+    let Some(mut place) = ring::reserve::<N>(charged) else {
+        socket.facts.segments += 1;
+        stream::go(context, socket, stream::STAGE_REFUSED);
+        return;
+    };
+    let record = place.as_mut_ptr();
+    let time = boot_time();
+    let messages_before = socket.stream.framing.messages();
+    // SAFETY: within the record.
+    let bytes = unsafe { &raw mut (*record).bytes }.cast::<[u64; WORDS]>();
+    let scan = match look(context, socket, bytes, length) {
+        Some(scan) if socket.stream.framing.mode() != Mode::Lost => scan,
+        _ => {
+            place.discard(ring::QUIET);
+            return;
+        }
+    };
+    let scanned = u32::from(scan.scanned);
+    let elided = pass(socket, length, rest, scanned);
+    let header = SegmentHeader {
+        cookie: socket.facts.cookie,
+        cgroup: socket.facts.cgroup,
+        time,
+        offset: socket.facts.bytes_sent - u64::from(end - socket.stream.cursor),
+        elided: u64::from(elided),
+        index: socket.facts.segments,
+        messages_before,
+        account: charged.0,
+        first_message: if scan.first_message == Scan::NO_MESSAGE {
+            SegmentHeader::NO_MESSAGE
+        } else {
+            u32::from(scan.first_message)
+        },
+        length: scanned,
+        flags: socket.stream.flags,
+    };
+    // SAFETY: within the record.
+    unsafe { (*record).header = header };
+    ring::submit(charged, place);
+    socket.stream.flags = 0;
+    socket.facts.segments += 1;
+    settle(context, socket, &scan);
+    socket.stream.cursor += scanned + elided;
+    if socket.stream.cursor < end {
+        stream::next_block(context, socket, end);
+    }
+}
+
+/// Follows the next block without shipping it, and goes on so to the packet's end: the record
+/// that was refused stands for all of that.
+#[inline(always)]
+pub(crate) fn follow(context: &SkBuffContext) {
+    let Some(socket) = egress::whole_socket(context).and_then(find) else {
+        return;
+    };
+    let end = context.len();
+    let Some((length, rest)) = cut(socket, end, SegmentHeader::CLASS_LARGE as u32) else {
+        return;
+    };
+    let Some(scratch) = Scratch::claim() else {
+        stream::give_up(socket);
+        return;
+    };
+    let scan = look(context, socket, scratch.words, length);
+    scratch.give_back();
+    let Some(scan) = scan else {
+        return;
+    };
+    let scanned = u32::from(scan.scanned);
+    let passed = match socket.stream.framing.mode() {
+        // All of it is to be shipped, and is lost.
+        Mode::Raw => end - socket.stream.cursor - scanned,
+        _ => pass(socket, length, rest, scanned),
+    };
+    settle(context, socket, &scan);
+    socket.stream.cursor += scanned + passed;
+    if socket.stream.cursor < end {
+        stream::go(context, socket, stream::STAGE_REFUSED);
+    }
+}
+
+/// The length of the next block, at least 1 and at most `N`, and what is left behind it.
+#[inline(always)]
+fn cut(socket: &mut Socket, end: u32, most: u32) -> Option<(u32, u32)> {
+    let left = end.wrapping_sub(socket.stream.cursor);
+    if left as i32 <= 0 {
+        return None;
+    }
+    // Through memory, so that the verifier forgets which of the two it is: it would follow what
+    // comes once for a length of `most`, and once more for all others.
+    socket.stream.length = left.min(most);
+    // SAFETY: the socket's own state.
+    let length = unsafe { (&raw const socket.stream.length).read_volatile() };
+    Some((length, left.wrapping_sub(length)))
+}
+
+/// Loads a block and follows it; `None` if it cannot be loaded, which does not happen.
+#[inline(always)]
+fn look<const WORDS: usize>(
+    context: &SkBuffContext,
+    socket: &mut Socket,
+    words: *mut [u64; WORDS],
+    length: u32,
+) -> Option<Scan> {
+    // The verifier has to see it here.
+    if length == 0 || length > size_of::<[u64; WORDS]>() as u32 {
+        return None;
+    }
+    let from = socket.stream.cursor;
+    // SAFETY: `words` has room for `length` bytes.
+    if unsafe { bpf_skb_load_bytes(context.as_ptr(), from, words.cast(), length) } != 0 {
+        return None;
+    }
+    let stream = &mut socket.stream;
+    // SAFETY: the socket's own. The peer writes to it, hence volatile.
+    let heads = unsafe { (&raw const stream.heads).read_volatile() };
+    // SAFETY: memory of a map or a ring is never uninitialised, and this run has it for itself.
+    let words = unsafe { &*words };
+    Some(stream.framing.scan(words, length as usize, heads))
+}
+
+/// Passes over what of the packet need not be looked at behind a block of `length` bytes, if all
+/// of that was followed: an intricate one may be followed by halves.
+#[inline(always)]
+fn pass(socket: &mut Socket, length: u32, rest: u32, scanned: u32) -> u32 {
+    if scanned < length {
+        return 0;
+    }
+    let framing = &mut socket.stream.framing;
+    match framing.mode() {
+        Mode::Framed | Mode::UntilClose => {
+            let body = framing.skippable().min(u64::from(rest));
+            framing.skip(body);
+            body as u32
+        }
+        Mode::Opaque | Mode::Lost => rest,
+        Mode::Raw => 0,
+    }
+}
+
+/// Settles with the peer what one direction knows about the other.
+#[inline(always)]
+fn settle(context: &SkBuffContext, socket: &mut Socket, scan: &Scan) {
+    let responses = socket.stream.framing.responses();
+    if responses && socket.stream.framing.mode() == Mode::Opaque {
+        // 101: what the peer sends is no HTTP any more either.
+        peer::tell(context, socket, |peer| peer.handed_over = 1);
+    }
+    let heads = scan.heads;
+    if heads == 0 {
+        return;
+    }
+    if responses {
+        // SAFETY: the socket's own state. The bits that were used are taken back.
+        unsafe { account::add(&raw mut socket.stream.heads, heads.wrapping_neg()) };
+        return;
+    }
+    let told = peer::tell(context, socket, |peer| {
+        // SAFETY: the peer's state, which is held. Each bit is set and taken back in turn.
+        unsafe { account::add(&raw mut peer.heads, heads) };
+    });
+    if !told {
+        socket.stream.untold_heads |= heads;
+    }
+}

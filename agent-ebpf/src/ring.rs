@@ -1,0 +1,69 @@
+//! The ring of streams.
+
+use agent_common::{
+    account::{RING_STREAMS, Refusal, ring_bytes},
+    segment::{SegmentHeader, SegmentRecord},
+};
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP, btf_maps::RingBuf, macros::btf_map, maps::ring_buf::RingBufEntry,
+};
+
+use crate::{
+    account::Charged,
+    storage::{Socket, boot_time},
+};
+
+/// The agent polls, so records wake nobody.
+pub(crate) const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// Its size is set by the loader.
+#[btf_map]
+static STREAMS: RingBuf<SegmentHeader, 4096> = RingBuf::new();
+
+/// Room for a record with `N` bytes; if there is none, that is booked.
+#[inline(always)]
+pub(crate) fn reserve<const N: usize>(charged: Charged) -> Option<RingBufEntry<SegmentRecord<N>>> {
+    if charged.exhausted(RING_STREAMS) {
+        charged.refuse(Refusal::StreamsRation);
+        return None;
+    }
+    let place = STREAMS.reserve_untyped::<SegmentRecord<N>>(0);
+    if place.is_none() {
+        charged.refuse(Refusal::StreamsFull);
+    }
+    place
+}
+
+/// Hands over a record that is filled.
+#[inline(always)]
+pub(crate) fn submit<const N: usize>(charged: Charged, place: RingBufEntry<SegmentRecord<N>>) {
+    charged.charge(RING_STREAMS, ring_bytes(size_of::<SegmentRecord<N>>()));
+    place.submit(QUIET);
+}
+
+/// Ships that a message ended where the stream now is.
+#[inline(always)]
+pub(crate) fn progress(socket: &mut Socket) {
+    let charged = Charged(socket.account);
+    if let Some(mut place) = reserve::<0>(charged) {
+        place.write(SegmentRecord {
+            header: SegmentHeader {
+                cookie: socket.facts.cookie,
+                cgroup: socket.facts.cgroup,
+                time: boot_time(),
+                offset: socket.facts.bytes_sent,
+                elided: 0,
+                index: socket.facts.segments,
+                messages_before: socket.stream.framing.messages(),
+                account: charged.0,
+                first_message: SegmentHeader::NO_MESSAGE,
+                length: 0,
+                flags: socket.stream.flags,
+            },
+            bytes: [],
+        });
+        submit(charged, place);
+        socket.stream.flags = 0;
+    }
+    socket.facts.segments += 1;
+}

@@ -1,0 +1,54 @@
+//! Memory to look at a block in, where a ring has no room for it.
+//!
+//! A program in a process's context can be interrupted by one in a softirq of the same CPU, or be
+//! preempted by another process's: so a CPU has several pieces, and each is claimed. The claim is
+//! an entry in a hash map that must not have been there.
+
+use agent_common::segment::{SCRATCH_PIECES, SegmentHeader};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    btf_maps::{Array, HashMap},
+    helpers::generated::bpf_get_smp_processor_id,
+    macros::btf_map,
+};
+
+/// The size of a piece, in words.
+pub(crate) const WORDS: usize = SegmentHeader::CLASS_LARGE / 8;
+
+/// As many for each CPU as `SCRATCH_PIECES`: the size is set by the loader.
+#[btf_map]
+static SCRATCH: Array<[u64; WORDS], 4> = Array::new();
+#[btf_map]
+static CLAIMS: HashMap<u32, u32, 4> = HashMap::new();
+
+/// A piece that is claimed. It has to be given back.
+pub(crate) struct Scratch {
+    piece: u32,
+    pub(crate) words: *mut [u64; WORDS],
+}
+
+impl Scratch {
+    /// Claims a piece, if one is free.
+    #[inline(always)]
+    pub(crate) fn claim() -> Option<Self> {
+        // SAFETY: takes nothing.
+        let first = unsafe { bpf_get_smp_processor_id() } * SCRATCH_PIECES;
+        for piece in first..first + SCRATCH_PIECES {
+            if CLAIMS.insert(&piece, &1, u64::from(BPF_NOEXIST)).is_err() {
+                continue;
+            }
+            if let Some(words) = SCRATCH.get_ptr_mut(piece) {
+                return Some(Self { piece, words });
+            }
+            let _ = CLAIMS.remove(&piece);
+        }
+        None
+    }
+
+    /// Gives it back.
+    #[inline(always)]
+    pub(crate) fn give_back(self) {
+        // It is there: nobody else removes it.
+        let _ = CLAIMS.remove(&self.piece);
+    }
+}
