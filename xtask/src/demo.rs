@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     report::table(&course.rows);
     let verdict = report::incidents(&course.records, &course.staged);
     report::books(&course.records, &course.served)?;
-    println!("The whole took {}.", steps.elapsed());
+    println!("{}", steps.times());
     verdict.into_result()
 }
 

@@ -1,6 +1,9 @@
 //! Steps that tell what they are and how long they took.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use anstyle::Style;
 use anyhow::Context;
@@ -40,18 +43,14 @@ impl Steps {
         Ok(outcome)
     }
 
-    /// How long it has been since the beginning.
-    pub(crate) fn elapsed(&self) -> String {
-        seconds(self.began.elapsed())
-    }
-
-    /// Prints how long each step took.
-    pub(crate) fn summarize(&self) {
-        anstream::println!("\n{HEADING}==> done{HEADING:#}");
+    /// How long each step took, a line each, and all of them.
+    pub(crate) fn times(&self) -> String {
+        let mut times = String::new();
         for (name, time) in &self.done {
-            println!("{:>8}  {name}", seconds(*time));
+            let _ = writeln!(times, "{:>8}  {name}", seconds(*time));
         }
-        println!("{:>8}  in all", self.elapsed());
+        let _ = write!(times, "{:>8}  in all", seconds(self.began.elapsed()));
+        times
     }
 }
 

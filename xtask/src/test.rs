@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             run_tests(&["--test", &test], &ONE_BY_ONE)?.some()
         })?;
     }
-    steps.summarize();
+    println!("\n{}", steps.times());
     println!(
         "\nformatting, lints, build, and all tests: unit, property, kernel, end to end\n\
          {} passed, 0 failed",

@@ -145,7 +145,7 @@ impl Staged {
                 "the kernel saw a connection to {}:{} by {}, user {}; no socket of the sidecar held it",
                 self.outside,
                 PORTS[0],
-                value["workload"]["process.command"],
+                record.text("/workload/process.command"),
                 value["workload"]["user.id"],
             ),
             Incident::SuppressedLine => format!(
@@ -164,7 +164,9 @@ impl Staged {
                 let difference = &value["differences"][0];
                 format!(
                     "{}: the kernel saw {}, the log says {}",
-                    difference["field"], difference["kernel"], difference["log"]
+                    record.text("/differences/0/field"),
+                    difference["kernel"],
+                    difference["log"]
                 )
             }
         }

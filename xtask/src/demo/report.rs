@@ -16,18 +16,16 @@ const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Rows of `watch`: the first of clean traffic, all that accuse, the last books.
+/// Rows of `watch`: the first of clean traffic and all that accuse.
 pub(super) fn table(rows: &[String]) {
     let mut rows = rows.iter();
     let Some(heading) = rows.next() else { return };
     anstream::println!("{BOLD}meshwitness watch{BOLD:#} (a part)\n{heading}");
-    let (mut clean, mut left_out, mut books) = (0, 0, None);
+    let (mut clean, mut left_out) = (0, 0);
     for row in rows {
         let text = plain(row);
         let verdict = text.split_whitespace().nth(1).unwrap_or_default();
-        if verdict == "books" {
-            books = Some(row);
-        } else if ACCUSING.contains(&verdict) {
+        if ACCUSING.contains(&verdict) {
             anstream::println!("{row}");
         } else if clean < CLEAN_ROWS {
             anstream::println!("{row}");
@@ -36,10 +34,7 @@ pub(super) fn table(rows: &[String]) {
             left_out += 1;
         }
     }
-    anstream::println!("… and {left_out} rows more that accuse nobody");
-    if let Some(books) = books {
-        anstream::println!("{books}");
-    }
+    println!("… and {left_out} rows more that accuse nobody");
 }
 
 /// Which incident was found how, and who else was accused.
