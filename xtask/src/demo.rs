@@ -7,7 +7,7 @@ mod traffic;
 
 use std::process::Command;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 use lab::records::Records;
@@ -114,13 +114,11 @@ struct Verdict {
 
 impl Verdict {
     fn into_result(self) -> anyhow::Result<()> {
-        if !self.missed.is_empty() {
-            bail!("missed: {}", self.missed.join("; "));
-        }
+        let Self { missed, accused } = self;
         ensure!(
-            self.accused == 0,
-            "{} records accuse clean traffic",
-            self.accused
+            missed.is_empty() && accused == 0,
+            "missed: [{}]; records that accuse clean traffic: {accused}",
+            missed.join("; ")
         );
         println!("All four were found, and nothing else was accused.");
         Ok(())
