@@ -161,7 +161,7 @@ impl Pairing {
         }
     }
 
-    /// So many request heads were sent that cannot be read.
+    /// So many request heads were sent that cannot be read; 0 where their number is not known.
     pub(super) fn requests_lost(
         &mut self,
         exchanges: u32,
@@ -169,9 +169,6 @@ impl Pairing {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
-        if exchanges == 0 {
-            return;
-        }
         events.push(HttpEvent::Lost {
             connection: self.connection,
             exchanges,
