@@ -40,7 +40,7 @@ pub(super) struct Conversation {
     /// When the bytes that are no request were sent, with which the connection began.
     pub(super) unread: Option<Timestamp>,
     /// A line ended in them.
-    unread_line: bool,
+    pub(super) unread_line: bool,
 }
 
 /// What is known when a connection has ended.
@@ -168,24 +168,23 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
-        let reader = &mut self.stream(direction).reader;
-        let (in_head, content) = (reader.is_in_head(), reader.content());
-        reader.lose(loss);
+        let untold = direction == Direction::Responses || !self.told;
+        let stream = self.stream(direction);
+        if untold && stream.reader.is_in_head() {
+            // Whether it was one is for the kernel side's count to say, in which it is missing.
+            stream.messages = stream.messages.saturating_sub(1);
+        }
+        let content = stream.reader.content();
+        stream.reader.lose(loss);
         match direction {
-            Direction::Requests if in_head && !self.told => {
-                self.pairing.requests_lost(1, loss.cause, time, events);
-            }
+            Direction::Requests if untold => {}
             Direction::Requests => {
                 self.pairing.request_content(content);
                 self.pairing.request_cut(loss.cause, time, events);
             }
             Direction::Responses => {
-                if in_head {
-                    self.pairing.responses_lost(1);
-                } else {
-                    self.pairing.response_content(content);
-                    self.pairing.response_cut(loss.cause, time, events);
-                }
+                self.pairing.response_content(content);
+                self.pairing.response_cut(loss.cause, time, events);
                 if !loss.trusting {
                     self.pairing.responses_unreadable(loss.cause, time, events);
                 }

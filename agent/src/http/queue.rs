@@ -21,7 +21,7 @@ pub(super) struct Queue {
     unanswered: u32,
     /// The response in progress answers the first.
     answering: bool,
-    /// Bytes of the heads that are kept.
+    /// Bytes that are kept.
     held: usize,
 }
 
@@ -40,6 +40,7 @@ impl Queue {
     pub(super) fn push(&mut self, open: Open, time: Timestamp, events: &mut Vec<HttpEvent>) {
         self.make_room(time, events);
         self.unanswered = self.unanswered.saturating_add(u32::from(!open.answered));
+        self.held += open.held;
         self.slots.push_back(Slot::Open(Box::new(open)));
     }
 
@@ -232,7 +233,7 @@ impl Queue {
             .any(|slot| matches!(slot, Slot::Open(open) if open.upgrades))
     }
 
-    /// Bytes of the heads that are kept.
+    /// Bytes that are kept.
     pub(super) fn held(&self) -> usize {
         self.held
     }

@@ -77,6 +77,12 @@ impl Conversation {
                 self.read(Direction::Requests, &[], end.time, events);
             } else if end.requests.is_some() {
                 let missing = sent.totals.segments > self.requests.next_index();
+                if !missing && self.pairing.begun() == 0 && sent.totals.messages == 0 {
+                    // The kernel side found that it is not HTTP, and told no more of it.
+                    self.unread_line = true;
+                    self.requests.reader.give_up();
+                    return;
+                }
                 self.lose(Direction::Requests, missed(missing), end.time, events);
             }
         }

@@ -71,12 +71,10 @@ impl Conversation {
         if self.responses.reader.is_opaque() {
             return None;
         }
-        let mut cut_head = false;
         if self.responses.reader.loss().is_none() {
             if self.responses.end(sent.bytes) {
                 self.read(Direction::Responses, &[], end.time, events);
             } else {
-                cut_head = self.responses.reader.is_in_head();
                 let missing = sent.totals.segments > self.responses.next_index();
                 self.lose(Direction::Responses, missed(missing), end.time, events);
             }
@@ -84,7 +82,7 @@ impl Conversation {
         if let Some(loss) = self.responses.reader.loss() {
             let counted = self.responses.catch_up(sent.totals.messages);
             let uncounted = !sent.totals.followed || !loss.trusting;
-            return (cut_head || counted > 0 || uncounted).then_some(loss.cause);
+            return (counted > 0 || uncounted).then_some(loss.cause);
         }
         let reader = &self.responses.reader;
         if reader.is_in_head() {
