@@ -13,11 +13,12 @@ use crate::{
 
 /// The HTTP/1 of a connection whose client end is known.
 ///
-/// How a position is lost, and found again:
+/// Bytes are counted, so what is missing is no loss as long as it is body. How a position is lost,
+/// and found again:
 ///
 /// | what happened | goes on at |
 /// |---|---|
-/// | a segment is missing, and more than body with it | the next message that the kernel side marks |
+/// | a segment is missing, and not only body with it | the next message that the kernel side marks |
 /// | a head beyond the limit; a response to an unknown request | the same |
 /// | what was left out is not body here; the bytes are no HTTP | a position that the kernel side found anew |
 /// | a tunnel, a protocol that never was HTTP, the last message | nowhere: nothing is lost there |
@@ -39,7 +40,7 @@ pub(super) struct Conversation {
     /// When the bytes that are no request were sent, with which the connection began.
     pub(super) unread: Option<Timestamp>,
     /// A line ended in them.
-    unread_line: bool,
+    pub(super) unread_line: bool,
 }
 
 /// What is known when a connection has ended.
@@ -47,12 +48,21 @@ pub(super) struct Conversation {
 pub(super) struct End {
     /// When it did.
     pub(super) time: Timestamp,
-    /// The totals of the client end's stream.
-    pub(super) requests: Option<StreamTotals>,
-    /// The totals of the server end's stream; none if that end was never seen.
-    pub(super) responses: Option<StreamTotals>,
+    /// What the client end's stream came to; none if that end was never seen.
+    pub(super) requests: Option<Sent>,
+    /// What the server end's stream came to; none if that end was never seen.
+    pub(super) responses: Option<Sent>,
     /// When the server end closed, if it sent a FIN.
     pub(super) server_fin: Option<Timestamp>,
+}
+
+/// What the kernel side says that an end sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// Segments and messages.
+    pub(super) totals: StreamTotals,
 }
 
 impl Conversation {
@@ -96,19 +106,19 @@ impl Conversation {
             let cause = missing.unwrap_or(Gap::StreamGap);
             return self.join(direction, segment, first, cause, events);
         }
-        // Where a segment is missing, nothing is lost if it held only body.
-        let known = missing.is_none() || stream.messages == segment.messages_before;
+        // Nothing is lost if only body is missing, and the offsets say how much of it.
         if lost {
             self.resume(direction, segment, events);
-        } else if known && skipped.is_some_and(|bytes| stream.reader.skip(bytes)) {
+        } else if skipped.is_some_and(|bytes| stream.reader.skip(bytes)) {
             stream.messages = segment.messages_before;
             self.feed(direction, &segment.bytes, segment, events);
+        } else if segment.joined || segment.after_gap {
+            let cause = missing.unwrap_or(Gap::StreamGap);
+            self.join(direction, segment, first, cause, events);
         } else if let Some(cause) = missing {
             let trusting = true;
             self.lose(direction, Loss { cause, trusting }, segment.time, events);
             self.resume(direction, segment, events);
-        } else if segment.joined {
-            self.join(direction, segment, first, Gap::StreamGap, events);
         } else {
             self.lose(direction, STRAYED, segment.time, events);
         }
@@ -158,24 +168,23 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
-        let reader = &mut self.stream(direction).reader;
-        let (in_head, content) = (reader.is_in_head(), reader.content());
-        reader.lose(loss);
+        let untold = direction == Direction::Responses || !self.told;
+        let stream = self.stream(direction);
+        if untold && stream.reader.is_in_head() {
+            // Whether it was one is for the kernel side's count to say, in which it is missing.
+            stream.messages = stream.messages.saturating_sub(1);
+        }
+        let content = stream.reader.content();
+        stream.reader.lose(loss);
         match direction {
-            Direction::Requests if in_head && !self.told => {
-                self.pairing.requests_lost(1, loss.cause, time, events);
-            }
+            Direction::Requests if untold => {}
             Direction::Requests => {
                 self.pairing.request_content(content);
                 self.pairing.request_cut(loss.cause, time, events);
             }
             Direction::Responses => {
-                if in_head {
-                    self.pairing.responses_lost(1);
-                } else {
-                    self.pairing.response_content(content);
-                    self.pairing.response_cut(loss.cause, time, events);
-                }
+                self.pairing.response_content(content);
+                self.pairing.response_cut(loss.cause, time, events);
                 if !loss.trusting {
                     self.pairing.responses_unreadable(loss.cause, time, events);
                 }
@@ -197,8 +206,10 @@ impl Conversation {
         match direction {
             Direction::Requests => {
                 self.pairing.request_cut(loss.cause, segment.time, events);
-                self.pairing
-                    .requests_lost(missed, loss.cause, segment.time, events);
+                if missed > 0 {
+                    self.pairing
+                        .requests_lost(missed, loss.cause, segment.time, events);
+                }
             }
             Direction::Responses => {
                 self.pairing.response_cut(loss.cause, segment.time, events);
@@ -265,7 +276,7 @@ impl Conversation {
         self.note_unread_line(direction, segment);
     }
 
-    fn read(
+    pub(super) fn read(
         &mut self,
         direction: Direction,
         mut input: &[u8],

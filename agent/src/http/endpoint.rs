@@ -35,7 +35,7 @@ pub(super) struct Endpoint {
 enum Ending {
     /// It entered CLOSE.
     Closed(Timestamp),
-    /// Its last holder closed it, which is all that a socket older than the programs shows.
+    /// Its last holder closed it; of a socket older than the programs nothing more is told.
     Released(Timestamp),
 }
 
@@ -52,6 +52,10 @@ pub(super) enum Over {
 
 /// From close() of a socket older than the programs to its FIN and what it still had to send.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// From close() of any other socket to CLOSE, which was not told if it takes longer: the kernel
+/// retransmits for a quarter of an hour at most (`tcp_retries2`).
+const ORPHANED: Duration = Duration::from_secs(16 * 60);
 
 impl Endpoint {
     pub(super) fn new(cookie: Cookie, cgroup: CgroupId) -> Self {
@@ -133,15 +137,16 @@ impl Endpoint {
                     Over::At(until)
                 }
             }
-            Some(Ending::Released(at)) if facts.preexisting => {
-                let until = at.max(self.last_sent) + LINGER;
+            Some(Ending::Released(at)) => {
+                let linger = if facts.preexisting { LINGER } else { ORPHANED };
+                let until = at.max(self.last_sent) + linger;
                 if progress >= until {
                     Over::Since(until)
                 } else {
                     Over::At(until)
                 }
             }
-            Some(Ending::Released(_)) | None => Over::No,
+            None => Over::No,
         }
     }
 

@@ -36,7 +36,8 @@ pub enum HttpEvent {
     Lost {
         /// The connection.
         connection: ConnectionId,
-        /// How many.
+        /// How many; 0 where there may be some that nobody counted, or that are still to come on
+        /// a connection that is no longer followed.
         exchanges: u32,
         /// When that became known.
         time: Timestamp,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     bounds::Bounds,
-    conversation::{Conversation, End as StreamEnds},
+    conversation::{Conversation, End as StreamEnds, Sent},
     endpoint::{Endpoint, LINGER, Over},
     event::{Connection, Gap, HttpEvent},
     opening,
@@ -12,7 +12,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    capture::{CgroupId, Cookie, Peer, Segment},
+    capture::{CgroupId, Cookie, Peer, Segment, Socket},
     timestamp::Timestamp,
 };
 
@@ -157,11 +157,11 @@ impl Leg {
         let (requests, responses) = (facts(client), facts(1 - client));
         let ends = StreamEnds {
             time,
-            requests: requests.map(|facts| facts.stream),
-            responses: responses.map(|facts| facts.stream),
+            requests: requests.map(sent),
+            responses: responses.map(sent),
             server_fin: self.ends[1 - client].as_ref().and_then(Endpoint::fin),
         };
-        let sent = requests.map(|facts| facts.stream.messages);
+        let begun = requests.map_or(0, |facts| facts.stream.messages);
         let mut no_request = requests.is_none_or(|facts| facts.bytes_sent == 0);
         match &mut self.state {
             State::Read(conversation) => {
@@ -170,7 +170,7 @@ impl Leg {
             }
             State::Evicted(known) => {
                 no_request = false;
-                let missed = sent.unwrap_or_default().saturating_sub(*known);
+                let missed = begun.saturating_sub(*known);
                 if missed > 0 {
                     self.lost(missed, time, events);
                 }
@@ -370,6 +370,13 @@ fn direction(from_client: bool) -> Direction {
         Direction::Requests
     } else {
         Direction::Responses
+    }
+}
+
+fn sent(socket: &Socket) -> Sent {
+    Sent {
+        bytes: socket.bytes_sent,
+        totals: socket.stream,
     }
 }
 

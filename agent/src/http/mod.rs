@@ -18,6 +18,7 @@ mod leg;
 mod line;
 mod opening;
 mod pairing;
+mod queue;
 mod reader;
 mod requests;
 mod responses;

@@ -68,30 +68,36 @@ impl Conversation {
 
     /// The connection ended: what the kernel side counted beyond what was read is lost.
     pub(super) fn close_requests(&mut self, end: End, events: &mut Vec<HttpEvent>) {
-        let reader = &self.requests.reader;
-        if reader.is_opaque() {
+        if self.requests.reader.is_opaque() {
             return;
         }
-        let totals = end.requests.unwrap_or_default();
-        if totals.segments > self.requests.next_index() {
-            let (cause, trusting) = (Gap::RingLost, true);
-            if reader.loss().is_none() {
-                self.lose(
-                    Direction::Requests,
-                    Loss { cause, trusting },
-                    end.time,
-                    events,
-                );
+        let sent = end.requests.unwrap_or_default();
+        if self.requests.reader.loss().is_none() {
+            if self.requests.end(sent.bytes) {
+                self.read(Direction::Requests, &[], end.time, events);
+            } else if end.requests.is_some() {
+                let missing = sent.totals.segments > self.requests.next_index();
+                if !missing && self.pairing.begun() == 0 && sent.totals.messages == 0 {
+                    // The kernel side found that it is not HTTP, and told no more of it.
+                    self.unread_line = true;
+                    self.requests.reader.give_up();
+                    return;
+                }
+                self.lose(Direction::Requests, missed(missing), end.time, events);
             }
-        } else if reader.is_in_head() && !self.told && self.pairing.begun() > 0 {
+        }
+        if let Some(loss) = self.requests.reader.loss() {
+            let counted = self.requests.catch_up(sent.totals.messages);
+            // There may have been more where not all was followed.
+            let uncounted = !sent.totals.followed || !loss.trusting;
+            if counted > 0 || (uncounted && loss.cause != Gap::StreamMismatch) {
+                self.pairing
+                    .requests_lost(counted, loss.cause, end.time, events);
+            }
+        } else if self.requests.reader.is_in_head() && !self.told && self.pairing.begun() > 0 {
             // Half a line after other requests: the proxy may log it or not.
             self.pairing
                 .requests_lost(1, Gap::StreamMismatch, end.time, events);
-        }
-        if let Some(loss) = self.requests.reader.loss() {
-            let missed = self.requests.catch_up(totals.messages);
-            self.pairing
-                .requests_lost(missed, loss.cause, end.time, events);
         }
     }
 
@@ -127,6 +133,19 @@ impl Conversation {
             }
             self.requests.reader.lose(MISMATCH);
         }
+    }
+}
+
+/// Bytes that were sent never came: a segment was lost, or the kernel side did not follow.
+pub(super) fn missed(segment: bool) -> Loss {
+    let cause = if segment {
+        Gap::RingLost
+    } else {
+        Gap::StreamGap
+    };
+    Loss {
+        cause,
+        trusting: true,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     event::{Gap, HttpEvent, Response},
     head::{Method, ResponseStart},
     reader::{Direction, Loss, Step},
-    requests::MISMATCH,
+    requests::{MISMATCH, missed},
 };
 use crate::timestamp::Timestamp;
 
@@ -65,29 +65,26 @@ impl Conversation {
 
     /// The connection ended: whether responses may be missing, and why.
     pub(super) fn close_responses(&mut self, end: End, events: &mut Vec<HttpEvent>) -> Option<Gap> {
-        let Some(totals) = end.responses else {
+        let Some(sent) = end.responses else {
             return Some(Gap::StreamGap);
         };
-        let reader = &self.responses.reader;
-        if reader.is_opaque() {
+        if self.responses.reader.is_opaque() {
             return None;
         }
-        if totals.segments > self.responses.next_index() && reader.loss().is_none() {
-            let (cause, trusting) = (Gap::RingLost, true);
-            let in_head = reader.is_in_head();
-            self.lose(
-                Direction::Responses,
-                Loss { cause, trusting },
-                end.time,
-                events,
-            );
-            let missed = self.responses.catch_up(totals.messages);
-            return (in_head || missed > 0).then_some(cause);
+        if self.responses.reader.loss().is_none() {
+            if self.responses.end(sent.bytes) {
+                self.read(Direction::Responses, &[], end.time, events);
+            } else {
+                let missing = sent.totals.segments > self.responses.next_index();
+                self.lose(Direction::Responses, missed(missing), end.time, events);
+            }
         }
-        if let Some(loss) = reader.loss() {
-            let missed = self.responses.catch_up(totals.messages);
-            return (missed > 0 || !loss.trusting).then_some(loss.cause);
+        if let Some(loss) = self.responses.reader.loss() {
+            let counted = self.responses.catch_up(sent.totals.messages);
+            let uncounted = !sent.totals.followed || !loss.trusting;
+            return (counted > 0 || uncounted).then_some(loss.cause);
         }
+        let reader = &self.responses.reader;
         if reader.is_in_head() {
             if self.pairing.is_waiting() {
                 self.answer_without_head(end.time, events);

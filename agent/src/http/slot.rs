@@ -29,7 +29,7 @@ pub(super) struct Open {
     pub(super) request_done: bool,
     /// The response has ended, or no more of it is seen.
     pub(super) response_done: bool,
-    /// Bytes of its heads.
+    /// Bytes that it takes up, heads included.
     pub(super) held: usize,
 }
 
@@ -56,7 +56,7 @@ impl Open {
             answered: false,
             request_done: false,
             response_done: false,
-            held: 0,
+            held: size_of::<Self>(),
         }
     }
 

@@ -65,15 +65,19 @@ impl Stream {
         self.next_index
     }
 
-    /// The position was found anew for this segment, which was not yet placed.
+    /// This segment, which was not yet placed, gives a position to a stream that has none.
     ///
-    /// The mark may stay on all segments of a joined stream, so only its coming counts, and where
-    /// nothing else can.
+    /// The mark may stay on all segments of a joined stream: then only its coming counts.
     pub(super) fn is_joined_by(&self, segment: &Segment) -> bool {
         let loss = self.reader.loss();
-        let needed = self.is_untouched() || loss.is_some();
+        let needed = self.is_untouched() || loss.is_some() || self.reader.is_in_head();
         let contradicted = loss.is_some_and(|loss| !loss.trusting);
-        segment.after_gap || (segment.joined && needed && (!self.joined || contradicted))
+        needed && (segment.after_gap || (segment.joined && (!self.joined || contradicted)))
+    }
+
+    /// Its socket sent so many bytes in all. False if some are missing that are not body.
+    pub(super) fn end(&mut self, sent: u64) -> bool {
+        self.reader.skip(sent.saturating_sub(self.position))
     }
 
     /// Takes note of a segment.

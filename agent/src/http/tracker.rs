@@ -27,6 +27,7 @@ use crate::{
 /// - 60 s for the close of the second end after that of the first; for the first facts of a socket
 ///   that sends; and for a byte that tells which end of a connection older than the programs is
 ///   the client. After that the end with the lower port is taken for the server.
+/// - 16 minutes for the end of any other socket after its `close`.
 #[derive(Debug)]
 pub struct Tracker {
     bounds: Bounds,

@@ -30,7 +30,7 @@ impl Waiting {
             self.client = client(end, &segment);
         }
         let count = self.segments.iter().filter(|kept| kept.end == end).count();
-        let bytes = self.bytes[end] + segment.bytes.len();
+        let bytes = self.bytes[end] + segment.bytes.len() + size_of::<Kept>();
         if count >= bounds.waiting_segments || bytes > bounds.waiting_bytes {
             self.dropped[end] = segment.index.saturating_add(1);
         } else {

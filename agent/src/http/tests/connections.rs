@@ -318,6 +318,26 @@ fn one_close_is_enough_after_a_minute() {
 }
 
 #[test]
+fn a_close_that_is_never_told_is_waited_for_in_vain_for_a_while() {
+    let mut all = one().observations(&Cutting::default());
+    all.pop();
+    facts(&mut all, |socket| {
+        if socket.phase == Phase::Closed {
+            socket.phase = Phase::Released;
+        }
+    });
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    for observation in all {
+        tracker.observe(observation, &mut events);
+    }
+    tracker.observe(after(15 * 60), &mut events);
+    assert_eq!(closed(&events), []);
+    tracker.observe(after(17 * 60), &mut events);
+    assert_eq!(closed(&events).len(), 1);
+}
+
+#[test]
 fn a_socket_without_facts_is_forgotten() {
     let mut all = one().observations(&Cutting::default());
     all.retain(|observation| matches!(observation, Observation::Segment(_)));

@@ -1,8 +1,8 @@
 //! What a loss leaves known, and where reading goes on.
 
-use super::script::{CLIENT, Cutting, SERVER, Script, begun, closed, exchanges, lost, run};
+use super::script::{CLIENT, Cutting, SERVER, Script, begun, closed, cookie, exchanges, lost, run};
 use crate::{
-    capture::{Observation, Segment},
+    capture::{Observation, Phase, Segment},
     http::{Exchange, Gap, HttpEvent},
 };
 
@@ -246,7 +246,7 @@ fn what_is_left_out_must_be_body() {
     let script = serial(3);
     // The kernel side claims that more was left out than the body has.
     let events = edited(&script, |segment| {
-        if segment.cookie == super::script::cookie(SERVER) && segment.index == 1 {
+        if segment.cookie == cookie(SERVER) && segment.index == 1 {
             segment.elided = 100;
         }
     });
@@ -256,7 +256,7 @@ fn what_is_left_out_must_be_body() {
         [whole(0), whole(1), ("/2".into(), None, stray)]
     );
     let events = edited(&script, |segment| {
-        if segment.cookie == super::script::cookie(CLIENT) && segment.index == 1 {
+        if segment.cookie == cookie(CLIENT) && segment.index == 1 {
             segment.offset += 5;
         }
     });
@@ -264,13 +264,20 @@ fn what_is_left_out_must_be_body() {
     assert_eq!(told(&events), [whole(0)]);
 }
 
+/// Bytes before the segment at `index` of one end were not seen.
+fn with_hole(script: &Script, end: usize, index: u32, bytes: u64) -> Vec<HttpEvent> {
+    edited(script, |segment| {
+        if segment.cookie == cookie(end) && segment.index >= index {
+            segment.offset += bytes;
+            segment.after_gap = segment.index == index;
+            segment.joined = segment.after_gap;
+        }
+    })
+}
+
 #[test]
 fn a_hole_in_the_sequence_is_a_gap_and_reading_goes_on_behind_it() {
-    let events = edited(&serial(4), |segment| {
-        if segment.cookie == super::script::cookie(SERVER) && segment.index == 2 {
-            segment.after_gap = true;
-        }
-    });
+    let events = with_hole(&serial(4), SERVER, 2, 50);
     assert_eq!(
         told(&events),
         [
@@ -280,14 +287,95 @@ fn a_hole_in_the_sequence_is_a_gap_and_reading_goes_on_behind_it() {
             whole(3)
         ]
     );
-    let events = edited(&serial(3), |segment| {
-        if segment.cookie == super::script::cookie(CLIENT) && segment.index == 1 {
-            segment.after_gap = true;
-        }
-    });
+    let events = with_hole(&serial(3), CLIENT, 1, 50);
     assert_eq!(told(&events), [whole(0), whole(1), whole(2)]);
     let joined: Vec<_> = exchanges(&events).iter().map(|e| e.joined).collect();
     assert_eq!(joined, [false, true, false]);
+}
+
+#[test]
+fn a_hole_in_a_head_ends_that_head() {
+    let first = "GET /0 HTTP/1.1\r\n\r\n".len();
+    let script = serial(2).request("GET /2 HTTP/1.1\r\n\r\n", "");
+    let mut observations = script.observations(&Cutting {
+        cuts: [vec![first + 18], vec![]],
+        ..Cutting::default()
+    });
+    // The rest of the second head and its answer are never seen.
+    observations.retain(|observation| match observation {
+        Observation::Segment(segment) => {
+            (segment.cookie, segment.index) != (cookie(CLIENT), 2)
+                && (segment.cookie, segment.index) != (cookie(SERVER), 1)
+        }
+        _ => true,
+    });
+    for observation in &mut observations {
+        if let Observation::Segment(segment) = observation
+            && (segment.cookie, segment.index) == (cookie(CLIENT), 3)
+        {
+            segment.index = 2;
+            segment.after_gap = true;
+            segment.joined = true;
+        }
+    }
+    let events = run(observations);
+    let told = told(&events);
+    assert_eq!(told[1], (String::new(), None, Some(Gap::StreamGap)));
+    assert_eq!((&*told[2].0, exchanges(&events)[2].joined), ("/2", true));
+}
+
+#[test]
+fn a_hole_in_a_body_is_none() {
+    let script = Script::default()
+        .request(
+            "POST /0 HTTP/1.1\r\nContent-Length: 60\r\n\r\n",
+            "0123456789",
+        )
+        .response(&answer(0), "body")
+        .request("GET /1 HTTP/1.1\r\n\r\n", "")
+        .response(&answer(1), "body");
+    let events = with_hole(&script, CLIENT, 1, 50);
+    assert_eq!(told(&events), [whole(0), whole(1)]);
+    assert_eq!(exchanges(&events)[0].request.body_bytes, 60);
+    assert!(!exchanges(&events)[1].joined);
+}
+
+#[test]
+fn bytes_left_out_at_the_end_count() {
+    let script = Script::default()
+        .request("POST /0 HTTP/1.1\r\nContent-Length: 60\r\n\r\n", "")
+        .response("HTTP/1.1 413 X\r\nConnection: close\r\n\r\n", "");
+    let mut observations = script.observations(&Cutting::default());
+    for observation in &mut observations {
+        if let Observation::Socket(socket) = observation
+            && socket.phase == Phase::Closed
+        {
+            socket.bytes_sent += 40;
+        }
+    }
+    let exchange = &exchanges(&run(observations))[0];
+    let response = exchange.response.as_ref().unwrap();
+    assert_eq!(
+        (exchange.request.body_bytes, exchange.request.ended),
+        (40, None)
+    );
+    assert_eq!((response.body_bytes, response.ended.is_some()), (40, true));
+    assert_eq!(exchange.gap, None);
+}
+
+#[test]
+fn what_was_not_followed_may_hide_requests() {
+    let script = serial(2);
+    let mut observations = script.observations(&refusing(&[1], &[]));
+    for observation in &mut observations {
+        if let Observation::Socket(socket) = observation {
+            socket.stream.followed = false;
+            socket.stream.messages = 1;
+        }
+    }
+    let events = run(observations);
+    assert_eq!(told(&events), [whole(0)]);
+    assert_eq!(lost(&events), [(0, Gap::RingLost)]);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What makes a message, and where it ends.
 
 use super::script::{CLIENT, Cutting, SERVER, Script, begun, closed, lost, run};
-use crate::http::{Exchange, Gap};
+use crate::{
+    capture::Observation,
+    http::{Exchange, Gap},
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -389,6 +392,27 @@ fn other_protocols_are_no_exchanges() {
         .raw(SERVER, b"250 ok\r\n")
         .events();
     assert_eq!((begun(&events), lost(&events)), (0, vec![]));
+}
+
+#[test]
+fn what_the_kernel_side_does_not_follow_is_no_loss() {
+    // It gave up at the first byte, took back the message and told no more.
+    let script = Script::default()
+        .raw(CLIENT, b"get ")
+        .raw(CLIENT, b"key\r\n");
+    let mut observations = script.observations(&Cutting::default());
+    observations.retain(
+        |observation| !matches!(observation, Observation::Segment(segment) if segment.index == 1),
+    );
+    for observation in &mut observations {
+        if let Observation::Socket(socket) = observation {
+            socket.stream.segments = socket.stream.segments.min(1);
+            socket.stream.followed = false;
+        }
+    }
+    let events = run(observations);
+    assert_eq!((begun(&events), lost(&events)), (0, vec![]));
+    assert!(!closed(&events)[0].no_request);
 }
 
 #[test]
