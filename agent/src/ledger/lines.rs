@@ -1,9 +1,12 @@
 //! Lines of the proxies' logs, as they are read.
 
+use std::{net::SocketAddr, time::Duration};
+
 use super::{
     CAPTURE_DELAY, Ledger,
     compare::{Comparison, compare, fits_in_time},
     input::{Entry, Line, LineContent},
+    pod::INTERCHANGEABLE,
     roles::PodKind,
     tracked::Tracked,
     waits,
@@ -18,7 +21,7 @@ use crate::{
 
 /// A line whose request began this soon after the programs were attached may be older than the
 /// last of them.
-const ATTACH_SPAN: std::time::Duration = std::time::Duration::from_millis(100);
+const ATTACH_SPAN: Duration = Duration::from_millis(100);
 
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
@@ -173,10 +176,10 @@ impl Ledger {
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return Some(line);
         };
-        let candidates =
-            pod.forwarded_candidates(entry, |id, exchange| waits(connections, id, exchange));
-        let found = candidates.into_iter().find_map(|(id, number)| {
-            let comparison = self.compare_waiting(id, number, entry, true)?;
+        let candidates = pod.forwarded_candidates(entry, |candidate| waits(connections, candidate));
+        let found = candidates.into_iter().find_map(|candidate| {
+            let (id, number) = (candidate.connection, candidate.exchange);
+            let comparison = self.compare_waiting(id, number, entry)?;
             comparison.agrees().then_some((id, number, comparison))
         });
         match found {
@@ -193,42 +196,28 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return;
         };
-        let uid = mesh.place.pod_uid.clone();
-        let Some(pod) = self.pods.get(&uid) else {
+        let Some(exchange) = mesh.leg.waiting(number).cloned() else {
             return;
         };
-        let fits = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                entry.downstream_local_address == mesh.connection.asked
-                    && self
-                        .compare_waiting(id, number, entry, true)
-                        .is_some_and(|c| c.agrees())
-            })
-        };
-        let Some(at) = pod.forwarded_lines.iter().position(|line| fits(line)) else {
+        let Some(line) = self.take_agreeing_line(id, &exchange) else {
             return;
         };
-        let Some(pod) = self.pods.get_mut(&uid) else {
-            return;
-        };
-        let line = pod.forwarded_lines.remove(at);
-        let comparison = line
-            .entry()
-            .and_then(|entry| self.compare_waiting(id, number, entry, true));
+        let side = self.side(id);
+        let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
         self.pair_forwarded(id, number, line, comparison.unwrap_or_default());
     }
 
-    /// The one line with the address of X-Forwarded-For that can belong to an exchange which
-    /// otherwise has none, if exactly one is left in its time.
+    /// The line with the address of X-Forwarded-For that belongs to an exchange which otherwise
+    /// has none: one that agrees, or else the only one left in its time.
     pub(super) fn take_forwarded_line(
         &mut self,
         id: ConnectionId,
         exchange: &super::Exchange,
     ) -> Option<Box<Line>> {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return None;
-        };
-        let (asked, uid) = (mesh.connection.asked, mesh.place.pod_uid.clone());
+        if let Some(line) = self.take_agreeing_line(id, exchange) {
+            return Some(line);
+        }
+        let (asked, uid) = self.forwarded_place(id)?;
         let pod = self.pods.get_mut(&uid)?;
         let fits = |line: &Line| {
             line.entry().is_some_and(|entry| {
@@ -250,21 +239,38 @@ impl Ledger {
         }
     }
 
-    fn compare_waiting(
-        &self,
+    /// The first waiting line that agrees with an exchange.
+    fn take_agreeing_line(
+        &mut self,
         id: ConnectionId,
-        number: u32,
-        entry: &Entry,
-        in_time: bool,
-    ) -> Option<Comparison> {
+        exchange: &super::Exchange,
+    ) -> Option<Box<Line>> {
+        let (asked, uid) = self.forwarded_place(id)?;
+        let side = self.side(id);
+        let pod = self.pods.get_mut(&uid)?;
+        let agrees = |line: &Line| {
+            line.entry().is_some_and(|entry| {
+                entry.downstream_local_address == asked
+                    && fits_in_time(exchange.time, exchange.end + INTERCHANGEABLE, entry)
+                    && compare(side, exchange, entry).agrees()
+            })
+        };
+        let at = pod.forwarded_lines.iter().position(|line| agrees(line))?;
+        Some(pod.forwarded_lines.remove(at))
+    }
+
+    fn forwarded_place(&self, id: ConnectionId) -> Option<(Option<SocketAddr>, String)> {
+        match self.connections.get(&id) {
+            Some(Tracked::Mesh(mesh)) => Some((mesh.connection.asked, mesh.place.pod_uid.clone())),
+            _ => None,
+        }
+    }
+
+    fn compare_waiting(&self, id: ConnectionId, number: u32, entry: &Entry) -> Option<Comparison> {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return None;
         };
-        let exchange = mesh.leg.waiting(number)?;
-        if in_time && !fits_in_time(exchange.time, exchange.end, entry) {
-            return None;
-        }
-        Some(compare(mesh.side, exchange, entry))
+        Some(compare(mesh.side, mesh.leg.waiting(number)?, entry))
     }
 
     /// Lines that waited long enough are judged.
@@ -342,18 +348,11 @@ impl Ledger {
     }
 
     /// An exchange that the line fits in time and that misses its line: that one will decide.
-    fn may_belong_to_a_waiting_exchange(&mut self, line: &Line) -> bool {
-        let Some(entry) = line.entry() else {
+    fn may_belong_to_a_waiting_exchange(&self, line: &Line) -> bool {
+        let (Some(entry), Some(pod)) = (line.entry(), self.pods.get(&line.pod_uid)) else {
             return false;
         };
-        let connections = &self.connections;
-        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
-            return false;
-        };
-        let waiting = pod.forwarded_waiting(|id, number| waits(connections, id, number));
-        waiting
-            .into_iter()
-            .any(|(id, number)| self.compare_waiting(id, number, entry, true).is_some())
+        pod.forwarded_waiting(entry, |candidate| waits(&self.connections, candidate))
     }
 
     fn judge_doubtful(&mut self, uid: &str) {
@@ -423,7 +422,7 @@ impl Ledger {
             },
             duration: entry
                 .and_then(|entry| entry.duration_milliseconds)
-                .map(|milliseconds| std::time::Duration::from_millis(milliseconds).as_secs_f64()),
+                .map(|milliseconds| Duration::from_millis(milliseconds).as_secs_f64()),
             envoy: Some(envoy_body(line)),
             ..Traffic::default()
         };

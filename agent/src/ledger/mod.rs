@@ -35,7 +35,7 @@ pub use input::{
     ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
 };
 pub use intake::Intake;
-use pod::PodBook;
+use pod::{Candidate, PodBook};
 use roles::Roles;
 pub use settings::Settings;
 use tracked::Tracked;
@@ -282,7 +282,7 @@ impl Ledger {
     fn sweep_pods(&mut self) {
         let connections = &self.connections;
         for pod in self.pods.values_mut() {
-            pod.sweep_forwarded(|connection, exchange| waits(connections, connection, exchange));
+            pod.sweep_forwarded(|candidate| waits(connections, candidate));
         }
         let roles = &self.roles;
         self.pods
@@ -291,13 +291,9 @@ impl Ledger {
 }
 
 /// Whether an exchange still waits for its line.
-fn waits(
-    connections: &HashMap<ConnectionId, Tracked>,
-    connection: ConnectionId,
-    exchange: u32,
-) -> bool {
-    match connections.get(&connection) {
-        Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(exchange).is_some(),
+fn waits(connections: &HashMap<ConnectionId, Tracked>, candidate: &Candidate) -> bool {
+    match connections.get(&candidate.connection) {
+        Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(candidate.exchange).is_some(),
         _ => false,
     }
 }

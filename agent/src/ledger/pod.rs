@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     account::Account,
+    compare::fits_in_time,
     input::{Entry, Exchange, Line},
 };
 use crate::{
@@ -24,6 +25,9 @@ const KEPT_LINES: usize = 65_536;
 
 /// Exchanges that a line with the address of X-Forwarded-For is held against.
 const FORWARDED_CANDIDATES: usize = 256;
+
+/// Exchanges that agree in all that a line says are interchangeable within this much time.
+pub(super) const INTERCHANGEABLE: Duration = Duration::from_secs(1);
 
 /// A connection's span in which a line may speak of it is widened by this much.
 const SPAN_TOLERANCE: Duration = Duration::from_millis(10);
@@ -44,7 +48,7 @@ pub(super) struct PodBook {
     network: HashMap<SocketAddr, Vec<Span>>,
     network_order: VecDeque<SocketAddr>,
     /// Exchanges with X-Forwarded-For, by destination and path.
-    forwarded: BTreeMap<ForwardedKey, VecDeque<(ConnectionId, u32)>>,
+    forwarded: BTreeMap<ForwardedKey, VecDeque<Candidate>>,
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines with the address of X-Forwarded-For.
@@ -56,6 +60,15 @@ pub(super) struct PodBook {
     pub(super) holes: VecDeque<Timestamp>,
     /// Connections to look at once the log was read past this moment.
     pub(super) agenda: BTreeSet<(Timestamp, ConnectionId)>,
+}
+
+/// An exchange with X-Forwarded-For that waits for its line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) connection: ConnectionId,
+    pub(super) exchange: u32,
+    time: Timestamp,
+    end: Timestamp,
 }
 
 type ForwardedKey = (Option<SocketAddr>, Option<Fingerprint>);
@@ -208,18 +221,22 @@ impl PodBook {
     /// An exchange whose line will bear the address of X-Forwarded-For.
     pub(super) fn forwarded_ended(&mut self, asked: Option<SocketAddr>, exchange: &Exchange) {
         let key = (asked, exchange.path.map(|path| path.bare_normalized));
-        self.forwarded
-            .entry(key)
-            .or_default()
-            .push_back((exchange.connection, exchange.exchange));
+        self.forwarded.entry(key).or_default().push_back(Candidate {
+            connection: exchange.connection,
+            exchange: exchange.exchange,
+            time: exchange.time,
+            end: exchange.end,
+        });
     }
 
-    /// The exchanges, oldest first, that a line with the address of X-Forwarded-For may belong to.
+    /// The exchanges, oldest first, that a line with the address of X-Forwarded-For may belong
+    /// to. They may have ended some time before its START_TIME: those that agree with it are
+    /// interchangeable, and a line that took another's exchange must leave it one.
     pub(super) fn forwarded_candidates(
         &mut self,
         entry: &Entry,
-        waits: impl Fn(ConnectionId, u32) -> bool,
-    ) -> Vec<(ConnectionId, u32)> {
+        waits: impl Fn(&Candidate) -> bool,
+    ) -> Vec<Candidate> {
         let key = (
             entry.downstream_local_address,
             entry.path.map(|path| path.bare_normalized),
@@ -229,35 +246,34 @@ impl PodBook {
         };
         while candidates
             .front()
-            .is_some_and(|(connection, exchange)| !waits(*connection, *exchange))
+            .is_some_and(|candidate| !waits(candidate))
         {
             candidates.pop_front();
         }
-        candidates
+        let in_time = |candidate: &&Candidate| {
+            fits_in_time(candidate.time, candidate.end + INTERCHANGEABLE, entry)
+        };
+        let waiting = candidates
             .iter()
-            .copied()
-            .take(FORWARDED_CANDIDATES)
-            .collect()
+            .filter(in_time)
+            .filter(|candidate| waits(candidate));
+        waiting.take(FORWARDED_CANDIDATES).copied().collect()
     }
 
-    /// Every exchange with X-Forwarded-For that waits.
+    /// Every exchange with X-Forwarded-For that waits and that a line fits in time.
     pub(super) fn forwarded_waiting(
-        &mut self,
-        waits: impl Fn(ConnectionId, u32) -> bool,
-    ) -> Vec<(ConnectionId, u32)> {
-        self.sweep_forwarded(&waits);
-        self.forwarded
-            .values()
-            .flatten()
-            .copied()
-            .take(FORWARDED_CANDIDATES)
-            .collect()
+        &self,
+        entry: &Entry,
+        waits: impl Fn(&Candidate) -> bool,
+    ) -> bool {
+        let in_time = |candidate: &&Candidate| fits_in_time(candidate.time, candidate.end, entry);
+        self.forwarded.values().flatten().filter(in_time).any(waits)
     }
 
     /// Forgets every exchange with X-Forwarded-For that no longer waits.
-    pub(super) fn sweep_forwarded(&mut self, waits: impl Fn(ConnectionId, u32) -> bool) {
+    pub(super) fn sweep_forwarded(&mut self, waits: impl Fn(&Candidate) -> bool) {
         self.forwarded.retain(|_, candidates| {
-            candidates.retain(|(connection, exchange)| waits(*connection, *exchange));
+            candidates.retain(&waits);
             !candidates.is_empty()
         });
     }
