@@ -1,15 +1,13 @@
 //! Lines of the proxies' logs, as they are read.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::{
     CAPTURE_DELAY, Ledger,
-    compare::{Comparison, compare, fits_in_time},
+    forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
-    pod::INTERCHANGEABLE,
     roles::PodKind,
     tracked::Tracked,
-    waits,
     write::{Judgement, entry_attributes, envoy_body, workload},
 };
 use crate::{
@@ -68,13 +66,7 @@ impl Ledger {
         } else if matches!(line.content, LineContent::Ambiguous(_)) {
             self.doubt(line);
         } else if is_forwarded(entry) {
-            if let Some(line) = self.match_forwarded(line) {
-                self.pods
-                    .entry(line.pod_uid.clone())
-                    .or_default()
-                    .forwarded_lines
-                    .push(line);
-            }
+            pod.forwarded.add_line(line);
         } else {
             pod.unplaced.push_back(line);
         }
@@ -166,113 +158,6 @@ impl Ledger {
         false
     }
 
-    /// Finds the exchange of a line whose downstream address is that of X-Forwarded-For. Gives
-    /// the line back if there is none yet.
-    fn match_forwarded(&mut self, line: Box<Line>) -> Option<Box<Line>> {
-        let Some(entry) = line.entry() else {
-            return Some(line);
-        };
-        let connections = &self.connections;
-        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
-            return Some(line);
-        };
-        let candidates = pod.forwarded_candidates(entry, |candidate| waits(connections, candidate));
-        let found = candidates.into_iter().find_map(|candidate| {
-            let (id, number) = (candidate.connection, candidate.exchange);
-            let comparison = self.compare_waiting(id, number, entry)?;
-            comparison.agrees().then_some((id, number, comparison))
-        });
-        match found {
-            Some((id, number, comparison)) => {
-                self.pair_forwarded(id, number, line, comparison);
-                None
-            }
-            None => Some(line),
-        }
-    }
-
-    /// An exchange with X-Forwarded-For ended: its line may have been waiting.
-    pub(super) fn retry_forwarded(&mut self, id: ConnectionId, number: u32) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return;
-        };
-        let Some(exchange) = mesh.leg.waiting(number).cloned() else {
-            return;
-        };
-        let Some(line) = self.take_agreeing_line(id, &exchange) else {
-            return;
-        };
-        let side = self.side(id);
-        let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
-        self.pair_forwarded(id, number, line, comparison.unwrap_or_default());
-    }
-
-    /// The line with the address of X-Forwarded-For that belongs to an exchange which otherwise
-    /// has none: one that agrees, or else the only one left in its time.
-    pub(super) fn take_forwarded_line(
-        &mut self,
-        id: ConnectionId,
-        exchange: &super::Exchange,
-    ) -> Option<Box<Line>> {
-        if let Some(line) = self.take_agreeing_line(id, exchange) {
-            return Some(line);
-        }
-        let (asked, uid) = self.forwarded_place(id)?;
-        let pod = self.pods.get_mut(&uid)?;
-        let fits = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                fits_in_time(exchange.time, exchange.end, entry)
-                    && (entry.downstream_local_address.is_none()
-                        || entry.downstream_local_address == asked)
-            })
-        };
-        let mut fitting = pod
-            .forwarded_lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| fits(line))
-            .map(|(at, _)| at);
-        let (first, second) = (fitting.next(), fitting.next());
-        match (first, second) {
-            (Some(at), None) => Some(pod.forwarded_lines.remove(at)),
-            _ => None,
-        }
-    }
-
-    /// The first waiting line that agrees with an exchange.
-    fn take_agreeing_line(
-        &mut self,
-        id: ConnectionId,
-        exchange: &super::Exchange,
-    ) -> Option<Box<Line>> {
-        let (asked, uid) = self.forwarded_place(id)?;
-        let side = self.side(id);
-        let pod = self.pods.get_mut(&uid)?;
-        let agrees = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                entry.downstream_local_address == asked
-                    && fits_in_time(exchange.time, exchange.end + INTERCHANGEABLE, entry)
-                    && compare(side, exchange, entry).agrees()
-            })
-        };
-        let at = pod.forwarded_lines.iter().position(|line| agrees(line))?;
-        Some(pod.forwarded_lines.remove(at))
-    }
-
-    fn forwarded_place(&self, id: ConnectionId) -> Option<(Option<SocketAddr>, String)> {
-        match self.connections.get(&id) {
-            Some(Tracked::Mesh(mesh)) => Some((mesh.connection.asked, mesh.place.pod_uid.clone())),
-            _ => None,
-        }
-    }
-
-    fn compare_waiting(&self, id: ConnectionId, number: u32, entry: &Entry) -> Option<Comparison> {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return None;
-        };
-        Some(compare(mesh.side, mesh.leg.waiting(number)?, entry))
-    }
-
     /// Lines that waited long enough are judged.
     pub(super) fn judge_waiting_lines(&mut self) {
         let due = self.captured_until - CAPTURE_DELAY;
@@ -301,58 +186,6 @@ impl Ledger {
                 self.judge_unseen(&line, None);
             }
         }
-    }
-
-    fn judge_forwarded(&mut self, uid: &str, due: Timestamp) {
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        let ripe: Vec<Box<Line>> = pod
-            .forwarded_lines
-            .extract_if(.., |line| line.time <= due)
-            .collect();
-        for line in ripe {
-            let Some(line) = self.match_forwarded(line) else {
-                continue;
-            };
-            if self.may_belong_to_a_waiting_exchange(&line) {
-                if let Some(pod) = self.pods.get_mut(uid) {
-                    pod.forwarded_lines.push(line);
-                }
-                continue;
-            }
-            let entry = line.entry();
-            let local = entry.is_some_and(|entry| entry.upstream_local_address.is_none());
-            let outbound = entry.is_some_and(|entry| {
-                entry
-                    .upstream_cluster
-                    .as_deref()
-                    .is_some_and(|c| c.starts_with("outbound|"))
-            });
-            let held = entry.is_some_and(|entry| {
-                self.pods
-                    .get(uid)
-                    .is_some_and(|pod| pod.held_network_connection(&line, entry))
-            });
-            if local && held && !outbound {
-                self.judge_line(
-                    &line,
-                    Verdict::ProxyAnswered,
-                    Vec::new(),
-                    Some(Side::Server),
-                );
-            } else {
-                self.judge_unseen(&line, None);
-            }
-        }
-    }
-
-    /// An exchange that the line fits in time and that misses its line: that one will decide.
-    fn may_belong_to_a_waiting_exchange(&self, line: &Line) -> bool {
-        let (Some(entry), Some(pod)) = (line.entry(), self.pods.get(&line.pod_uid)) else {
-            return false;
-        };
-        pod.forwarded_waiting(entry, |candidate| waits(&self.connections, candidate))
     }
 
     fn judge_doubtful(&mut self, uid: &str) {
@@ -455,12 +288,6 @@ pub(super) fn doubt_of(line: &Line) -> Reason {
         LineContent::Ambiguous(_) => Reason::LineAmbiguous,
         _ => Reason::LogFormatUnknown,
     }
-}
-
-/// X-Forwarded-For stands where the peer's address and port should be.
-fn is_forwarded(entry: &Entry) -> bool {
-    entry.downstream().is_none_or(|peer| peer.port() == 0) && entry.upstream_local_address.is_none()
-        || entry.downstream().is_some_and(|peer| peer.port() == 0)
 }
 
 /// The side that a line itself tells: by its cluster.

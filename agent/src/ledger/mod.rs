@@ -8,9 +8,11 @@ mod align;
 mod compare;
 mod connections;
 mod course;
+mod forwarded;
 mod input;
 mod intake;
 mod judge;
+mod judge_forwarded;
 mod leg;
 mod lines;
 mod path;
@@ -35,7 +37,7 @@ pub use input::{
     ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
 };
 pub use intake::Intake;
-use pod::{Candidate, PodBook};
+use pod::PodBook;
 use roles::Roles;
 pub use settings::Settings;
 use tracked::Tracked;
@@ -280,20 +282,8 @@ impl Ledger {
     }
 
     fn sweep_pods(&mut self) {
-        let connections = &self.connections;
-        for pod in self.pods.values_mut() {
-            pod.sweep_forwarded(|candidate| waits(connections, candidate));
-        }
         let roles = &self.roles;
         self.pods
             .retain(|uid, pod| !(roles.is_gone(uid) && pod.is_idle() && pod.account.is_idle()));
-    }
-}
-
-/// Whether an exchange still waits for its line.
-fn waits(connections: &HashMap<ConnectionId, Tracked>, candidate: &Candidate) -> bool {
-    match connections.get(&candidate.connection) {
-        Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(candidate.exchange).is_some(),
-        _ => false,
     }
 }
