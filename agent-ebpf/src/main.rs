@@ -29,6 +29,7 @@ use aya_ebpf::{
 
 const SMALL: usize = SegmentHeader::CLASS_SMALL;
 const LARGE: usize = SegmentHeader::CLASS_LARGE;
+const HUGE: usize = SegmentHeader::CLASS_HUGE;
 
 /// What every program returns: go on.
 const PASS: i32 = 1;
@@ -93,6 +94,13 @@ pub fn block_small(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 pub fn block_large(context: SkBuffContext) -> i32 {
     block::ship::<LARGE, { LARGE / 8 }>(&context);
+    PASS
+}
+
+/// A block of a segment of which much was shipped already.
+#[cgroup_skb(egress)]
+pub fn block_huge(context: SkBuffContext) -> i32 {
+    block::ship::<HUGE, { HUGE / 8 }>(&context);
     PASS
 }
 

@@ -15,8 +15,8 @@ use aya::{
 
 use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
 
-/// The smallest ring of streams: one page.
-pub const MINIMUM_RING_BYTES: u32 = 4096;
+/// The smallest ring of streams: a cgroup's ration of it holds the largest record.
+pub const MINIMUM_RING_BYTES: u32 = 1 << 16;
 
 /// The ring of sockets, in bytes. Its records are few and of 224 bytes.
 const SOCKETS_BYTES: u32 = 1 << 20;
@@ -37,7 +37,7 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 3] = ["block_small", "block_large", "block_refused"];
+const STAGES: [&str; 4] = ["block_small", "block_large", "block_huge", "block_refused"];
 
 /// What to load and where to attach.
 #[derive(Clone, Copy, Debug)]
