@@ -54,6 +54,8 @@ struct Head {
 
 #[derive(Clone, Debug)]
 struct Message {
+    /// HTTP/1.0, where that has such messages.
+    old: bool,
     start: Start,
     head: Head,
     body: Body,
@@ -102,7 +104,7 @@ pub(super) fn responses() -> impl Strategy<Value = Conversation> {
     let status = sample::select(vec![
         100, 102, 103, 110, 200, 201, 204, 206, 240, 302, 304, 314, 404, 431, 500, 503,
     ]);
-    let reason = proptest::option::of("[ -~]{0,20}");
+    let reason = proptest::option::of("[ -~\t]{0,20}");
     let start =
         (status, reason, proptest::bool::weighted(0.3)).prop_map(|(status, reason, to_head)| {
             Start::Response {
@@ -115,8 +117,13 @@ pub(super) fn responses() -> impl Strategy<Value = Conversation> {
 }
 
 fn conversation(start: impl Strategy<Value = Start>) -> impl Strategy<Value = Conversation> {
-    let message =
-        (start, head(), body()).prop_map(|(start, head, body)| Message { start, head, body });
+    let old = proptest::bool::weighted(0.2);
+    let message = (old, start, head(), body()).prop_map(|(old, start, head, body)| Message {
+        old: old && !matches!(body, Body::Chunked(..)),
+        start,
+        head,
+        body,
+    });
     collection::vec(message, 1..8).prop_map(|messages| {
         let mut conversation = Conversation::default();
         let mut ordinal = 0;
@@ -135,7 +142,7 @@ fn head() -> impl Strategy<Value = Head> {
             "Trailer", "c", "t", "X-Content-Length", "content_length",
         ]).prop_map(String::from),
     ];
-    let field = (name, "[ \t]?", "[ -~\u{80}-\u{ff}]{0,60}")
+    let field = (name, "[ \t]?", "[ -~\t\u{80}-\u{ff}]{0,60}")
         .prop_map(|(name, space, value)| format!("{name}:{space}{value}"));
     let field = field.prop_filter("the field is told by `body`", |field| {
         let field = field.to_ascii_lowercase();
@@ -168,7 +175,7 @@ fn body() -> impl Strategy<Value = Body> {
         prop_oneof![
             4 => Just(String::new()),
             1 => "[ \t]{0,2};[a-z]{1,4}",
-            1 => " ?; ?name=\"[ !#-~]{0,9}\"",
+            1 => " ?; ?name=\"[ !#-~\t]{0,9}\"",
             1 => "[ \t]",
         ]
     };
@@ -183,7 +190,7 @@ fn body() -> impl Strategy<Value = Body> {
             extension,
         },
     );
-    let trailer = "[a-z]{1,8}: ?[ -~]{0,30}";
+    let trailer = "[a-z]{1,8}: ?[ -~\t]{0,30}";
     let last = (1..4_usize, extension(), collection::vec(trailer, 0..3)).prop_map(
         |(zeroes, extension, trailers)| LastChunk {
             zeroes,
@@ -204,6 +211,7 @@ impl Message {
         let mut body = &self.body;
         let mut bodiless = false;
         let mut last = true;
+        let minor = u8::from(!self.old);
         match &self.start {
             Start::Request {
                 empty_lines,
@@ -212,7 +220,7 @@ impl Message {
             } => {
                 to.bytes.extend(b"\r\n".repeat(*empty_lines));
                 to.begins.push(to.bytes.len());
-                to.text(&format!("{method} {target} HTTP/1.1\r\n"));
+                to.text(&format!("{method} {target} HTTP/1.{minor}\r\n"));
                 if method == "HEAD" {
                     to.heads |= 1 << (*ordinal % 64);
                 }
@@ -226,7 +234,7 @@ impl Message {
                 let reason = reason
                     .as_ref()
                     .map_or(String::new(), |reason| format!(" {reason}"));
-                to.text(&format!("HTTP/1.1 {status}{reason}\r\n"));
+                to.text(&format!("HTTP/1.{minor} {status}{reason}\r\n"));
                 last = *status >= 200;
                 bodiless = !last || matches!(status, 204 | 304);
                 if last && *to_head {

@@ -32,30 +32,49 @@ fn cut() -> impl Strategy<Value = Cut> {
 enum Change {
     Replace(sample::Index, u8),
     Insert(sample::Index, Vec<u8>),
+    /// Behind the end of a line.
+    InsertLine(sample::Index, Vec<u8>),
     Remove(sample::Index, usize),
     Repeat(sample::Index, usize),
 }
 
-const TRICKY: &[&[u8]] = &[
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b" ",
-    b"\t",
-    b":",
-    b"\0",
-    b"0\r\n\r\n",
+/// Lines that change what the lines around them mean.
+const LINES: &[&[u8]] = &[
     b"content-length: 5\r\n",
+    b"content-length: 562949953421311\r\n",
+    b"content-length: 562949953421312\r\n",
+    b"content-length: 5\n",
+    b"content-length: \r\n",
+    b"content-length:\r\n 5\r\n",
+    b"content-length: 5 5\r\n",
+    b"content-length: +5\r\n",
     b"Content-Length : 5\r\n",
-    b"content-length: 1,1\r\n",
     b"transfer-encoding: chunked\r\n",
-    b"transfer-encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding:\tCHUNKED \r\n",
+    b"transfer-encoding: chunked, chunked\r\n",
+    b"transfer-encoding: identity\r\n",
+    b"transfer-encoding\r\n",
+    b"x: y\r\n folded\r\n",
+    b"no colon\r\n",
+    b": no name\r\n",
+    b"5\r\nabcde\r\n",
+    b"5;bare\nabcde\r\n",
+    b"0\r\n\r\n",
+    b"1ffffffffffff\r\n",
+    b"2000000000000\r\n",
+    b"\r\n",
+    b"\r\nHTTP/1.1 200 OK\r\n",
     b"HTTP/1.1 200 OK\r\n",
-    b"HTTP/1.0 101 \r\n\r\n",
+    b"HTTP/1.1 101 \r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n",
     b"CONNECT a:1 HTTP/1.1\r\n\r\n",
-    b"GET  / HTTP/1.1\r\n",
-    b"\r\n\r\nGET / HTTP/1.1\r\n\r\n",
-    b"ffffffffffffffffff\r\n",
+    b"GET / HTTP/1.0\r\n",
+    b"PRI * HTTP/2.0\r\n",
+    b"get /\r\n",
+];
+
+const TRICKY: &[&[u8]] = &[
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b"\0", b"\x7f", b"0",
 ];
 
 fn change() -> impl Strategy<Value = Change> {
@@ -64,6 +83,8 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         (index(), any::<u8>()).prop_map(|(at, byte)| Change::Replace(at, byte)),
         (index(), tricky.prop_map(Vec::from)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
+        (index(), sample::select(LINES))
+            .prop_map(|(at, line)| Change::InsertLine(at, line.to_vec())),
         (index(), 1..30_usize).prop_map(|(at, length)| Change::Remove(at, length)),
         (index(), 1..60_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
     ]
@@ -72,6 +93,7 @@ fn change() -> impl Strategy<Value = Change> {
 fn apply(change: &Change, bytes: &mut Vec<u8>) {
     let (Change::Replace(at, _)
     | Change::Insert(at, _)
+    | Change::InsertLine(at, _)
     | Change::Remove(at, _)
     | Change::Repeat(at, _)) = change;
     let at = at.index(bytes.len() + 1);
@@ -83,6 +105,17 @@ fn apply(change: &Change, bytes: &mut Vec<u8>) {
             }
         }
         Change::Insert(_, inserted) => drop(bytes.splice(at..at, inserted.iter().copied())),
+        Change::InsertLine(_, line) => {
+            let ends = bytes
+                .windows(2)
+                .enumerate()
+                .filter(|(_, end)| end == b"\r\n");
+            let starts: Vec<_> = core::iter::once(0)
+                .chain(ends.map(|(end, _)| end + 2))
+                .collect();
+            let start = starts[at % starts.len()];
+            drop(bytes.splice(start..start, line.iter().copied()));
+        }
         Change::Remove(_, length) => drop(bytes.drain(at..until(length))),
         Change::Repeat(_, length) => {
             let again = bytes[at..until(length)].to_vec();
