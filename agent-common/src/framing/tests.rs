@@ -299,4 +299,6 @@ fn no_bytes_change_nothing() {
         (0, Scan::NO_MESSAGE, false)
     );
     assert_eq!(framing, Framing::default());
+    let (mut framing, _) = follow(b"GET / HTTP/1.1\r\n\r\n");
+    assert!(!follow::scan(&mut framing, b"", 0, 0).ended);
 }

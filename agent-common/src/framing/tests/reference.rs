@@ -207,10 +207,9 @@ impl<'a> Reader<'a> {
                 break;
             }
             self.pass(size)?;
-            let end = self.at;
             for expected in *b"\r\n" {
                 if *self.stream.get(self.at)? != expected {
-                    return self.stop(end, Mode::Raw);
+                    return self.stop(self.at, Mode::Raw);
                 }
                 self.at += 1;
             }
