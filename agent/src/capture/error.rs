@@ -60,7 +60,7 @@ pub enum LoadError {
         /// The program.
         program: &'static str,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -80,7 +80,7 @@ pub enum LoadError {
         /// The cgroup's directory.
         cgroup: PathBuf,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -139,7 +139,7 @@ impl LoadError {
                 };
                 Self::Program {
                     program,
-                    source,
+                    source: Box::new(source),
                     hint,
                 }
             }
@@ -163,7 +163,7 @@ impl LoadError {
         Self::Attach {
             program,
             cgroup,
-            source,
+            source: Box::new(source),
             hint,
         }
     }

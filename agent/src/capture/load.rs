@@ -2,6 +2,8 @@
 
 use std::{
     fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -177,13 +179,13 @@ fn exclusions(programs: &mut Ebpf) -> Result<HashMap<MapData, CgroupId, u8>, Loa
 fn map_memory<T>(
     programs: &mut Ebpf,
     name: &'static str,
-    map: impl FnOnce(MapData) -> std::io::Result<T>,
+    map: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T, LoadError> {
     let data = match take_map(programs, name)? {
         Map::RingBuf(data) | Map::Array(data) => data,
         _ => return Err(LoadError::Incomplete { what: "map", name }),
     };
-    map(data).map_err(|source| LoadError::Mapping { map: name, source })
+    map(data.fd().as_fd()).map_err(|source| LoadError::Mapping { map: name, source })
 }
 
 fn take_map(programs: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
+    slice,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -65,15 +66,10 @@ impl Scene {
         fs::metadata(directory).unwrap().ino()
     }
 
-    /// Moves this process back to where it came from.
-    pub(crate) fn leave(&self) {
-        enter(&self.home).unwrap();
-    }
-
     pub(crate) fn capture(&self, ring_bytes: u32) -> Watched {
         Watched::load(&Options {
             ring_bytes,
-            cgroups: &[self.root.clone()],
+            cgroups: slice::from_ref(&self.root),
             excluded: &[],
         })
         .unwrap()
