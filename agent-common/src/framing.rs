@@ -140,6 +140,10 @@ impl Framing {
     /// anything.
     ///
     /// `head_bits` is what the peer has told of HEAD requests; only responses look at it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "positions within a block fit; of words one byte is meant"
+    )]
     #[inline(always)]
     pub fn scan<const WORDS: usize>(
         &mut self,
@@ -344,6 +348,7 @@ impl Framing {
 
     /// The end of a head, of a chunk's size or of the trailers. Returns the HEAD bit that was set
     /// or used, if one was, and how many bytes of body follow.
+    #[expect(clippy::cast_possible_truncation, reason = "only one bit is used")]
     #[inline(always)]
     fn pass_boundary(&mut self, effect: &Effect, head_bits: u64) -> (u64, u64) {
         let response = self.flags >> flag::RESPONSES_AT & 1;

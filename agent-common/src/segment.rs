@@ -45,6 +45,9 @@ impl SegmentHeader {
     pub const CLASS_SMALL: usize = 512;
     /// The size of the field of bytes in a large record.
     pub const CLASS_LARGE: usize = 2048;
+    /// The size of the field of bytes in a huge record: for packets of which much has to be
+    /// shipped.
+    pub const CLASS_HUGE: usize = 8192;
 }
 
 /// Pieces of scratch memory for each CPU: for a program that is interrupted, those that interrupt
@@ -62,4 +65,4 @@ pub struct SegmentRecord<const N: usize> {
 }
 
 const _: () = assert!(size_of::<SegmentRecord<512>>() == 64 + 512);
-const _: () = assert!(size_of::<SegmentRecord<2048>>() == 64 + 2048);
+const _: () = assert!(size_of::<SegmentRecord<8192>>() == 64 + 8192);

@@ -25,9 +25,9 @@ impl Charged {
         let Some(bucket) = ACCOUNTS.get_ptr_mut(index) else {
             return Self(OVERFLOW);
         };
-        let mut number = index * ACCOUNTS_PER_BUCKET as u32;
+        let first = index * ACCOUNTS_PER_BUCKET as u32;
         let mut free = OVERFLOW;
-        for place in 0..ACCOUNTS_PER_BUCKET {
+        for (number, place) in (first..).zip(0..ACCOUNTS_PER_BUCKET) {
             // SAFETY: one of the bucket's. Others write to it, hence volatile.
             let owner = unsafe { (&raw const (*bucket).accounts[place].cgroup).read_volatile() };
             if owner == cgroup {
@@ -36,7 +36,6 @@ impl Charged {
             if owner == 0 && free == OVERFLOW {
                 free = number;
             }
-            number += 1;
         }
         let charged = Self(free);
         if free != OVERFLOW {

@@ -9,7 +9,7 @@ use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, programs::Sk
 use crate::{
     account::{self, Charged},
     egress, peer, ring,
-    scratch::Scratch,
+    scratch::{self, Scratch},
     storage::{Socket, boot_time, find},
     stream,
 };
@@ -36,7 +36,7 @@ pub(crate) fn ship<const N: usize, const WORDS: usize>(context: &SkBuffContext) 
     // SAFETY: within the record.
     let bytes = unsafe { &raw mut (*record).bytes }.cast::<[u64; WORDS]>();
     let scan = match look(context, socket, bytes, length) {
-        Some(scan) if socket.stream.framing.mode() != Mode::Lost => scan,
+        Some(scan) if !is_lost(socket) => scan,
         _ => {
             place.discard(ring::QUIET);
             return;
@@ -81,7 +81,7 @@ pub(crate) fn follow(context: &SkBuffContext) {
         return;
     };
     let end = context.len();
-    let Some((length, rest)) = cut(socket, end, SegmentHeader::CLASS_LARGE as u32) else {
+    let Some((length, rest)) = cut(socket, end, size_of::<[u64; scratch::WORDS]>() as u32) else {
         return;
     };
     let Some(scratch) = Scratch::claim() else {
@@ -93,6 +93,9 @@ pub(crate) fn follow(context: &SkBuffContext) {
     let Some(scan) = scan else {
         return;
     };
+    if is_lost(socket) {
+        return;
+    }
     let scanned = u32::from(scan.scanned);
     let passed = match socket.stream.framing.mode() {
         // All of it is to be shipped, and is lost.
@@ -144,6 +147,17 @@ fn look<const WORDS: usize>(
     // SAFETY: memory of a map or a ring is never uninitialised, and this run has it for itself.
     let words = unsafe { &*words };
     Some(stream.framing.scan(words, length as usize, heads))
+}
+
+/// Whether a message was looked for and not found. Its start line has to be in the first block:
+/// almost any text could go on to be one.
+#[inline(always)]
+fn is_lost(socket: &mut Socket) -> bool {
+    let lost = socket.stream.framing.joining();
+    if lost {
+        socket.stream.framing.rejoin();
+    }
+    lost
 }
 
 /// Passes over what of the packet need not be looked at behind a block of `length` bytes, if all

@@ -6,7 +6,7 @@ use agent_common::{
 };
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_TCP_LISTEN, BPF_TCP_NEW_SYN_RECV, bpf_sock},
+    bindings::{BPF_TCP_CLOSE, BPF_TCP_LISTEN, bpf_sock},
     helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skb_cgroup_id},
     programs::SkBuffContext,
 };
@@ -29,8 +29,8 @@ pub(crate) fn sent(context: &SkBuffContext) {
     };
     let protocol = field!(sk, bpf_sock, protocol);
     let state = field!(sk, bpf_sock, state);
-    // The answer to a SYN is sent with the listener's socket.
-    if protocol != TCP || state == BPF_TCP_LISTEN || state == BPF_TCP_NEW_SYN_RECV {
+    // The answer to a SYN is sent with the listener's socket, and behind CLOSE comes only a RST.
+    if protocol != TCP || state == BPF_TCP_LISTEN || state == BPF_TCP_CLOSE {
         return;
     }
     let Some(socket) = find_or_create(sk) else {

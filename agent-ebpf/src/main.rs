@@ -3,6 +3,18 @@
 //! Every program lets everything pass and alters nothing, whatever happens in it.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![cfg_attr(not(target_arch = "bpf"), expect(dead_code, reason = "BPF only"))]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes are small, and words of the kernel hold shorter fields"
+)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "finding a place and reading it is one thing"
+)]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "the next aya-ebpf takes references only"
+)]
 
 mod account;
 mod block;
@@ -29,76 +41,84 @@ use aya_ebpf::{
 
 const SMALL: usize = SegmentHeader::CLASS_SMALL;
 const LARGE: usize = SegmentHeader::CLASS_LARGE;
+const HUGE: usize = SegmentHeader::CLASS_HUGE;
 
 /// What every program returns: go on.
 const PASS: i32 = 1;
 
 /// A call of `connect` on an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
-pub fn connect4(context: SockAddrContext) -> i32 {
+fn connect4(context: SockAddrContext) -> i32 {
     connect::connect4(&context);
     PASS
 }
 
 /// A call of `connect` on an IPv6 socket.
 #[cgroup_sock_addr(connect6)]
-pub fn connect6(context: SockAddrContext) -> i32 {
+fn connect6(context: SockAddrContext) -> i32 {
     connect::connect6(&context);
     PASS
 }
 
 /// A `bind` of an IPv4 socket that succeeded.
 #[cgroup_sock(post_bind4)]
-pub fn post_bind4(context: SockContext) -> i32 {
+fn post_bind4(context: SockContext) -> i32 {
     listen::bound(&context);
     PASS
 }
 
 /// A `bind` of an IPv6 socket that succeeded.
 #[cgroup_sock(post_bind6)]
-pub fn post_bind6(context: SockContext) -> i32 {
+fn post_bind6(context: SockContext) -> i32 {
     listen::bound(&context);
     PASS
 }
 
 /// A turn in the life of a TCP socket.
 #[sock_ops]
-pub fn life(context: SockOpsContext) -> u32 {
+fn life(context: SockOpsContext) -> u32 {
     life::turn(&context);
     1
 }
 
 /// The last holder of a socket closes it.
 #[cgroup_sock(sock_release)]
-pub fn release(context: SockContext) -> i32 {
+fn release(context: SockContext) -> i32 {
     release::released(&context);
     PASS
 }
 
 /// Each packet that a watched socket sends.
 #[cgroup_skb(egress)]
-pub fn egress(context: SkBuffContext) -> i32 {
+fn egress(context: SkBuffContext) -> i32 {
     egress::sent(&context);
     PASS
 }
 
 /// A block of a segment of which little is left.
 #[cgroup_skb(egress)]
-pub fn block_small(context: SkBuffContext) -> i32 {
+fn block_small(context: SkBuffContext) -> i32 {
     block::ship::<SMALL, { SMALL / 8 }>(&context);
     PASS
 }
 
 /// A block of a segment of which much is left.
 #[cgroup_skb(egress)]
-pub fn block_large(context: SkBuffContext) -> i32 {
+fn block_large(context: SkBuffContext) -> i32 {
     block::ship::<LARGE, { LARGE / 8 }>(&context);
+    PASS
+}
+
+/// A block of a segment of which much was shipped already.
+#[cgroup_skb(egress)]
+fn block_huge(context: SkBuffContext) -> i32 {
+    block::ship::<HUGE, { HUGE / 8 }>(&context);
     PASS
 }
 
 /// The rest of a segment for which there is no room in the ring.
 #[cgroup_skb(egress)]
-pub fn block_refused(context: SkBuffContext) -> i32 {
+fn block_refused(context: SkBuffContext) -> i32 {
     block::follow(&context);
     PASS
 }

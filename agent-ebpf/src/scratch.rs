@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 
 /// The size of a piece, in words.
-pub(crate) const WORDS: usize = SegmentHeader::CLASS_LARGE / 8;
+pub(crate) const WORDS: usize = SegmentHeader::CLASS_HUGE / 8;
 
 /// As many for each CPU as `SCRATCH_PIECES`: the size is set by the loader.
 #[btf_map]

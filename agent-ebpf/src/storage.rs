@@ -105,8 +105,8 @@ pub(crate) struct Stream {
     pub(crate) flags: u32,
     /// The length of the block that is looked at.
     pub(crate) length: u32,
-    /// Zero.
-    pub(crate) reserved: u32,
+    /// The blocks of this packet so far.
+    pub(crate) blocks: u32,
 }
 
 /// The state of a socket, if it has one.

@@ -13,13 +13,19 @@ use crate::{
     storage::{Socket, Stream},
 };
 
-/// The programs `block_small`, `block_large` and `block_refused`. Filled by the loader.
+/// The programs `block_small`, `block_large`, `block_huge` and `block_refused`. Filled by the
+/// loader.
 #[btf_map]
-static STAGES: ProgramArray<3> = ProgramArray::new();
+static STAGES: ProgramArray<4> = ProgramArray::new();
 
 const STAGE_SMALL: u32 = 0;
 const STAGE_LARGE: u32 = 1;
-pub(crate) const STAGE_REFUSED: u32 = 2;
+const STAGE_HUGE: u32 = 2;
+pub(crate) const STAGE_REFUSED: u32 = 3;
+
+/// The blocks of a packet that are at most large. With huge ones for the others, the 33 programs
+/// that may call each other suffice for the longest packet (about 184 KiB).
+const LARGE_BLOCKS: u32 = 10;
 
 /// Counts what a packet adds to the stream. True if a part of it has to be looked at: from
 /// `cursor` on.
@@ -46,6 +52,7 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
     }
     // Old bytes, sent again, stand before the new ones.
     socket.stream.cursor = packet.end - new.min(length);
+    socket.stream.blocks = 0;
     pass_body(packet.end, socket)
 }
 
@@ -80,8 +87,7 @@ fn pass_body(end: u32, socket: &mut Socket) -> bool {
     match stream.framing.mode() {
         Mode::Opaque => return false,
         Mode::Raw => return true,
-        Mode::Lost => join(stream),
-        Mode::Framed | Mode::UntilClose => {}
+        Mode::Framed | Mode::UntilClose | Mode::Lost => {}
     }
     let left = u64::from(end - stream.cursor);
     let body = stream.framing.skippable().min(left);
@@ -104,11 +110,14 @@ fn pass_body(end: u32, socket: &mut Socket) -> bool {
 #[inline(always)]
 pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32) {
     let left = end.wrapping_sub(socket.stream.cursor);
-    let stage = if left > SegmentHeader::CLASS_SMALL as u32 {
+    let stage = if left <= SegmentHeader::CLASS_SMALL as u32 {
+        STAGE_SMALL
+    } else if socket.stream.blocks < LARGE_BLOCKS {
         STAGE_LARGE
     } else {
-        STAGE_SMALL
+        STAGE_HUGE
     };
+    socket.stream.blocks += 1;
     go(context, socket, stage);
 }
 

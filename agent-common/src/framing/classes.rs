@@ -1,4 +1,8 @@
 //! Classes of bytes: the columns of the transition table.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "constants that are far smaller; TryFrom is not const"
+)]
 
 pub(super) const DELETE: u8 = 0x7f;
 

@@ -1,24 +1,33 @@
 //! The transition table of [`Framing`](super::Framing), built at compile time.
 //!
 //! ```text
-//!           ┌──────────────── message without body ─────────────────┐
-//!           ▼                                                        │
-//! START* ──▶ method ──▶ target ──▶ version ─┐                        │
-//!    │                                      ├─▶ LINE ⇄ names, values │
-//!    └─────▶ version ──▶ status ──▶ reason ─┘    │                   │
-//!           ▲                                    └─▶ END_LF ─────────┤
-//!           │            ┌─────────────┬───────────────┬─────────────┘
-//!           │            ▼             ▼               ▼
-//!           ├────────── BODY       CHUNK_SIZE      UNTIL_CLOSE
-//!           │                       │ ▲   │
-//!           │                       ▼ │   ▼
-//!           └──── TRAILER* ◀─── (0) CHUNK_DATA
+//!   ┌──────────────────────────────────────────────────────────────┐
+//!   ▼                                                              │
+//! START* ─┬▶ METHOD* ▶ TARGET* ▶ REQUEST* ─┐                       │
+//!         └▶ RESPONSE* ▶ STATUS* ▶ REASON ─┴▶ LINE ─┬▶ END_LF ─┬───┤ no body, or (length)
+//!                                              ▲    ├▶ OTHER   │   │
+//!                                              │    ├▶ LENGTH* │   │
+//!                                              │    └▶ CODING* │   │
+//!                                              └── LINE_LF ◀┘  │   │
+//!                                                              │   │
+//!                     UNTIL_CLOSE ◀────────────────────────────┤   │
+//!                     CHUNK_SIZE ◀─────────────────────────────┘   │
+//!                       │ ▲                                        │
+//!                       ▼ └─ CHUNK_DATA_CR ◀─ (size)               │
+//!                     CHUNK_* ─┬────────────────┘                  │
+//!                              └▶ TRAILER* ────────────────────────┘
 //!
-//! anywhere ──▶ OPAQUE, RAW or LOST, by what was known so far
+//! any ──▶ OPAQUE, RAW or LOST, by what was known so far
 //! ```
+//!
+//! In parentheses: bytes of body are passed over before the state is taken up.
 //!
 //! A state is a small number and not an enum: the states of a keyword are a run, one for each
 //! character that matched, and the kernel's loop masks the number instead of checking it.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "constants that are far smaller; TryFrom is not const"
+)]
 
 use super::{
     classes::{self, SINGLES, Set},
@@ -97,7 +106,7 @@ const CODING_CHUNKED: u8 = CODING + 1;
 const VALUE_END: u8 = CODING_CHUNKED + CHUNKED.len() as u8;
 const END_LF: u8 = VALUE_END + 1;
 
-// Bodies. While a count of bytes remains the table is not asked: the state is the next one.
+// Bodies. While bytes of one remain the table is not asked: the state is the next one.
 pub(super) const CHUNK_DATA_CR: u8 = END_LF + 1;
 const CHUNK_DATA_LF: u8 = CHUNK_DATA_CR + 1;
 pub(super) const CHUNK_SIZE: u8 = CHUNK_DATA_LF + 1;
@@ -125,7 +134,7 @@ const CHUNKED: &[u8] = b"chunked";
 /// The next state on `byte` in `state`, and an action.
 #[inline(always)]
 pub(super) fn transition(state: u8, byte: u8) -> (u8, u8) {
-    let cell = state as usize * COLUMNS | CLASSES[byte as usize] as usize;
+    let cell = (state as usize * COLUMNS) | CLASSES[byte as usize] as usize;
     let [next, action] = TRANSITIONS[cell & (ROWS * COLUMNS - 1)].to_le_bytes();
     (next, action)
 }
@@ -221,21 +230,9 @@ const fn transitions() -> [Transition; ROWS * COLUMNS] {
 const fn start_lines(table: Builder) -> Builder {
     table
         // Message starts. A status line is no start where requests came before.
-        .set(START, Set::Token, METHOD_ODD, action::BEGIN)
-        .set(START, Set::Upper, METHOD, action::BEGIN)
-        .on(START, b"C", METHOD_CONNECT, action::BEGIN)
-        .on(START, b"H", EITHER_HTTP, action::BEGIN)
-        .on(START, b"\r", START_LF, 0)
-        .set(START_REQUEST, Set::Token, METHOD_ODD, action::BEGIN)
-        .set(START_REQUEST, Set::Upper, METHOD, action::BEGIN)
-        .on(START_REQUEST, b"C", METHOD_CONNECT, action::BEGIN)
-        .on(START_REQUEST, b"H", METHOD_HEAD, action::BEGIN)
-        .on(START_REQUEST, b"\r", START_LF, 0)
-        .set(START_AGAIN, Set::Token, METHOD_ODD, action::BEGIN)
-        .set(START_AGAIN, Set::Upper, METHOD, action::BEGIN)
-        .on(START_AGAIN, b"C", METHOD_CONNECT, action::BEGIN)
-        .on(START_AGAIN, b"H", METHOD_HEAD, action::BEGIN)
-        .on(START_AGAIN, b"\r", START_LF, 0)
+        .request(START, EITHER_HTTP)
+        .request(START_REQUEST, METHOD_HEAD)
+        .request(START_AGAIN, METHOD_HEAD)
         .on(START_RESPONSE, b"H", RESPONSE_HTTP, action::BEGIN)
         .on(START_LF, b"\n", START_AGAIN, 0)
         // Methods.
@@ -431,6 +428,15 @@ impl Builder {
         self
     }
 
+    /// A state in which a request may begin, and what an H may begin.
+    const fn request(self, state: u8, h: u8) -> Self {
+        self.set(state, Set::Token, METHOD_ODD, action::BEGIN)
+            .set(state, Set::Upper, METHOD, action::BEGIN)
+            .on(state, b"C", METHOD_CONNECT, action::BEGIN)
+            .on(state, b"H", h, action::BEGIN)
+            .on(state, b"\r", START_LF, 0)
+    }
+
     /// A state inside a method.
     const fn method(self, state: u8, ended: u8) -> Self {
         self.set(state, Set::Token, METHOD_ODD, 0)
@@ -450,18 +456,20 @@ impl Builder {
         self.keyword(run, word, false)
     }
 
-    /// The run of one field name; all others leave it.
+    /// The run of one field name; all others leave it. The whole name has to be followed by a
+    /// colon: with white space in between, some readers take it for the field and some do not.
     const fn names(mut self, run: u8, word: &[u8], value: u8, found: u8) -> Self {
-        let mut matched = 1;
-        while matched <= word.len() {
-            let state = run + matched as u8 - 1;
-            self = self
-                .set(state, Set::Token, OTHER, 0)
-                .on(state, b":", OTHER, 0);
-            matched += 1;
-        }
         let whole = run + word.len() as u8 - 1;
-        self.keyword(run, word, true).on(whole, b":", value, found)
+        let mut state = run;
+        while state < whole {
+            self = self
+                .set(state, Set::Text, OTHER, 0)
+                .on(state, b"\r", LINE_LF, 0);
+            state += 1;
+        }
+        self.keyword(run, word, true)
+            .set(whole, Set::Token, OTHER, 0)
+            .on(whole, b":", value, found)
     }
 }
 

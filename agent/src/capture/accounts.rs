@@ -3,7 +3,7 @@
 use std::{
     io,
     mem::offset_of,
-    os::fd::AsFd,
+    os::fd::BorrowedFd,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -12,7 +12,6 @@ use agent_common::account::{
     ACCOUNTS_PER_BUCKET, Account, BUCKETS, OVERFLOW_BUCKET, RING_SOCKETS, RING_STREAMS, Refusal,
     ring_bytes,
 };
-use aya::maps::MapData;
 use rustix::param::page_size;
 
 use super::{CgroupId, mapping::Mapping};
@@ -37,8 +36,6 @@ pub(super) struct Accounts {
 /// The shared memory.
 pub(super) struct Table {
     memory: Mapping,
-    /// Keeps the map.
-    _map: MapData,
 }
 
 /// An account as it was last seen.
@@ -54,10 +51,11 @@ const NUMBERS: usize = (BUCKETS + 1) * ACCOUNTS_PER_BUCKET;
 const OVERFLOW: usize = OVERFLOW_BUCKET * ACCOUNTS_PER_BUCKET;
 
 impl Accounts {
-    pub(super) fn map(map: MapData) -> io::Result<Table> {
+    /// Maps the table. What is mapped keeps the map.
+    pub(super) fn map(map: BorrowedFd<'_>) -> io::Result<Table> {
         let length = (NUMBERS * size_of::<Account>()).next_multiple_of(page_size());
-        let memory = Mapping::new(map.fd().as_fd(), 0, length, true)?;
-        Ok(Table { memory, _map: map })
+        let memory = Mapping::new(map, 0, length, true)?;
+        Ok(Table { memory })
     }
 
     pub(super) fn new(table: Table) -> Self {

@@ -171,3 +171,6 @@ fn read<T: Pod>(record: &[u8]) -> Result<T, Malformed> {
     // SAFETY: as many bytes as a `T` has, and any bytes are a `T`.
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,9 @@ pub enum LoadError {
         name: &'static str,
     },
     /// The kernel's verifier refused a program.
-    #[error("the kernel refused program `{program}` ({error}); its verifier's last lines:\n{log}")]
+    #[error(
+        "the kernel refused program `{program}` ({error}){hint}; its verifier's last lines:\n{log}"
+    )]
     Verifier {
         /// The program.
         program: &'static str,
@@ -49,6 +51,8 @@ pub enum LoadError {
         error: io::Error,
         /// The end of the verifier's log.
         log: String,
+        /// What to check.
+        hint: String,
     },
     /// The kernel did not take a program, for a reason other than its instructions.
     #[error("program `{program}` could not be loaded{hint}")]
@@ -56,7 +60,7 @@ pub enum LoadError {
         /// The program.
         program: &'static str,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -76,7 +80,7 @@ pub enum LoadError {
         /// The cgroup's directory.
         cgroup: PathBuf,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -124,6 +128,7 @@ impl LoadError {
                 Self::Verifier {
                     program,
                     error: io_error,
+                    hint: privileges::lack(),
                     log: lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"),
                 }
             }
@@ -134,7 +139,7 @@ impl LoadError {
                 };
                 Self::Program {
                     program,
-                    source,
+                    source: Box::new(source),
                     hint,
                 }
             }
@@ -158,7 +163,7 @@ impl LoadError {
         Self::Attach {
             program,
             cgroup,
-            source,
+            source: Box::new(source),
             hint,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{
     fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -15,8 +17,8 @@ use aya::{
 
 use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
 
-/// The smallest ring of streams: one page.
-pub const MINIMUM_RING_BYTES: u32 = 4096;
+/// The smallest ring of streams: a cgroup's ration of it holds the largest record.
+pub const MINIMUM_RING_BYTES: u32 = 1 << 16;
 
 /// The ring of sockets, in bytes. Its records are few and of 224 bytes.
 const SOCKETS_BYTES: u32 = 1 << 20;
@@ -37,7 +39,7 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 3] = ["block_small", "block_large", "block_refused"];
+const STAGES: [&str; 4] = ["block_small", "block_large", "block_huge", "block_refused"];
 
 /// What to load and where to attach.
 #[derive(Clone, Copy, Debug)]
@@ -177,13 +179,13 @@ fn exclusions(programs: &mut Ebpf) -> Result<HashMap<MapData, CgroupId, u8>, Loa
 fn map_memory<T>(
     programs: &mut Ebpf,
     name: &'static str,
-    map: impl FnOnce(MapData) -> std::io::Result<T>,
+    map: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
 ) -> Result<T, LoadError> {
     let data = match take_map(programs, name)? {
         Map::RingBuf(data) | Map::Array(data) => data,
         _ => return Err(LoadError::Incomplete { what: "map", name }),
     };
-    map(data).map_err(|source| LoadError::Mapping { map: name, source })
+    map(data.fd().as_fd()).map_err(|source| LoadError::Mapping { map: name, source })
 }
 
 fn take_map(programs: &mut Ebpf, name: &'static str) -> Result<Map, LoadError> {

@@ -10,6 +10,7 @@ mod mapping;
 mod mounts;
 mod observation;
 mod privileges;
+mod program;
 mod progress;
 mod ring;
 
@@ -33,6 +34,7 @@ pub use self::{
         StreamTotals,
     },
     privileges::drop_privileges,
+    program::ProgramFacts,
 };
 
 /// The programs at work. Dropping it detaches them.
@@ -137,30 +139,14 @@ impl Capture {
         (self.sockets.fill(), self.streams.fill())
     }
 
-    /// What the kernel tells of each program. Its run time and count are 0 unless
-    /// `kernel.bpf_stats_enabled` is set.
+    /// What the kernel tells of each program.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn programs(&self) -> io::Result<Vec<ProgramFacts>> {
         self.programs
             .programs()
-            .map(|(name, program)| {
-                let facts = program.info().map_err(io::Error::other)?;
-                Ok(ProgramFacts {
-                    name: name.to_owned(),
-                    verified_instructions: facts.verified_instruction_count(),
-                })
-            })
+            .map(|(name, program)| ProgramFacts::of(name, program))
             .collect()
     }
-}
-
-/// What the kernel tells of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgramFacts {
-    /// Its name.
-    pub name: String,
-    /// How many instructions the verifier went through; the limit is a million.
-    pub verified_instructions: Option<u32>,
 }

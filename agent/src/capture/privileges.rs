@@ -65,11 +65,18 @@ pub(super) fn missing() -> Vec<&'static str> {
 
 /// What to check when the kernel said EPERM.
 pub(super) fn hint() -> String {
+    let lack = lack();
+    if lack.is_empty() {
+        return ": the capabilities are there, so a security module forbids it".to_owned();
+    }
+    lack
+}
+
+/// What is missing, if anything is.
+pub(super) fn lack() -> String {
     let missing = missing();
     if missing.is_empty() {
-        return ": the capabilities are there, so a security module or \
-                kernel.unprivileged_bpf_disabled forbids it"
-            .to_owned();
+        return String::new();
     }
     format!(": the agent lacks {}", missing.join(", "))
 }

@@ -7,7 +7,6 @@
 
 use std::{io, os::fd::AsFd, sync::atomic::Ordering};
 
-use aya::maps::MapData;
 use rustix::param::page_size;
 
 use super::mapping::Mapping;
@@ -17,7 +16,7 @@ const BUSY: u64 = 1 << 31;
 /// The place was given up.
 const DISCARDED: u64 = 1 << 30;
 const LENGTH: u64 = DISCARDED - 1;
-const HEADER: u64 = 8;
+const HEADER: usize = 8;
 
 /// The reading end of a ring.
 pub(super) struct Ring {
@@ -27,23 +26,20 @@ pub(super) struct Ring {
     size: u64,
     /// How far it was read: the consumer's position.
     position: u64,
-    /// Keeps the map.
-    _map: MapData,
 }
 
 impl Ring {
-    /// Maps a ring whose data is `size` bytes.
-    pub(super) fn map(map: MapData, size: u32) -> io::Result<Self> {
+    /// Maps a ring whose data is `size` bytes. What is mapped keeps the map.
+    pub(super) fn map(map: impl AsFd, size: u32) -> io::Result<Self> {
         let page = page_size();
         let data = size as usize;
-        let consumer = Mapping::new(map.fd().as_fd(), 0, page, true)?;
-        let producer = Mapping::new(map.fd().as_fd(), page as u64, page + 2 * data, false)?;
+        let consumer = Mapping::new(&map, 0, page, true)?;
+        let producer = Mapping::new(&map, page as u64, page + 2 * data, false)?;
         Ok(Self {
             consumer,
             producer,
             size: u64::from(size),
             position: 0,
-            _map: map,
         })
     }
 
@@ -68,10 +64,10 @@ impl Ring {
     /// Hands on every record up to `end`, or up to the first place that is not yet filled.
     pub(super) fn read(&mut self, end: u64, mut record: impl FnMut(&[u8])) {
         while self.position < end {
-            let offset = page_size() as u64 + (self.position & (self.size - 1));
-            let Ok(offset) = usize::try_from(offset) else {
+            let Ok(offset) = usize::try_from(self.position & (self.size - 1)) else {
                 return;
             };
+            let offset = page_size() + offset;
             // The header's other half says how far it is from the ring's first page.
             let Some(header) = self.producer.number(offset) else {
                 return;
@@ -86,15 +82,107 @@ impl Ring {
             {
                 // SAFETY: the kernel fills a place before it takes BUSY away, and writes to it
                 // again only after `position` has passed it.
-                let bytes = unsafe { self.producer.bytes(offset + HEADER as usize, length) };
+                let bytes = unsafe { self.producer.bytes(offset + HEADER, length) };
                 if let Some(bytes) = bytes {
                     record(bytes);
                 }
             }
-            self.position += (HEADER + length).next_multiple_of(8);
+            self.position += (HEADER as u64 + length).next_multiple_of(8);
             if let Some(consumer) = self.consumer.number(0) {
                 consumer.store(self.position, Ordering::Release);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::FileExt};
+
+    use rustix::{fs::MemfdFlags, param::page_size};
+
+    use super::{BUSY, DISCARDED, HEADER, Ring};
+
+    const SIZE: u32 = 4096;
+
+    /// A file that is laid out as a ring, and written as the kernel does.
+    struct Producer {
+        file: File,
+        end: u64,
+    }
+
+    impl Producer {
+        fn new() -> (Self, Ring) {
+            let file = File::from(rustix::fs::memfd_create("ring", MemfdFlags::CLOEXEC).unwrap());
+            let pages = 2 * page_size() as u64;
+            file.set_len(pages + 2 * u64::from(SIZE)).unwrap();
+            let ring = Ring::map(&file, SIZE).unwrap();
+            (Self { file, end: 0 }, ring)
+        }
+
+        fn at(&self, position: u64) -> u64 {
+            2 * page_size() as u64 + position % u64::from(SIZE)
+        }
+
+        /// Writes a record with some flags, and returns where its header is.
+        fn write(&mut self, bytes: &[u8], flags: u64) -> u64 {
+            let position = self.end;
+            self.flag(position, bytes.len(), flags);
+            // The kernel's second mapping of the data shows the same bytes; a file does not.
+            let data = position + HEADER as u64;
+            self.file
+                .write_all_at(bytes, self.at(position) + HEADER as u64)
+                .unwrap();
+            for (at, byte) in (data..).zip(bytes) {
+                self.file.write_all_at(&[*byte], self.at(at)).unwrap();
+            }
+            self.end = (data + bytes.len() as u64).next_multiple_of(8);
+            let end = self.end.to_ne_bytes();
+            self.file.write_all_at(&end, page_size() as u64).unwrap();
+            position
+        }
+
+        fn flag(&self, position: u64, length: usize, flags: u64) {
+            let header = (length as u64 | flags).to_ne_bytes();
+            self.file.write_all_at(&header, self.at(position)).unwrap();
+        }
+    }
+
+    fn read(ring: &mut Ring) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        ring.read(ring.end(), |record| records.push(record.to_vec()));
+        records
+    }
+
+    #[test]
+    fn a_place_that_is_not_filled_holds_up_what_follows() {
+        let (mut producer, mut ring) = Producer::new();
+        producer.write(b"first", 0);
+        let busy = producer.write(b"second", BUSY);
+        producer.write(b"third", 0);
+        assert_eq!(read(&mut ring), [b"first"]);
+        assert_eq!((ring.position(), read(&mut ring).len()), (busy, 0));
+        producer.flag(busy, 6, 0);
+        assert_eq!(read(&mut ring), [&b"second"[..], b"third"]);
+        assert_eq!(ring.position(), producer.end);
+    }
+
+    #[test]
+    fn what_was_given_up_is_passed_over() {
+        let (mut producer, mut ring) = Producer::new();
+        producer.write(b"given up", DISCARDED);
+        producer.write(b"kept", 0);
+        assert_eq!(read(&mut ring), [b"kept"]);
+    }
+
+    #[test]
+    fn goes_round_and_round() {
+        let (mut producer, mut ring) = Producer::new();
+        for number in 0..1000_u32 {
+            let record = number.to_ne_bytes().repeat(number as usize % 50);
+            producer.write(&record, 0);
+            assert_eq!(read(&mut ring), [record]);
+        }
+        assert_eq!(ring.fill(), 0.0);
     }
 }

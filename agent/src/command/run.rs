@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{self, Runtime},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -43,10 +46,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
         let _within = runtime.enter();
         (Signals::listen()?, start_forwarder(&config)?)
     };
-    let listen = config.telemetry.listen;
-    let listener = runtime
-        .block_on(TcpListener::bind(listen))
-        .with_context(|| format!("telemetry.listen: cannot listen on {listen}"))?;
+    let listener = listen(&runtime, &config)?;
     runtime.spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health)));
     for cgroup in witness.attached() {
         info!("attached at {}", cgroup.display());
@@ -69,8 +69,9 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Records the ledger's inputs until SIGINT or SIGTERM. Runs beside an agent: it has no state and
-/// no telemetry; it forwards if the configuration says where to.
+/// Records the ledger's inputs until SIGINT or SIGTERM. Runs beside an agent: it keeps no state, and
+/// goes without telemetry if the agent has its address; it forwards if the configuration says where
+/// to.
 ///
 /// # Errors
 /// If its configuration is wrong, the file exists, or it cannot start.
@@ -79,6 +80,7 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
     let settings = settings(&config, start_id()?, false)?;
     let recorder = Some(Recorder::create(file, &settings)?);
     let (metrics, health) = (Arc::new(Metrics::new()), Health::new());
+    let attaching = health.wait_for("the programs to be attached");
     let mut inputs = Vec::new();
     let witness = Witness::start(&config, None, (&metrics, &health), &mut inputs)?;
     let runtime = runtime()?;
@@ -86,6 +88,12 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
         let _within = runtime.enter();
         (Signals::listen()?, start_forwarder(&config)?)
     };
+    match listen(&runtime, &config) {
+        Ok(listener) => {
+            runtime.spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health)));
+        }
+        Err(error) => warn!("{error:#}; going on without telemetry"),
+    }
     info!("recording to {}", file.display());
     let (flush, state) = (config.logs.flush, None);
     let ledger = Ledger::new(settings);
@@ -99,12 +107,20 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
         flush,
     };
     agent.take(&mut inputs);
+    attaching.done();
     agent.work(runtime, &signals, None);
     Ok(())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
+fn listen(runtime: &Runtime, config: &Config) -> anyhow::Result<TcpListener> {
+    let listen = config.telemetry.listen;
+    runtime
+        .block_on(TcpListener::bind(listen))
+        .with_context(|| format!("telemetry.listen: cannot listen on {listen}"))
+}
+
+fn runtime() -> Result<Runtime, CommandError> {
+    let mut builder = runtime::Builder::new_multi_thread();
     Ok(builder
         .worker_threads(1)
         .thread_name("forward")

@@ -83,15 +83,20 @@ pub(super) fn closed(
         at.unwrap_or(Timestamp::MAX)
     };
     let both = || client.into_iter().chain(server);
+    let fin = |end: Option<&Socket>| end.is_some_and(|facts| facts.fin_sent);
+    // A server that resets in answer to the client's FIN is in CLOSE before the client is.
+    let client_closed_first = match (fin(client), fin(server)) {
+        (true, false) => true,
+        _ => first_closed(0) <= first_closed(1),
+    };
     Closed {
         connection: connection.id,
         time,
         client_bytes: sent(client, server),
         server_bytes,
-        both_fin: client.is_some_and(|facts| facts.fin_sent)
-            && server.is_some_and(|facts| facts.fin_sent),
+        both_fin: fin(client) && fin(server),
         established: both().any(|facts| facts.established),
-        no_request: no_request && server_bytes == 0 && first_closed(0) <= first_closed(1),
+        no_request: no_request && server_bytes == 0 && client_closed_first,
         retransmits: both().fold(0, |sum, facts| sum.saturating_add(facts.retransmits)),
     }
 }

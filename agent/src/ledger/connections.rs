@@ -245,9 +245,9 @@ impl Ledger {
             }
             Input::Ended(exchange) => {
                 let forwarded = exchange.forwarded && mesh.side == Side::Client;
-                let (end, number, asked) = (exchange.end, exchange.exchange, mesh.connection.asked);
+                let (end, asked) = (exchange.end, mesh.connection.asked);
                 if forwarded {
-                    pod.forwarded_ended(asked, &exchange);
+                    pod.forwarded.add_exchange(asked, &exchange);
                 }
                 if !mesh.leg.end(exchange) {
                     return;
@@ -257,9 +257,6 @@ impl Ledger {
                     pod.agenda.insert((end, id));
                 }
                 self.pair(id);
-                if forwarded {
-                    self.retry_forwarded(id, number);
-                }
             }
             Input::Lost {
                 exchanges,

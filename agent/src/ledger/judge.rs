@@ -454,11 +454,7 @@ impl Ledger {
         } else if repeated {
             mesh.note(Verdict::Unseen);
             self.judge_line(line, Verdict::Unseen, vec![Reason::Repeated], side);
-        } else if let Some(lost) = mesh
-            .lost
-            .iter_mut()
-            .find(|lost| lost.excused_lines < lost.count)
-        {
+        } else if let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line()) {
             lost.excused_lines += 1;
             let reason = reason_of(lost.cause);
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
@@ -669,7 +665,7 @@ impl Ledger {
             return;
         };
         mesh.note(Verdict::Unverifiable);
-        let Some(lost) = mesh.lost.get(at) else {
+        let Some(lost) = mesh.lost.get(at).filter(|lost| lost.count > 0) else {
             return;
         };
         let (verdict, reasons) = (Verdict::Unverifiable, vec![reason_of(lost.cause)]);
@@ -700,7 +696,7 @@ impl Ledger {
         );
     }
 
-    fn side(&self, id: ConnectionId) -> Side {
+    pub(super) fn side(&self, id: ConnectionId) -> Side {
         match self.connections.get(&id) {
             Some(Tracked::Mesh(mesh)) => mesh.side,
             _ => Side::Client,

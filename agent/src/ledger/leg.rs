@@ -9,7 +9,7 @@ use super::{
     input::{Exchange, Line},
 };
 use crate::{
-    record::{Fingerprint, Side},
+    record::{Fingerprint, Reason, Side},
     timestamp::Timestamp,
 };
 
@@ -429,12 +429,17 @@ impl Leg {
             let (Slot::Ended(exchange) | Slot::Accused { exchange, .. }) = &self.slots[at] else {
                 return None;
             };
-            let same_id = entry.request_id.is_some() && entry.request_id == exchange.request_id;
+            let same_id = match (entry.request_id, exchange.request_id) {
+                (Some(log), Some(kernel)) if log != kernel => return None,
+                (log, kernel) => log.is_some() && log == kernel,
+            };
             if !same_id && !fits_in_time(exchange.time, exchange.end, entry) {
                 return None;
             }
             let comparison = compare(self.side, exchange, entry);
-            comparison.agrees().then_some((at, comparison))
+            // What the proxy rewrites is no evidence that these two belong together.
+            let sure = same_id || !comparison.reasons.contains(&Reason::Rewritten);
+            (sure && comparison.agrees()).then_some((at, comparison))
         })
     }
 
@@ -455,7 +460,7 @@ impl Leg {
             .start_time
             .map_or(0, |start| start.0.abs_diff(exchange.time.0));
         (
-            2 * comparison.accusing as u64 + misfit + 4 * other_id,
+            2 * (comparison.accusing + comparison.differences.len()) as u64 + misfit + 8 * other_id,
             distance >> 20,
         )
     }

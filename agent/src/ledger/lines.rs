@@ -1,12 +1,13 @@
 //! Lines of the proxies' logs, as they are read.
 
+use std::time::Duration;
+
 use super::{
     CAPTURE_DELAY, Ledger,
-    compare::{Comparison, compare, fits_in_time},
+    forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
     roles::PodKind,
     tracked::Tracked,
-    waits,
     write::{Judgement, entry_attributes, envoy_body, workload},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 
 /// A line whose request began this soon after the programs were attached may be older than the
 /// last of them.
-const ATTACH_SPAN: std::time::Duration = std::time::Duration::from_millis(100);
+const ATTACH_SPAN: Duration = Duration::from_millis(100);
 
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
@@ -65,13 +66,7 @@ impl Ledger {
         } else if matches!(line.content, LineContent::Ambiguous(_)) {
             self.doubt(line);
         } else if is_forwarded(entry) {
-            if let Some(line) = self.match_forwarded(line) {
-                self.pods
-                    .entry(line.pod_uid.clone())
-                    .or_default()
-                    .forwarded_lines
-                    .push(line);
-            }
+            pod.forwarded.add_line(line);
         } else {
             pod.unplaced.push_back(line);
         }
@@ -163,110 +158,6 @@ impl Ledger {
         false
     }
 
-    /// Finds the exchange of a line whose downstream address is that of X-Forwarded-For. Gives
-    /// the line back if there is none yet.
-    fn match_forwarded(&mut self, line: Box<Line>) -> Option<Box<Line>> {
-        let Some(entry) = line.entry() else {
-            return Some(line);
-        };
-        let connections = &self.connections;
-        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
-            return Some(line);
-        };
-        let candidates =
-            pod.forwarded_candidates(entry, |id, exchange| waits(connections, id, exchange));
-        let found = candidates.into_iter().find_map(|(id, number)| {
-            let comparison = self.compare_waiting(id, number, entry, true)?;
-            comparison.agrees().then_some((id, number, comparison))
-        });
-        match found {
-            Some((id, number, comparison)) => {
-                self.pair_forwarded(id, number, line, comparison);
-                None
-            }
-            None => Some(line),
-        }
-    }
-
-    /// An exchange with X-Forwarded-For ended: its line may have been waiting.
-    pub(super) fn retry_forwarded(&mut self, id: ConnectionId, number: u32) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return;
-        };
-        let uid = mesh.place.pod_uid.clone();
-        let Some(pod) = self.pods.get(&uid) else {
-            return;
-        };
-        let fits = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                entry.downstream_local_address == mesh.connection.asked
-                    && self
-                        .compare_waiting(id, number, entry, true)
-                        .is_some_and(|c| c.agrees())
-            })
-        };
-        let Some(at) = pod.forwarded_lines.iter().position(|line| fits(line)) else {
-            return;
-        };
-        let Some(pod) = self.pods.get_mut(&uid) else {
-            return;
-        };
-        let line = pod.forwarded_lines.remove(at);
-        let comparison = line
-            .entry()
-            .and_then(|entry| self.compare_waiting(id, number, entry, true));
-        self.pair_forwarded(id, number, line, comparison.unwrap_or_default());
-    }
-
-    /// The one line with the address of X-Forwarded-For that can belong to an exchange which
-    /// otherwise has none, if exactly one is left in its time.
-    pub(super) fn take_forwarded_line(
-        &mut self,
-        id: ConnectionId,
-        exchange: &super::Exchange,
-    ) -> Option<Box<Line>> {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return None;
-        };
-        let (asked, uid) = (mesh.connection.asked, mesh.place.pod_uid.clone());
-        let pod = self.pods.get_mut(&uid)?;
-        let fits = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                fits_in_time(exchange.time, exchange.end, entry)
-                    && (entry.downstream_local_address.is_none()
-                        || entry.downstream_local_address == asked)
-            })
-        };
-        let mut fitting = pod
-            .forwarded_lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| fits(line))
-            .map(|(at, _)| at);
-        let (first, second) = (fitting.next(), fitting.next());
-        match (first, second) {
-            (Some(at), None) => Some(pod.forwarded_lines.remove(at)),
-            _ => None,
-        }
-    }
-
-    fn compare_waiting(
-        &self,
-        id: ConnectionId,
-        number: u32,
-        entry: &Entry,
-        in_time: bool,
-    ) -> Option<Comparison> {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return None;
-        };
-        let exchange = mesh.leg.waiting(number)?;
-        if in_time && !fits_in_time(exchange.time, exchange.end, entry) {
-            return None;
-        }
-        Some(compare(mesh.side, exchange, entry))
-    }
-
     /// Lines that waited long enough are judged.
     pub(super) fn judge_waiting_lines(&mut self) {
         let due = self.captured_until - CAPTURE_DELAY;
@@ -295,65 +186,6 @@ impl Ledger {
                 self.judge_unseen(&line, None);
             }
         }
-    }
-
-    fn judge_forwarded(&mut self, uid: &str, due: Timestamp) {
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        let ripe: Vec<Box<Line>> = pod
-            .forwarded_lines
-            .extract_if(.., |line| line.time <= due)
-            .collect();
-        for line in ripe {
-            let Some(line) = self.match_forwarded(line) else {
-                continue;
-            };
-            if self.may_belong_to_a_waiting_exchange(&line) {
-                if let Some(pod) = self.pods.get_mut(uid) {
-                    pod.forwarded_lines.push(line);
-                }
-                continue;
-            }
-            let entry = line.entry();
-            let local = entry.is_some_and(|entry| entry.upstream_local_address.is_none());
-            let outbound = entry.is_some_and(|entry| {
-                entry
-                    .upstream_cluster
-                    .as_deref()
-                    .is_some_and(|c| c.starts_with("outbound|"))
-            });
-            let held = entry.is_some_and(|entry| {
-                self.pods
-                    .get(uid)
-                    .is_some_and(|pod| pod.held_network_connection(&line, entry))
-            });
-            if local && held && !outbound {
-                self.judge_line(
-                    &line,
-                    Verdict::ProxyAnswered,
-                    Vec::new(),
-                    Some(Side::Server),
-                );
-            } else {
-                self.judge_unseen(&line, None);
-            }
-        }
-    }
-
-    /// An exchange that the line fits in time and that misses its line: that one will decide.
-    fn may_belong_to_a_waiting_exchange(&mut self, line: &Line) -> bool {
-        let Some(entry) = line.entry() else {
-            return false;
-        };
-        let connections = &self.connections;
-        let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
-            return false;
-        };
-        let waiting = pod.forwarded_waiting(|id, number| waits(connections, id, number));
-        waiting
-            .into_iter()
-            .any(|(id, number)| self.compare_waiting(id, number, entry, true).is_some())
     }
 
     fn judge_doubtful(&mut self, uid: &str) {
@@ -423,7 +255,7 @@ impl Ledger {
             },
             duration: entry
                 .and_then(|entry| entry.duration_milliseconds)
-                .map(|milliseconds| std::time::Duration::from_millis(milliseconds).as_secs_f64()),
+                .map(|milliseconds| Duration::from_millis(milliseconds).as_secs_f64()),
             envoy: Some(envoy_body(line)),
             ..Traffic::default()
         };
@@ -456,12 +288,6 @@ pub(super) fn doubt_of(line: &Line) -> Reason {
         LineContent::Ambiguous(_) => Reason::LineAmbiguous,
         _ => Reason::LogFormatUnknown,
     }
-}
-
-/// X-Forwarded-For stands where the peer's address and port should be.
-fn is_forwarded(entry: &Entry) -> bool {
-    entry.downstream().is_none_or(|peer| peer.port() == 0) && entry.upstream_local_address.is_none()
-        || entry.downstream().is_some_and(|peer| peer.port() == 0)
 }
 
 /// The side that a line itself tells: by its cluster.

@@ -8,9 +8,11 @@ mod align;
 mod compare;
 mod connections;
 mod course;
+mod forwarded;
 mod input;
 mod intake;
 mod judge;
+mod judge_forwarded;
 mod leg;
 mod lines;
 mod path;
@@ -280,24 +282,8 @@ impl Ledger {
     }
 
     fn sweep_pods(&mut self) {
-        let connections = &self.connections;
-        for pod in self.pods.values_mut() {
-            pod.sweep_forwarded(|connection, exchange| waits(connections, connection, exchange));
-        }
         let roles = &self.roles;
         self.pods
             .retain(|uid, pod| !(roles.is_gone(uid) && pod.is_idle() && pod.account.is_idle()));
-    }
-}
-
-/// Whether an exchange still waits for its line.
-fn waits(
-    connections: &HashMap<ConnectionId, Tracked>,
-    connection: ConnectionId,
-    exchange: u32,
-) -> bool {
-    match connections.get(&connection) {
-        Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(exchange).is_some(),
-        _ => false,
     }
 }

@@ -1,29 +1,23 @@
 //! The books of one pod: its account, its log, and where lines look for their exchange.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
 
 use super::{
     account::Account,
-    input::{Entry, Exchange, Line},
+    forwarded::Forwarded,
+    input::{Entry, Line},
 };
-use crate::{
-    http::ConnectionId,
-    record::{Fingerprint, Side},
-    timestamp::Timestamp,
-};
+use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
 /// Network connections of the proxy that are remembered for lines without an exchange.
 const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
 
 /// Lines that wait for their place.
 const KEPT_LINES: usize = 65_536;
-
-/// Exchanges that a line with the address of X-Forwarded-For is held against.
-const FORWARDED_CANDIDATES: usize = 256;
 
 /// A connection's span in which a line may speak of it is widened by this much.
 const SPAN_TOLERANCE: Duration = Duration::from_millis(10);
@@ -43,13 +37,10 @@ pub(super) struct PodBook {
     /// Connections that the proxy accepted from the network, by the peer's address.
     network: HashMap<SocketAddr, Vec<Span>>,
     network_order: VecDeque<SocketAddr>,
-    /// Exchanges with X-Forwarded-For, by destination and path.
-    forwarded: BTreeMap<ForwardedKey, VecDeque<(ConnectionId, u32)>>,
+    /// What bears the address of X-Forwarded-For.
+    pub(super) forwarded: Forwarded,
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
-    /// Lines with the address of X-Forwarded-For.
-    #[expect(clippy::vec_box, reason = "lines move between lists")]
-    pub(super) forwarded_lines: Vec<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
     pub(super) doubtful: VecDeque<Box<Line>>,
     /// Known holes in the log.
@@ -57,8 +48,6 @@ pub(super) struct PodBook {
     /// Connections to look at once the log was read past this moment.
     pub(super) agenda: BTreeSet<(Timestamp, ConnectionId)>,
 }
-
-type ForwardedKey = (Option<SocketAddr>, Option<Fingerprint>);
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -205,66 +194,9 @@ impl PodBook {
         }
     }
 
-    /// An exchange whose line will bear the address of X-Forwarded-For.
-    pub(super) fn forwarded_ended(&mut self, asked: Option<SocketAddr>, exchange: &Exchange) {
-        let key = (asked, exchange.path.map(|path| path.bare_normalized));
-        self.forwarded
-            .entry(key)
-            .or_default()
-            .push_back((exchange.connection, exchange.exchange));
-    }
-
-    /// The exchanges, oldest first, that a line with the address of X-Forwarded-For may belong to.
-    pub(super) fn forwarded_candidates(
-        &mut self,
-        entry: &Entry,
-        waits: impl Fn(ConnectionId, u32) -> bool,
-    ) -> Vec<(ConnectionId, u32)> {
-        let key = (
-            entry.downstream_local_address,
-            entry.path.map(|path| path.bare_normalized),
-        );
-        let Some(candidates) = self.forwarded.get_mut(&key) else {
-            return Vec::new();
-        };
-        while candidates
-            .front()
-            .is_some_and(|(connection, exchange)| !waits(*connection, *exchange))
-        {
-            candidates.pop_front();
-        }
-        candidates
-            .iter()
-            .copied()
-            .take(FORWARDED_CANDIDATES)
-            .collect()
-    }
-
-    /// Every exchange with X-Forwarded-For that waits.
-    pub(super) fn forwarded_waiting(
-        &mut self,
-        waits: impl Fn(ConnectionId, u32) -> bool,
-    ) -> Vec<(ConnectionId, u32)> {
-        self.sweep_forwarded(&waits);
-        self.forwarded
-            .values()
-            .flatten()
-            .copied()
-            .take(FORWARDED_CANDIDATES)
-            .collect()
-    }
-
-    /// Forgets every exchange with X-Forwarded-For that no longer waits.
-    pub(super) fn sweep_forwarded(&mut self, waits: impl Fn(ConnectionId, u32) -> bool) {
-        self.forwarded.retain(|_, candidates| {
-            candidates.retain(|(connection, exchange)| waits(*connection, *exchange));
-            !candidates.is_empty()
-        });
-    }
-
     /// Whether one more line may wait.
     pub(super) fn has_room_for_a_line(&self) -> bool {
-        self.unplaced.len() + self.forwarded_lines.len() + self.doubtful.len() < KEPT_LINES
+        self.unplaced.len() + self.forwarded.lines() + self.doubtful.len() < KEPT_LINES
     }
 
     /// Nothing refers to this pod any more.

@@ -19,6 +19,9 @@ impl Ledger {
         for id in self.waiting.clone() {
             self.consider(id, time, true);
         }
+        for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.judge_forwarded(&uid, Timestamp::MAX);
+        }
         let mut open: Vec<ConnectionId> = self.connections.keys().copied().collect();
         open.sort_unstable();
         for id in open {
@@ -139,8 +142,7 @@ impl Ledger {
         let Some(pod) = self.pods.get_mut(uid) else {
             return;
         };
-        let mut lines: Vec<_> = pod.unplaced.drain(..).collect();
-        lines.append(&mut pod.forwarded_lines);
+        let lines: Vec<_> = pod.unplaced.drain(..).collect();
         let doubtful: Vec<_> = pod.doubtful.drain(..).collect();
         for line in lines {
             self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);

@@ -54,7 +54,7 @@ pub(super) struct MeshConnection {
     /// Of these, how many the books know: while the proxy may be carrying the connection as
     /// TCP, its exchanges are no units of their own.
     pub(super) entered: u64,
-    /// Heads known by number only, why, and how many lines without an exchange they excuse.
+    /// Heads known by number only.
     pub(super) lost: Vec<LostHeads>,
     /// Lines that speak of the connection as a whole, or came before its first exchange.
     #[expect(clippy::vec_box, reason = "lines move between lists")]
@@ -67,7 +67,7 @@ pub(super) struct MeshConnection {
     pub(super) line_agenda: Option<Timestamp>,
 }
 
-/// Request heads that are known by number only.
+/// Request heads that are known by number only; 0: not even that.
 #[derive(Debug)]
 pub(super) struct LostHeads {
     pub(super) count: u64,
@@ -88,6 +88,14 @@ pub(super) struct AloneConnection {
     pub(super) exchanges: u64,
     /// Exchanges that began and did not end, and when.
     pub(super) open: BTreeMap<u32, Timestamp>,
+}
+
+impl LostHeads {
+    /// Whether a line without an exchange may be of one of them. Where the number is not known
+    /// either, every line may.
+    pub(super) fn excuses_a_line(&self) -> bool {
+        self.count == 0 || self.excused_lines < self.count
+    }
 }
 
 impl MeshConnection {

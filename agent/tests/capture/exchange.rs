@@ -5,28 +5,9 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
 };
 
-use meshwitness::capture::{Observation, Opener, Peer, Phase, Socket};
+use meshwitness::capture::{Observation, Opener, Peer};
 
-use crate::scene::Scene;
-
-fn closed(seen: &[Observation]) -> Vec<Socket> {
-    seen.iter()
-        .filter_map(|seen| match seen {
-            Observation::Socket(socket) if socket.phase == Phase::Closed => Some(socket.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn both_closed(seen: &[Observation]) -> Option<(Socket, Socket)> {
-    let mut ends = closed(seen);
-    if ends.len() < 2 {
-        return None;
-    }
-    ends.sort_by_key(|end| end.opener == Opener::Peer);
-    let server = ends.remove(1);
-    Some((ends.remove(0), server))
-}
+use crate::scene::{Scene, ends};
 
 #[test]
 fn an_exchange_is_seen_from_both_ends() {
@@ -52,7 +33,7 @@ fn an_exchange_is_seen_from_both_ends() {
     let source = client.local_addr().unwrap();
     drop(client);
 
-    let (client, server) = watched.until(both_closed);
+    let (client, server) = ends(watched.closed(2));
     let pid = std::process::id();
     assert_eq!(client.opener, Opener::Here);
     assert_eq!(client.asked, Some(address));
@@ -106,10 +87,7 @@ fn an_exchange_is_seen_from_both_ends() {
     );
     assert!(listening.time <= client.opened && client.opened <= server.opened);
     assert!(server.opened <= client.time);
-    assert_eq!(
-        (watched.capture.malformed(), watched.capture.losses()),
-        (0, vec![])
-    );
+    watched.assert_clean();
 }
 
 #[test]
@@ -117,7 +95,10 @@ fn programs_stay_below_the_verifiers_limit() {
     let scene = Scene::new();
     let watched = scene.capture(1 << 20);
     for program in watched.capture.programs().unwrap() {
-        println!("{program:?}");
-        assert!(program.verified_instructions.unwrap() < 800_000);
+        // The limit is a million, and other compilers and kernels count differently.
+        assert!(
+            program.verified_instructions.unwrap() < 700_000,
+            "{program:?}"
+        );
     }
 }

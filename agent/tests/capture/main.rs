@@ -1,5 +1,16 @@
 //! The programs on real traffic. Needs root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test that panics has failed, and its numbers are small"
+)]
 
 mod exchange;
+mod lives;
+mod losses;
+mod neighbours;
+mod nginx;
+mod peers;
+mod privileges;
 mod scene;
 mod streams;

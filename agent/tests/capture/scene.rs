@@ -1,15 +1,23 @@
 //! A place for traffic: cgroups of its own, a network namespace of its own.
 
 use std::{
-    cell::Cell,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
+    slice,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use meshwitness::capture::{Capture, CgroupId, Observation, Options, cgroup2_root};
+use meshwitness::{
+    capture::{
+        Capture, CgroupId, Cookie, LoadError, Observation, Opener, Options, Phase, Segment, Socket,
+        cgroup2_root,
+    },
+    timestamp::Timestamp,
+};
 
 /// One scene at a time: they move this process from cgroup to cgroup.
 static STAGE: Mutex<()> = Mutex::new(());
@@ -17,8 +25,8 @@ static STAGE: Mutex<()> = Mutex::new(());
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Two cgroups, `client` and `server`, below one that is watched; the calling thread in a network
-/// namespace of its own. Sockets belong to the cgroup that was entered last when they were made.
+/// A cgroup that is watched, with parts below it, and the calling thread in a network namespace of
+/// its own. Sockets belong to the part that was entered last when they were made.
 pub(crate) struct Scene {
     root: PathBuf,
     home: PathBuf,
@@ -35,18 +43,13 @@ impl Scene {
         let hierarchy = cgroup2_root().unwrap();
         let home = hierarchy.join(own_cgroup().trim_start_matches('/'));
         let root = hierarchy.join(format!("meshwitness-test-{}", std::process::id()));
+        fs::create_dir(&root).unwrap();
         let scene = Self {
             root,
             home,
             _stage: stage,
         };
-        fs::create_dir(&scene.root).unwrap();
-        for part in ["client", "server"] {
-            fs::create_dir(scene.root.join(part)).unwrap();
-        }
-        // SAFETY: of this thread only; it opens no files by a namespace's names afterwards.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
-        run("ip", &["link", "set", "lo", "up"]);
+        new_network();
         scene
     }
 
@@ -58,43 +61,71 @@ impl Scene {
     /// Moves this process into a part of the scene.
     pub(crate) fn enter(&self, part: &str) -> CgroupId {
         let directory = self.root.join(part);
+        fs::create_dir_all(&directory).unwrap();
         enter(&directory).unwrap();
-        use std::os::unix::fs::MetadataExt;
         fs::metadata(directory).unwrap().ino()
     }
 
     pub(crate) fn capture(&self, ring_bytes: u32) -> Watched {
-        let capture = Capture::load(&Options {
+        Watched::load(&Options {
             ring_bytes,
-            cgroups: &[self.root.clone()],
+            cgroups: slice::from_ref(&self.root),
             excluded: &[],
-        });
-        Watched {
-            capture: capture.unwrap(),
-            seen: Vec::new(),
-        }
+        })
+        .unwrap()
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         let _ = enter(&self.home);
-        for part in ["client", "server", ""] {
-            let _ = fs::remove_dir(self.root.join(part));
-        }
+        let _ = remove(&self.root);
     }
+}
+
+/// Moves the calling thread into a new network namespace, in which the loopback is up.
+pub(crate) fn new_network() {
+    // SAFETY: nothing that this thread does afterwards depends on the namespace before.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+    run("ip", &["link", "set", "lo", "up"]);
 }
 
 /// A capture and all that it reported.
 pub(crate) struct Watched {
     pub(crate) capture: Capture,
     pub(crate) seen: Vec<Observation>,
+    progress: Timestamp,
 }
 
 impl Watched {
+    pub(crate) fn load(options: &Options<'_>) -> Result<Self, LoadError> {
+        Ok(Self {
+            capture: Capture::load(options)?,
+            seen: Vec::new(),
+            progress: Timestamp::default(),
+        })
+    }
+
+    /// Drains once. Nothing may come that is older than what was said to be complete.
     pub(crate) fn drain(&mut self) {
-        let seen = &mut self.seen;
-        self.capture.drain(|observation| seen.push(observation));
+        let Self {
+            capture,
+            seen,
+            progress,
+        } = self;
+        let before = *progress;
+        capture.drain(|observation| {
+            match &observation {
+                Observation::Listener(listener) => assert!(listener.time >= before),
+                Observation::Socket(socket) => assert!(socket.time >= before),
+                Observation::Segment(segment) => assert!(segment.time >= before),
+                Observation::Progress(time) => *progress = *time,
+                Observation::ClockStep { .. } => panic!("{observation:?}"),
+            }
+            if !matches!(observation, Observation::Progress(_)) {
+                seen.push(observation);
+            }
+        });
     }
 
     /// Drains until something was seen.
@@ -109,24 +140,82 @@ impl Watched {
                 Instant::now() < deadline,
                 "it never came; what came: {:#?}",
                 self.seen
-                    .iter()
-                    .filter(|seen| !matches!(seen, Observation::Progress(_)))
-                    .collect::<Vec<_>>()
             );
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
     }
+
+    /// Drains until all that was sent up to now has been reported.
+    pub(crate) fn all(&mut self) -> &[Observation] {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let now = Timestamp(u64::try_from(now.as_nanos()).unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while self.progress <= now {
+            self.drain();
+            assert!(Instant::now() < deadline, "no progress");
+            thread::sleep(Duration::from_millis(1));
+        }
+        &self.seen
+    }
+
+    /// Drains until so many sockets were closed, and all that they sent was reported.
+    pub(crate) fn closed(&mut self, count: usize) -> Vec<Socket> {
+        let closed = self.until(|seen| {
+            let closed: Vec<_> = sockets(seen, Phase::Closed).collect();
+            (closed.len() >= count).then_some(closed)
+        });
+        assert_eq!(closed.len(), count);
+        self.all();
+        closed
+    }
+
+    /// The segments of one socket, in the order in which they came.
+    pub(crate) fn segments(&self, cookie: Cookie) -> Vec<Segment> {
+        let segments = self.seen.iter().filter_map(|seen| match seen {
+            Observation::Segment(segment) if segment.cookie == cookie => Some(segment.clone()),
+            _ => None,
+        });
+        segments.collect()
+    }
+
+    /// Nothing was lost and everything could be read.
+    pub(crate) fn assert_clean(&mut self) {
+        assert_eq!(self.capture.losses(), vec![]);
+        assert_eq!(self.capture.malformed(), 0);
+    }
+}
+
+/// What was reported of sockets at one turn of their lives.
+pub(crate) fn sockets(seen: &[Observation], phase: Phase) -> impl Iterator<Item = Socket> {
+    seen.iter().filter_map(move |seen| match seen {
+        Observation::Socket(socket) if socket.phase == phase => Some(socket.clone()),
+        _ => None,
+    })
+}
+
+/// The end that called `connect`, and the one that was accepted.
+pub(crate) fn ends(mut closed: Vec<Socket>) -> (Socket, Socket) {
+    assert_eq!(closed.len(), 2);
+    closed.sort_by_key(|end| end.opener == Opener::Peer);
+    let server = closed.remove(1);
+    (closed.remove(0), server)
+}
+
+/// Removes a cgroup and those below it. A process that has just ended may still be in one.
+fn remove(cgroup: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(cgroup)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup)
 }
 
 fn own_cgroup() -> String {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let unified = Cell::new(None);
-    for line in cgroups.lines() {
-        if let Some(path) = line.strip_prefix("0::") {
-            unified.set(Some(path.to_owned()));
-        }
-    }
-    unified.take().unwrap()
+    let unified = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+    unified.unwrap().to_owned()
 }
 
 fn enter(cgroup: &Path) -> io::Result<()> {

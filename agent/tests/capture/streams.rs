@@ -6,9 +6,9 @@ use std::{
     thread,
 };
 
-use meshwitness::capture::{Cookie, Observation, Opener, Phase, Segment, Socket};
+use meshwitness::capture::{Segment, Socket};
 
-use crate::scene::{Scene, Watched};
+use crate::scene::{Scene, Watched, ends};
 
 /// What one end sent, and where in it messages begin.
 #[derive(Default)]
@@ -34,17 +34,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(watched: &Watched, opener: Opener) -> Self {
-        let socket = watched.seen.iter().find_map(|seen| match seen {
-            Observation::Socket(socket)
-                if socket.phase == Phase::Closed && socket.opener == opener =>
-            {
-                Some(socket.clone())
-            }
-            _ => None,
-        });
-        let socket = socket.unwrap();
-        let segments = segments(&watched.seen, socket.cookie);
+    fn of(watched: &Watched, socket: Socket) -> Self {
+        let segments = watched.segments(socket.cookie);
         Self { socket, segments }
     }
 
@@ -90,29 +81,10 @@ impl Seen {
     }
 }
 
-fn segments(seen: &[Observation], cookie: Cookie) -> Vec<Segment> {
-    seen.iter()
-        .filter_map(|seen| match seen {
-            Observation::Segment(segment) if segment.cookie == cookie => Some(segment.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
 /// Sends the requests, then the responses, over one connection, and drains until it is closed.
 fn exchange(requests: &Sent, responses: &Sent) -> (Seen, Seen) {
     let scene = Scene::new();
     let mut watched = scene.capture(1 << 24);
-    run(&scene, &mut watched, requests, responses);
-    assert_eq!(watched.capture.losses(), vec![]);
-    assert_eq!(watched.capture.malformed(), 0);
-    (
-        Seen::of(&watched, Opener::Here),
-        Seen::of(&watched, Opener::Peer),
-    )
-}
-
-fn run(scene: &Scene, watched: &mut Watched, requests: &Sent, responses: &Sent) {
     scene.enter("server");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     scene.enter("client");
@@ -134,14 +106,9 @@ fn run(scene: &Scene, watched: &mut Watched, requests: &Sent, responses: &Sent) 
             assert!(read == responses.bytes);
         });
     });
-    watched.until(|seen| {
-        let closed = seen.iter().filter(
-            |seen| matches!(seen, Observation::Socket(socket) if socket.phase == Phase::Closed),
-        );
-        (closed.count() == 2).then_some(())
-    });
-    // The rings have no order between each other.
-    watched.drain();
+    let (client, server) = ends(watched.closed(2));
+    watched.assert_clean();
+    (Seen::of(&watched, client), Seen::of(&watched, server))
 }
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {

@@ -89,8 +89,8 @@ fn lines_behind_x_forwarded_for_find_their_exchange() {
         scene.read(line);
         scene.close(&leg, 1, 1);
     }
-    assert_eq!(scene.verdicts().len(), 3);
     scene.settle();
+    assert_eq!(scene.verdicts().len(), 3);
     assert!(
         scene
             .verdicts()

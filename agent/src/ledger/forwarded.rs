@@ -1,0 +1,183 @@
+//! Exchanges and lines that bear the address of X-Forwarded-For, so that no tuple joins them.
+//!
+//! Envoy then logs that address with port 0. Such lines are matched within their pod, by all that
+//! they say: all at once and in the order of START_TIME, each with the exchange that ends first of
+//! those it agrees with. That finds as many pairs as there are, whichever order the lines come in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use super::{
+    compare::fits_in_time,
+    input::{Entry, Exchange, Line},
+};
+use crate::{http::ConnectionId, record::Fingerprint, timestamp::Timestamp};
+
+/// Exchanges that agree in all that a line says are interchangeable within this much time.
+const INTERCHANGEABLE: Duration = Duration::from_secs(1);
+
+/// Exchanges that are held against one line.
+const MOST_COMPARED: usize = 64;
+
+/// The exchanges and lines of one pod that wait for each other.
+#[derive(Debug, Default)]
+pub(super) struct Forwarded {
+    groups: BTreeMap<Key, Group>,
+    lines: usize,
+}
+
+/// Original destination and path: what exchange and line have in common at least.
+type Key = (Option<SocketAddr>, Option<Fingerprint>);
+
+#[derive(Debug, Default)]
+struct Group {
+    exchanges: Vec<Waiting>,
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
+    lines: Vec<Box<Line>>,
+}
+
+/// An exchange that waits for its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) connection: ConnectionId,
+    pub(super) exchange: u32,
+    time: Timestamp,
+    end: Timestamp,
+}
+
+impl Forwarded {
+    /// An exchange ended.
+    pub(super) fn add_exchange(&mut self, asked: Option<SocketAddr>, exchange: &Exchange) {
+        let key = (asked, exchange.path.map(|path| path.bare_normalized));
+        self.groups.entry(key).or_default().exchanges.push(Waiting {
+            connection: exchange.connection,
+            exchange: exchange.exchange,
+            time: exchange.time,
+            end: exchange.end,
+        });
+    }
+
+    /// A line was read.
+    pub(super) fn add_line(&mut self, line: Box<Line>) {
+        let Some(entry) = line.entry() else { return };
+        let path = entry.path.map(|path| path.bare_normalized);
+        let key = (entry.downstream_local_address, path);
+        self.groups.entry(key).or_default().lines.push(line);
+        self.lines += 1;
+    }
+
+    /// How many lines wait.
+    pub(super) fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Takes out every line stamped by `due`, with the exchange it belongs to if there is one.
+    /// Later lines take part in the choice and stay.
+    pub(super) fn take_due(
+        &mut self,
+        due: Timestamp,
+        waits: impl Fn(&Waiting) -> bool,
+        agrees: impl Fn(&Waiting, &Entry) -> bool,
+    ) -> Vec<(Box<Line>, Option<Waiting>)> {
+        let mut taken = Vec::new();
+        self.groups.retain(|_, group| {
+            group.exchanges.retain(&waits);
+            if group.lines.iter().any(|line| line.time <= due) {
+                group.take_due(due, &agrees, &mut taken);
+            }
+            !group.exchanges.is_empty() || !group.lines.is_empty()
+        });
+        self.lines -= taken.len();
+        taken
+    }
+
+    /// Takes out the only line that lies in the time of an exchange and that `fits` allows.
+    pub(super) fn take_only(
+        &mut self,
+        exchange: &Exchange,
+        fits: impl Fn(&Entry) -> bool,
+    ) -> Option<Box<Line>> {
+        let in_time = |line: &Line| {
+            line.entry().is_some_and(|entry| {
+                fits_in_time(exchange.time, exchange.end, entry) && fits(entry)
+            })
+        };
+        let mut found = self.groups.iter().flat_map(|(key, group)| {
+            let lines = group.lines.iter().enumerate();
+            lines
+                .filter(|(_, line)| in_time(line))
+                .map(|(at, _)| (*key, at))
+        });
+        let (Some((key, at)), None) = (found.next(), found.next()) else {
+            return None;
+        };
+        self.lines -= 1;
+        self.groups
+            .get_mut(&key)
+            .map(|group| group.lines.remove(at))
+    }
+
+    /// Whether an exchange that waits lies in the time of a line.
+    pub(super) fn has_waiting(&self, entry: &Entry, waits: impl Fn(&Waiting) -> bool) -> bool {
+        let exchanges = self.groups.values().flat_map(|group| &group.exchanges);
+        let in_time = |waiting: &&Waiting| fits_in_time(waiting.time, waiting.end, entry);
+        exchanges.filter(in_time).any(waits)
+    }
+}
+
+impl Group {
+    fn take_due(
+        &mut self,
+        due: Timestamp,
+        agrees: &impl Fn(&Waiting, &Entry) -> bool,
+        taken: &mut Vec<(Box<Line>, Option<Waiting>)>,
+    ) {
+        self.lines
+            .sort_by_key(|line| line.entry().and_then(|entry| entry.start_time));
+        self.exchanges.sort_by_key(|waiting| waiting.time);
+        let mut began = self.exchanges.iter().enumerate().peekable();
+        // Those that had begun by the line's START_TIME, by their ends.
+        let mut open: BTreeSet<(Timestamp, usize)> = BTreeSet::new();
+        let mut partners = Vec::with_capacity(self.lines.len());
+        for line in &self.lines {
+            let Some(entry) = line.entry() else {
+                partners.push(None);
+                continue;
+            };
+            let has_begun = |waiting: &Waiting| fits_in_time(waiting.time, Timestamp::MAX, entry);
+            while let Some((at, waiting)) = began.next_if(|(_, waiting)| has_begun(waiting)) {
+                open.insert((waiting.end, at));
+            }
+            let start = entry.start_time.unwrap_or_default();
+            while open
+                .first()
+                .is_some_and(|(end, _)| *end + INTERCHANGEABLE < start)
+            {
+                open.pop_first();
+            }
+            let fits = |(_, at): &&(Timestamp, usize)| agrees(&self.exchanges[*at], entry);
+            let found = open.iter().take(MOST_COMPARED).find(fits).copied();
+            partners.push(found.map(|(end, at)| {
+                open.remove(&(end, at));
+                self.exchanges[at]
+            }));
+        }
+        for (line, partner) in std::mem::take(&mut self.lines).into_iter().zip(partners) {
+            match line.time <= due {
+                true => taken.push((line, partner)),
+                false => self.lines.push(line),
+            }
+        }
+    }
+}
+
+/// X-Forwarded-For stands where the peer's address and port should be.
+pub(super) fn is_forwarded(entry: &Entry) -> bool {
+    match entry.downstream() {
+        Some(peer) => peer.port() == 0,
+        None => entry.upstream_local_address.is_none(),
+    }
+}

@@ -1,0 +1,101 @@
+//! Verdicts on what bears the address of X-Forwarded-For.
+
+use std::collections::HashMap;
+
+use super::{
+    Ledger,
+    compare::compare,
+    forwarded::Waiting,
+    input::{Exchange, Line},
+    tracked::Tracked,
+};
+use crate::{
+    http::ConnectionId,
+    record::{Side, Verdict},
+    timestamp::Timestamp,
+};
+
+impl Ledger {
+    /// Judges the lines stamped by `due`.
+    pub(super) fn judge_forwarded(&mut self, uid: &str, due: Timestamp) {
+        let connections = &self.connections;
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let taken = pod.forwarded.take_due(
+            due,
+            |waiting| find(connections, waiting).is_some(),
+            |waiting, entry| {
+                find(connections, waiting)
+                    .is_some_and(|(side, exchange)| compare(side, exchange, entry).agrees())
+            },
+        );
+        for (line, partner) in taken {
+            let compared = partner.and_then(|waiting| {
+                let (side, exchange) = find(&self.connections, &waiting)?;
+                Some((waiting, compare(side, exchange, line.entry()?)))
+            });
+            match compared {
+                Some((waiting, comparison)) => {
+                    self.pair_forwarded(waiting.connection, waiting.exchange, line, comparison);
+                }
+                None => self.judge_forwarded_line(uid, line, due),
+            }
+        }
+    }
+
+    fn judge_forwarded_line(&mut self, uid: &str, line: Box<Line>, due: Timestamp) {
+        let (Some(entry), Some(pod)) = (line.entry(), self.pods.get_mut(uid)) else {
+            return;
+        };
+        let connections = &self.connections;
+        // An exchange in its time that misses its line will decide, unless the agent stops.
+        let waits = |waiting: &Waiting| find(connections, waiting).is_some();
+        if due < Timestamp::MAX && pod.forwarded.has_waiting(entry, waits) {
+            pod.forwarded.add_line(line);
+            return;
+        }
+        let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
+        let answered = entry.upstream_local_address.is_none()
+            && !cluster.starts_with("outbound|")
+            && pod.held_network_connection(&line, entry);
+        if answered {
+            self.judge_line(
+                &line,
+                Verdict::ProxyAnswered,
+                Vec::new(),
+                Some(Side::Server),
+            );
+        } else {
+            self.judge_unseen(&line, None);
+        }
+    }
+
+    /// The only line left in the time of an exchange which otherwise has none.
+    pub(super) fn take_forwarded_line(
+        &mut self,
+        id: ConnectionId,
+        exchange: &Exchange,
+    ) -> Option<Box<Line>> {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return None;
+        };
+        let asked = mesh.connection.asked;
+        let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
+        pod.forwarded.take_only(exchange, |entry| {
+            let original = entry.downstream_local_address;
+            original.is_none() || original == asked
+        })
+    }
+}
+
+/// An exchange that still waits for its line, and at which side.
+fn find<'a>(
+    connections: &'a HashMap<ConnectionId, Tracked>,
+    waiting: &Waiting,
+) -> Option<(Side, &'a Exchange)> {
+    match connections.get(&waiting.connection) {
+        Some(Tracked::Mesh(mesh)) => Some((mesh.side, mesh.leg.waiting(waiting.exchange)?)),
+        _ => None,
+    }
+}
