@@ -143,21 +143,19 @@ fn run_tests(targets: &[&str], arguments: &[&str]) -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// The test programs in a directory, by name.
+/// The test programs in a directory, by name: files and directories, as cargo finds them.
 fn programs(directory: &str) -> anyhow::Result<Vec<String>> {
     let path = build::workspace().join(directory);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
     let mut names = Vec::new();
     for entry in fs::read_dir(&path).with_context(|| format!("reading {}", path.display()))? {
         let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "rs")
-            && let Some(name) = file.file_stem()
-        {
+        let is_program = file.extension().is_some_and(|extension| extension == "rs")
+            || file.join("main.rs").is_file();
+        if is_program && let Some(name) = file.file_stem() {
             names.push(name.to_string_lossy().into_owned());
         }
     }
+    ensure!(!names.is_empty(), "expected tests in {}", path.display());
     names.sort();
     Ok(names)
 }
