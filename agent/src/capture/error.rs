@@ -56,7 +56,7 @@ pub enum LoadError {
         /// The program.
         program: &'static str,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -76,7 +76,7 @@ pub enum LoadError {
         /// The cgroup's directory.
         cgroup: PathBuf,
         /// What the kernel said.
-        source: ProgramError,
+        source: Box<ProgramError>,
         /// What to check.
         hint: String,
     },
@@ -134,7 +134,7 @@ impl LoadError {
                 };
                 Self::Program {
                     program,
-                    source,
+                    source: Box::new(source),
                     hint,
                 }
             }
@@ -158,7 +158,7 @@ impl LoadError {
         Self::Attach {
             program,
             cgroup,
-            source,
+            source: Box::new(source),
             hint,
         }
     }

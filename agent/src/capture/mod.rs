@@ -5,11 +5,14 @@ mod accounts;
 mod clock;
 mod decode;
 mod error;
+mod features;
+mod foreign;
 mod load;
 mod mapping;
 mod mounts;
 mod observation;
 mod privileges;
+mod probe;
 mod progress;
 mod ring;
 
@@ -26,13 +29,16 @@ use self::{accounts::Accounts, clock::Clock, progress::Horizon, ring::Ring};
 pub use self::{
     accounts::Loss,
     error::LoadError,
+    features::{Feature, FeatureStanding},
+    foreign::{ForeignEffect, ForeignPrograms},
     load::{MINIMUM_RING_BYTES, Options},
-    mounts::{MountError, cgroup2_root},
+    mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
         CgroupId, Cookie, Listener, Observation, Opener, Peer, Phase, Process, Segment, Socket,
         StreamTotals,
     },
     privileges::drop_privileges,
+    probe::{Probe, probe},
 };
 
 /// The programs at work. Dropping it detaches them.
