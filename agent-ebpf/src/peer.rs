@@ -29,6 +29,7 @@ use aya_ebpf::{
 };
 
 use crate::{
+    account,
     context::{address, field},
     life::IPV4,
     storage::{Socket, Stream, find},
@@ -61,7 +62,8 @@ pub(crate) fn ask(
             untold_heads,
         } => {
             // What it sent before this socket was whole.
-            socket.stream.heads |= untold_heads;
+            // SAFETY: the socket's own state, to which the peer adds as well.
+            unsafe { account::add(&raw mut socket.stream.heads, untold_heads) };
             socket.facts.peer_cookie = cookie;
             socket.facts.peer_cgroup = cgroup;
             if cookie == 0 {

@@ -128,7 +128,8 @@ fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-fn attach(programs: &mut Ebpf, cgroup: &Path) -> Result<(), LoadError> {
+/// Attaches the programs that are no stages at a cgroup, with everything below it.
+pub(super) fn attach(programs: &mut Ebpf, cgroup: &Path) -> Result<(), LoadError> {
     let directory = File::open(cgroup).map_err(|source| LoadError::Cgroup {
         path: cgroup.to_owned(),
         source,

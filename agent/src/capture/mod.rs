@@ -5,12 +5,15 @@ mod accounts;
 mod clock;
 mod decode;
 mod error;
+mod features;
+mod foreign;
 mod load;
 mod mapping;
 mod mounts;
 mod observation;
 mod privileges;
 mod program;
+mod probe;
 mod progress;
 mod ring;
 
@@ -27,14 +30,17 @@ use self::{accounts::Accounts, clock::Clock, progress::Horizon, ring::Ring};
 pub use self::{
     accounts::Loss,
     error::LoadError,
+    features::{Feature, FeatureStanding},
+    foreign::{ForeignEffect, ForeignPrograms},
     load::{MINIMUM_RING_BYTES, Options},
-    mounts::{MountError, cgroup2_root},
+    mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
         CgroupId, Cookie, Listener, Observation, Opener, Peer, Phase, Process, Segment, Socket,
         StreamTotals,
     },
     privileges::drop_privileges,
     program::ProgramFacts,
+    probe::{Probe, probe},
 };
 
 /// The programs at work. Dropping it detaches them.

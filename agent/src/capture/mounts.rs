@@ -32,12 +32,24 @@ pub enum MountError {
     /// Cgroup v2 is mounted, but only parts of it.
     #[error(
         "none of the cgroup v2 mounts shows the root of the hierarchy (expected inode \
-         {ROOT_INODE}): {}; run in the host's cgroup namespace, or mount the host's /sys/fs/cgroup",
+         {ROOT_INODE}): {}; run in the host's cgroup namespace, or mount the host's \
+         /sys/fs/cgroup and name it in `capture.cgroup`",
         list(paths)
     )]
     NotTheRoot {
         /// The mounts that there are.
         paths: Vec<PathBuf>,
+    },
+    /// The configured path is no cgroup2 directory.
+    #[error(
+        "expected a cgroup v2 mount at {}, got {got}; correct `capture.cgroup`",
+        escaped(path)
+    )]
+    NotCgroup2 {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        got: String,
     },
 }
 
@@ -47,9 +59,30 @@ pub enum MountError {
 /// Nothing is mounted, or only a part of the hierarchy as a container sees it.
 pub fn cgroup2_root() -> Result<PathBuf, MountError> {
     let mounts = fs::read(MOUNTS).map_err(MountError::Unreadable)?;
-    choose(cgroup2_mounts(&mounts), |path| {
-        fs::metadata(path).ok().map(|directory| directory.ino())
-    })
+    choose(cgroup2_mounts(&mounts), inode)
+}
+
+/// Confirms that cgroup v2 is mounted at a path. False: it shows only a part of the hierarchy.
+///
+/// # Errors
+/// The path is no cgroup2 directory.
+pub fn is_cgroup2_root(path: &Path) -> Result<bool, MountError> {
+    /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+    const CGROUP2: i128 = 0x6367_7270;
+
+    let not_cgroup2 = |got| MountError::NotCgroup2 {
+        path: path.to_owned(),
+        got,
+    };
+    match rustix::fs::statfs(path) {
+        Ok(system) if i128::from(system.f_type) == CGROUP2 => Ok(inode(path) == Some(ROOT_INODE)),
+        Ok(_) => Err(not_cgroup2("another file system".to_owned())),
+        Err(error) => Err(not_cgroup2(error.to_string())),
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|directory| directory.ino())
 }
 
 fn choose(
@@ -80,43 +113,42 @@ fn cgroup2_mounts(mounts: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Space, tab, newline and backslash stand as three octal digits behind a backslash.
-fn unescape(path: &[u8]) -> PathBuf {
+fn unescape(mut path: &[u8]) -> PathBuf {
     let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let [first, behind @ ..] = rest {
-        let octal = behind
-            .get(..3)
-            .filter(|_| *first == b'\\')
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        plain.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() {
-            &behind[3..]
-        } else {
-            behind
+    while let Some((&byte, rest)) = path.split_first() {
+        let (byte, rest) = match (byte, rest) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', rest @ ..]) => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), rest)
+            }
+            plain => plain,
         };
+        plain.push(byte);
+        path = rest;
     }
     PathBuf::from(OsString::from_vec(plain))
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    let paths: Vec<_> = paths
-        .iter()
-        .map(|path| path.as_os_str().as_bytes().escape_ascii().to_string())
-        .collect();
+    let paths: Vec<_> = paths.iter().map(|path| escaped(path)).collect();
     paths.join(", ")
+}
+
+pub(super) fn escaped(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{MountError, cgroup2_mounts, cgroup2_root, choose};
+    use super::{MountError, cgroup2_mounts, cgroup2_root, choose, is_cgroup2_root};
 
     const MOUNTINFO: &[u8] = b"\
 22 1 0:20 / /proc rw,nosuid - proc proc rw
-30 25 0:26 /kubepods /run/part\\040of rw shared:5 - cgroup2 cgroup rw
+30 25 0:26 /kubepods /run/part\\040of\\134 rw shared:5 - cgroup2 cgroup rw
 31 25 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:6 master:1 - cgroup2 cgroup2 rw,nsdelegate
 32 25 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu
+39 25 0:30 / /cgroup2 rw shared:1
 short line
 ";
 
@@ -124,7 +156,7 @@ short line
     fn takes_the_mount_whose_root_is_the_real_one() {
         let mounts = cgroup2_mounts(MOUNTINFO);
         let unified = PathBuf::from("/sys/fs/cgroup/unified");
-        assert_eq!(mounts, [PathBuf::from("/run/part of"), unified.clone()]);
+        assert_eq!(mounts, [PathBuf::from("/run/part of\\"), unified.clone()]);
         let inode = |path: &Path| Some(if path == unified { 1 } else { 77 });
         assert_eq!(choose(mounts.clone(), inode).unwrap(), unified);
         let error = choose(mounts, |_| Some(77)).unwrap_err();
@@ -139,11 +171,15 @@ short line
     #[test]
     fn agrees_with_this_system() {
         match cgroup2_root() {
-            Ok(path) => assert!(path.join("cgroup.procs").exists()),
+            Ok(path) => assert!(is_cgroup2_root(&path).unwrap()),
             Err(error) => assert!(matches!(
                 error,
                 MountError::None | MountError::NotTheRoot { .. }
             )),
+        }
+        for path in ["/proc", "/nowhere"] {
+            let error = is_cgroup2_root(Path::new(path)).unwrap_err();
+            assert!(error.to_string().contains("capture.cgroup"), "{error}");
         }
     }
 }

@@ -1,39 +1,43 @@
 //! The preflight: what `run` would need, what of it is there, and how to mend the rest.
 //!
-//! Nothing here changes the node. What only other rooms can try (to load the programs, to shake
-//! hands with a collector) they try themselves and hand in as [`Item`]s.
+//! Whether the programs load and whether collectors accept us is known only by trying; whoever
+//! calls tries it, and hands in what came out.
 
 mod certificates;
+mod collectors;
+mod kernel;
 mod places;
 mod report;
 mod system;
 
 pub use report::{Item, Report, State};
 
-use crate::{config::Config, timestamp::Timestamp};
+use crate::{capture, config::Config, forward, timestamp::Timestamp};
 
-/// What other rooms found out.
-#[derive(Clone, Debug, Default)]
+/// What was tried.
+#[derive(Debug)]
 pub struct Probes {
-    /// Of the capture: each kernel feature that it needs, and programs of others at the cgroups.
-    pub kernel: Vec<Item>,
-    /// Of the forwarding: each collector's handshake.
-    pub collectors: Vec<Item>,
+    /// The capture.
+    pub kernel: capture::Probe,
+    /// The collectors: of each its endpoint, and what became of the handshake.
+    pub collectors: Vec<(String, forward::Probe)>,
 }
 
 /// Looks at everything that `run` needs. `now` judges certificates.
 #[must_use]
-pub fn check(config: &Config, probes: Probes, now: Timestamp) -> Report {
+pub fn check(config: &Config, probes: &Probes, now: Timestamp) -> Report {
     let mut items = vec![system::kernel()];
-    items.extend(probes.kernel);
+    items.extend(kernel::programs(&probes.kernel));
     items.extend(system::capabilities());
     items.extend(places::cgroups(&config.capture));
+    items.extend(kernel::attachments(&probes.kernel));
     items.extend(places::logs(&config.logs));
     items.push(places::state(&config.state));
     for sink in &config.forward {
         items.extend(certificates::of_sink(sink, now));
     }
-    items.extend(probes.collectors);
+    let handshakes = probes.collectors.iter();
+    items.extend(handshakes.map(|(endpoint, probe)| collectors::handshake(endpoint, probe)));
     Report::new(items)
 }
 
@@ -41,7 +45,8 @@ pub fn check(config: &Config, probes: Probes, now: Timestamp) -> Report {
 mod tests {
     use std::path::Path;
 
-    use super::{Config, Item, Probes, State, Timestamp, check};
+    use super::{Config, Probes, State, Timestamp, capture, check, forward};
+    use crate::forward::Receiver;
 
     #[test]
     fn everything_is_looked_at_in_order() {
@@ -49,13 +54,24 @@ mod tests {
             "forward: [{type: ndjson, endpoint: 'c:1', tls: {ca: /no/a, cert: /no/b, key: /no/c}}]";
         let config = Config::parse(Path::new("mw.yaml"), sink, &|_| None).unwrap();
         let probes = Probes {
-            kernel: vec![Item::ok("feature", "")],
-            collectors: vec![Item::warning("c:1 handshake", "refused", "start it")],
+            kernel: capture::Probe {
+                missing_capabilities: Vec::new(),
+                features: Vec::new(),
+                programs: Ok(()),
+                foreign: Ok(Vec::new()),
+                attachments: vec![("/cg".into(), Ok(()))],
+            },
+            collectors: vec![("c:1".into(), forward::Probe::Accepted(Receiver::Silent))],
         };
-        let report = check(&config, probes, Timestamp::default());
+        let report = check(&config, &probes, Timestamp::default());
         let names: Vec<_> = report.items().iter().map(|item| &item.name[..]).collect();
-        assert_eq!(names[..3], ["kernel", "feature", "capability CAP_BPF"]);
-        for name in ["cgroup2 mount", "log directory", "state directory"] {
+        assert_eq!(names[..3], ["kernel", "programs", "capability CAP_BPF"]);
+        for name in [
+            "cgroup2 mount",
+            "attach /cg",
+            "log directory",
+            "state directory",
+        ] {
             assert!(names.contains(&name), "{name} in {names:?}");
         }
         assert_eq!(

@@ -11,8 +11,8 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::Item;
 use crate::{
+    capture::{cgroup2_root, is_cgroup2_root},
     config::{Capture, CgroupMount, Logs, State},
-    workload::{confirm_cgroup_mount, find_cgroup_mount},
 };
 
 /// Pods among which a proxy's log is looked for.
@@ -24,7 +24,7 @@ pub(super) fn cgroups(capture: &Capture) -> Vec<Item> {
     let mend_mount = "mount the host's /sys/fs/cgroup into the container, and name it in \
                       `capture.cgroup` if it is not found by itself";
     let (mount, item) = match &capture.cgroup {
-        CgroupMount::Auto => match find_cgroup_mount() {
+        CgroupMount::Auto => match cgroup2_root() {
             Ok(mount) => {
                 let item = Item::ok(NAME, mount.display().to_string());
                 (mount, item)
@@ -33,7 +33,7 @@ pub(super) fn cgroups(capture: &Capture) -> Vec<Item> {
         },
         CgroupMount::Path(path) => {
             let shown = path.display().to_string();
-            let item = match confirm_cgroup_mount(path) {
+            let item = match is_cgroup2_root(path) {
                 Ok(true) => Item::ok(NAME, shown),
                 Ok(false) => Item::warning(
                     NAME,

@@ -203,7 +203,8 @@ pub(super) fn settings(
     })
 }
 
-fn sinks(config: &Config) -> Vec<SinkSettings> {
+/// What the sinks are told.
+pub(super) fn sinks(config: &Config) -> Vec<SinkSettings> {
     let sink = |sink: &crate::config::Sink| SinkSettings {
         endpoint: sink.endpoint.to_string(),
         tls: forward::ClientTls {

@@ -10,6 +10,7 @@
 //! - `backoff`: when to try again
 //! - `connect`, `error`: one attempt, and why it failed
 //! - `sink`, `carry`: the task of a sink; one connection
+//! - `probe`: one connection that delivers nothing
 
 mod ack;
 mod backoff;
@@ -17,6 +18,7 @@ mod carry;
 mod connect;
 mod error;
 mod overflow;
+mod probe;
 mod queue;
 mod settings;
 mod sink;
@@ -35,9 +37,10 @@ use tokio::{
 use crate::record::Envelope;
 pub use error::ConnectionError;
 pub use overflow::Overflow;
+pub use probe::{Probe, probe};
 pub use queue::Receiver;
 use settings::Timing;
-pub use settings::{ClientTls, SettingsError, SinkSettings};
+pub use settings::{ClientTls, SettingsError, SinkSettings, check};
 use sink::{Orders, Sink};
 pub use status::{Remainder, SinkStatus};
 
@@ -180,15 +183,8 @@ impl Forwarder {
     /// # Errors
     /// Settings that can never work. Nothing has changed then.
     pub fn reload(&mut self, settings: Vec<SinkSettings>) -> Result<(), SettingsError> {
-        let mut endpoints = HashSet::new();
-        for sink in &settings {
-            sink.check()?;
-            if !endpoints.insert(sink.endpoint.clone()) {
-                return Err(SettingsError::Duplicate {
-                    endpoint: sink.endpoint.clone(),
-                });
-            }
-        }
+        check(&settings)?;
+        let endpoints: HashSet<_> = settings.iter().map(|sink| sink.endpoint.clone()).collect();
         let (stay, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
             .into_iter()
             .partition(|running| endpoints.contains(&*running.sink.name));

@@ -1,6 +1,6 @@
 //! What a sink is told, and the times that nobody needs to tell it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -37,6 +37,23 @@ pub struct ClientTls {
     pub server_name: Option<String>,
 }
 
+/// Whether sinks can be set up so.
+///
+/// # Errors
+/// Settings that can never work.
+pub fn check(settings: &[SinkSettings]) -> Result<(), SettingsError> {
+    let mut endpoints = HashSet::new();
+    for sink in settings {
+        sink.check()?;
+        if !endpoints.insert(&sink.endpoint) {
+            return Err(SettingsError::Duplicate {
+                endpoint: sink.endpoint.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl SinkSettings {
     pub(super) fn bounds(&self) -> Bounds {
         Bounds {
@@ -45,7 +62,7 @@ impl SinkSettings {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), SettingsError> {
+    fn check(&self) -> Result<(), SettingsError> {
         let port = self.endpoint.rsplit_once(':').map(|(_, port)| port);
         if port.is_none_or(|port| port.parse::<u16>().is_err()) {
             return Err(SettingsError::Endpoint {

@@ -16,15 +16,15 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    capture::{self, Capture, LoadError, Observation, Options, Refusal},
-    config::{CgroupMount, Config, LogFormat},
+    capture::{self, Capture, LoadError, MountError, Observation, Options, Refusal},
+    config::{self, CgroupMount, Config, LogFormat},
     envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
     http::{Bounds, HttpEvent, Tracker},
     ledger::{Input, Intake, ListenerFact},
     record::{Fingerprints, Redaction},
     telemetry::{Health, Heartbeat, LogLineKind, Metrics},
     timestamp::Timestamp,
-    workload::{self, Directory, MountError, Places, ProblemReport},
+    workload::{Directory, Places, ProblemReport},
 };
 
 /// How often logs and pods are looked at; both are followed by notices, so a look is cheap.
@@ -66,10 +66,7 @@ impl Witness {
         inputs: &mut Vec<Input>,
     ) -> Result<Self, StartError> {
         let (metrics, health) = telemetry;
-        let mount = match &config.capture.cgroup {
-            CgroupMount::Auto => workload::find_cgroup_mount()?,
-            CgroupMount::Path(path) => path.clone(),
-        };
+        let mount = cgroup_mount(&config.capture)?;
         let mut directory = Directory::new(Places {
             cgroup_mount: mount.clone(),
             attach: config.capture.attach.clone(),
@@ -90,7 +87,7 @@ impl Witness {
             config.logs.proxy_containers.clone(),
         );
         let reader = LogReader::new(settings, format(&config.logs.format)?, positions);
-        let attached = cgroups(&mount, config);
+        let attached = cgroups(&mount, &config.capture);
         let excluded: Vec<_> = own_cgroup(&mount).into_iter().collect();
         let ring_bytes = u32::try_from(config.capture.ring_bytes).unwrap_or(u32::MAX);
         let options = Options {
@@ -289,8 +286,20 @@ fn input(intake: &Intake, event: HttpEvent) -> Input {
     }
 }
 
+/// Where the cgroup v2 hierarchy is mounted.
+///
+/// # Errors
+/// It is not found, or the configured path is none.
+pub fn cgroup_mount(capture: &config::Capture) -> Result<PathBuf, MountError> {
+    match &capture.cgroup {
+        CgroupMount::Auto => capture::cgroup2_root(),
+        CgroupMount::Path(path) => capture::is_cgroup2_root(path).map(|_| path.clone()),
+    }
+}
+
 /// The cgroups to attach at: each that exists, the kubelet's too; none of the pods': the root.
-fn cgroups(mount: &Path, config: &Config) -> Vec<PathBuf> {
+#[must_use]
+pub fn cgroups(mount: &Path, capture: &config::Capture) -> Vec<PathBuf> {
     let existing = |names: &[String]| -> Vec<PathBuf> {
         names
             .iter()
@@ -298,13 +307,11 @@ fn cgroups(mount: &Path, config: &Config) -> Vec<PathBuf> {
             .filter(|path| path.is_dir())
             .collect()
     };
-    let pods = existing(&config.capture.attach);
+    let pods = existing(&capture.attach);
     if pods.is_empty() {
         return vec![mount.to_owned()];
     }
-    pods.into_iter()
-        .chain(existing(&config.capture.kubelet))
-        .collect()
+    pods.into_iter().chain(existing(&capture.kubelet)).collect()
 }
 
 /// The cgroup of this process, which is left out of what is captured.

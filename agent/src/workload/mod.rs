@@ -2,7 +2,6 @@
 //!
 //! - [`Directory`]: follows the cgroup tree and the log directory, and tells [`WorkloadFact`]s
 //! - [`owner_of`]: a cgroup's path into its owner
-//! - [`find_cgroup_mount`]: where cgroup v2 is mounted
 //! - [`Problem`]: what keeps the directory from knowing everything
 
 mod cgroup_path;
@@ -11,7 +10,6 @@ mod directory;
 mod facts;
 mod log_name;
 mod log_tree;
-mod mount;
 mod name;
 mod problem;
 mod queue;
@@ -22,5 +20,4 @@ mod watcher;
 pub use cgroup_path::owner_of;
 pub use directory::{Counts, Directory, Places};
 pub use facts::{Owner, Pod, WorkloadFact};
-pub use mount::{MountError, confirm_cgroup_mount, find_cgroup_mount};
 pub use problem::{Problem, ProblemReport};

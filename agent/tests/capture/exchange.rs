@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, TcpListener, TcpStream},
 };
 
-use meshwitness::capture::{Observation, Opener, Peer};
+use meshwitness::capture::{Capture, Observation, Opener, Peer};
 
 use crate::scene::{Scene, ends};
 
@@ -89,6 +89,12 @@ fn an_exchange_is_seen_from_both_ends() {
     assert!(server.opened <= client.time);
     watched.assert_clean();
 }
+
+/// It may be drained by a thread of its own.
+const _: () = {
+    const fn movable<T: Send>() {}
+    movable::<Capture>();
+};
 
 #[test]
 fn programs_stay_below_the_verifiers_limit() {

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    thread,
 };
 
 use meshwitness::capture::{Loss, Refusal, Segment};
@@ -171,7 +172,7 @@ fn a_long_stream_is_followed_while_it_is_refused() {
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let response = format!("{head}{body}0\r\n\r\n");
     for _ in 0..3 {
-        std::thread::scope(|threads| {
+        thread::scope(|threads| {
             threads.spawn(|| server.write_all(response.as_bytes()).unwrap());
             client.read_exact(&mut vec![0; response.len()]).unwrap();
         });
@@ -187,4 +188,39 @@ fn a_long_stream_is_followed_while_it_is_refused() {
     let last = segments.last().unwrap();
     assert_eq!((last.messages_before, last.first_message), (3, Some(0)));
     assert_eq!(last.offset, 3 * response.len() as u64);
+}
+
+#[test]
+fn what_is_too_intricate_is_given_up_and_found_again() {
+    let scene = Scene::new();
+    let mut watched = scene.capture(1 << 24);
+    scene.enter("both");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    exchange(&mut client, &mut server, 9);
+    // Chunks of one byte, in packets as large as they get.
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let response = format!("{head}{}0\r\n\r\n", "1\r\nc\r\n".repeat(60_000));
+    thread::scope(|threads| {
+        threads.spawn(|| server.write_all(response.as_bytes()).unwrap());
+        client.read_exact(&mut vec![0; response.len()]).unwrap();
+    });
+    exchange(&mut client, &mut server, 9);
+    exchange(&mut client, &mut server, 9);
+    drop((client, server));
+    let (_, server) = ends(watched.closed(2));
+    let losses = watched.capture.losses();
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0].refusal, Refusal::Intricate);
+    let segments = watched.segments(server.cookie);
+    let missing = server.stream.segments as usize - segments.len();
+    assert_eq!(losses[0].count, missing as u64);
+    assert_eq!((server.stream.messages, server.stream.followed), (4, true));
+    let [.., found, last] = &segments[..] else {
+        panic!("{segments:?}");
+    };
+    assert!(found.after_gap && found.joined && !last.after_gap && !last.joined);
+    assert_eq!((found.messages_before, found.first_message), (2, Some(0)));
+    assert_eq!((last.messages_before, last.first_message), (3, Some(0)));
 }

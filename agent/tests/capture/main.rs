@@ -12,5 +12,6 @@ mod neighbours;
 mod nginx;
 mod peers;
 mod privileges;
+mod probe;
 mod scene;
 mod streams;

@@ -184,9 +184,9 @@ fn a_body_that_ends_with_its_segment_is_told() {
 
 #[test]
 fn chunks_small_and_large() {
-    let body = vec![b'c'; 300_000];
+    let body = vec![b'c'; 1_500_000];
     for size in [1, 7, 100, 1000, 4096, 100_000] {
-        let some = &body[..body.len().min(size * 300)];
+        let some = &body[..body.len().min(size * 1500)];
         let (mut requests, mut responses) = (Sent::default(), Sent::default());
         requests.message(
             "POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -2,5 +2,6 @@
 
 mod delivery;
 mod peer;
+mod probe;
 mod queue;
 mod refusal;
