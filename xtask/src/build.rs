@@ -189,9 +189,12 @@ fn target_dir() -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
+/// The workspace that cargo was called in: checkouts that share a build directory also share this
+/// program.
+fn workspace() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(Path::to_owned).unwrap_or(package)
 }
 
 fn find_on_path(program: &str) -> Option<PathBuf> {
