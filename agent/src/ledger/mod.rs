@@ -4,10 +4,12 @@
 //! of its [`Input`]s alone, which is what makes it replayable.
 
 mod account;
+mod agenda;
 mod align;
 mod compare;
 mod connections;
 mod course;
+mod finish;
 mod forwarded;
 mod input;
 mod intake;
@@ -18,6 +20,7 @@ mod lines;
 mod path;
 mod pod;
 mod policy;
+mod put;
 mod roles;
 mod settings;
 mod stop;

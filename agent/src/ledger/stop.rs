@@ -6,11 +6,11 @@ use super::{
     leg::Leftovers,
     lines::doubt_of,
     tracked::Tracked,
-    write::{Judgement, connection_traffic, exchange_traffic},
+    write::Judgement,
 };
 use crate::{
     http::ConnectionId,
-    record::{Kind, Lifecycle, Reason, Units, Verdict},
+    record::{Lifecycle, Reason, Units, Verdict},
     timestamp::Timestamp,
 };
 
@@ -66,7 +66,7 @@ impl Ledger {
         let unsettled: Vec<Box<Exchange>> = ended.into_iter().chain(begun).collect();
         self.enter_exchanges(id);
         for exchange in &unsettled {
-            self.stop_exchange(id, exchange);
+            self.put_exchange(id, exchange, None, agent_down(Units::new(1, 0)), None);
         }
         for at in 0..lost {
             self.write_lost(id, at);
@@ -80,49 +80,14 @@ impl Ledger {
         self.drop_mesh(id);
     }
 
-    fn stop_exchange(&mut self, id: ConnectionId, exchange: &Exchange) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return;
-        };
-        let judgement = agent_down(Units::new(1, 0));
-        let place = mesh.place.clone();
-        let traffic = exchange_traffic(
-            &self.roles,
-            mesh.side,
-            Some(&place),
-            &mesh.connection,
-            exchange,
-            None,
-        );
-        let account = self.account(Some(&place.pod_uid));
-        account.judge(judgement.verdict, &judgement.reasons, judgement.units);
-        self.writer
-            .traffic(Kind::Http, exchange.time, judgement, traffic);
-    }
-
     /// A connection that ended without an exchange and waits for its line. One that goes on is
     /// no unit: it becomes one when it closes.
     fn stop_connection_unit(&mut self, id: ConnectionId) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return;
-        };
-        let Some(closed) = &mesh.closed else { return };
-        let judgement = agent_down(Units::new(1, 0));
-        let place = mesh.place.clone();
-        let time = mesh.connection.time;
-        let traffic = connection_traffic(
-            &self.roles,
-            mesh.side,
-            Some(&place),
-            &mesh.connection,
-            Some(closed),
-            false,
-        );
-        let account = self.account(Some(&place.pod_uid));
-        account.enter(judgement.units);
-        account.judge(judgement.verdict, &judgement.reasons, judgement.units);
-        self.writer
-            .traffic(Kind::Connection, time, judgement, traffic);
+        if let Some(Tracked::Mesh(mesh)) = self.connections.get(&id)
+            && mesh.closed.is_some()
+        {
+            self.put_connection(id, None, Vec::new(), agent_down(Units::new(1, 0)));
+        }
     }
 
     /// Exchanges of a connection judged by itself that began and did not end.

@@ -1,0 +1,212 @@
+//! The end of a connection: its books are closed once everything on it is judged.
+
+use super::{
+    Ledger, PATIENCE_WITH_SILENT_LOGS,
+    compare::{Comparison, compare_connection},
+    input::{Line, LineContent},
+    tracked::{Tracked, reason_of},
+    write::{Judgement, own_end, workload},
+};
+use crate::{
+    http::ConnectionId,
+    record::{Kind, Reason, Traffic, Units, Verdict},
+    timestamp::Timestamp,
+};
+
+impl Ledger {
+    /// Closes the books of a connection once it is closed and everything on it is judged.
+    pub(super) fn finish(&mut self, id: ConnectionId) {
+        let grace = self.grace();
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let Some(closed) = &mesh.closed else { return };
+        let read_until = self
+            .pods
+            .get(&mesh.place.pod_uid)
+            .and_then(|pod| pod.read_until)
+            .unwrap_or(self.captured_until - PATIENCE_WITH_SILENT_LOGS);
+        let past_close = closed.time + grace <= read_until;
+        if mesh.finished {
+            self.judge_strays(id);
+        } else if !mesh.has_exchanges() || mesh.is_carried_as_tcp() {
+            if !mesh.connection_lines.is_empty() || past_close {
+                self.finish_as_connection(id);
+            }
+        } else if mesh.leg.open_exchanges() == 0 {
+            self.finish_with_exchanges(id);
+        }
+    }
+
+    /// The connection is the unit: it carried no exchange, or the proxy carried it as TCP.
+    fn finish_as_connection(&mut self, id: ConnectionId) {
+        let side = self.side(id);
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        mesh.finished = true;
+        let lines = std::mem::take(&mut mesh.connection_lines);
+        let exchanges = mesh.leg.drain().ended;
+        let first = lines
+            .iter()
+            .position(|line| mesh.begun == 0 || !speaks_of_http(line));
+        let line = first.map(|at| &lines[at]);
+        let as_tcp = mesh.begun > 0;
+        let preexisting = mesh.withholds_accusations();
+        let comparison = line.and_then(|line| line.entry()).map(|entry| {
+            if entry.speaks_of_http() {
+                Comparison::default()
+            } else {
+                compare_connection(mesh.closed.as_ref(), entry)
+            }
+        });
+        let (verdict, mut reasons) = match (&comparison, line) {
+            (Some(_), Some(line)) if matches!(line.content, LineContent::Ambiguous(_)) => {
+                (Verdict::Unverifiable, vec![Reason::LineAmbiguous])
+            }
+            (Some(comparison), _) if comparison.agrees() => {
+                mesh.leg.ever_matched = true;
+                (Verdict::Matched, Vec::new())
+            }
+            (Some(_), _) if preexisting => (Verdict::Unverifiable, vec![Reason::Preexisting]),
+            (Some(_), _) => (Verdict::Mismatched, Vec::new()),
+            (None, _) => self.judge_silent_connection(id),
+        };
+        reasons.extend(as_tcp.then_some(Reason::LoggedAsTcp));
+        for exchange in exchanges {
+            let units = Units::default();
+            let judgement = Judgement {
+                verdict,
+                reasons: reasons.clone(),
+                units,
+            };
+            self.put_exchange(id, &exchange, None, judgement, None);
+        }
+        let units = Units::new(1, u64::from(line.is_some()));
+        let judgement = Judgement {
+            verdict,
+            reasons,
+            units,
+        };
+        let differences = comparison.map(|comparison| comparison.differences);
+        let line = line.map(|line| &**line);
+        self.put_connection(id, line, differences.unwrap_or_default(), judgement);
+        for (at, line) in lines.iter().enumerate() {
+            if Some(at) != first {
+                self.judge_unseen(line, Some(side));
+            }
+        }
+    }
+
+    /// A connection that carried no exchange and has no line.
+    fn judge_silent_connection(&self, id: ConnectionId) -> (Verdict, Vec<Reason>) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return (Verdict::Unverifiable, vec![Reason::Evicted]);
+        };
+        let pod = self.pods.get(&mesh.place.pod_uid);
+        let carried_nothing = mesh.closed.as_ref().is_none_or(|closed| {
+            closed.no_request
+                || !closed.established
+                || (closed.client_bytes == 0 && closed.server_bytes == 0)
+        });
+        if carried_nothing {
+            return (Verdict::Outside, vec![Reason::NoRequest]);
+        }
+        if mesh.connection.preexisting {
+            return (Verdict::Unverifiable, vec![Reason::Preexisting]);
+        }
+        if !pod.is_some_and(|pod| pod.lines_ever) {
+            return (Verdict::Unverifiable, vec![Reason::NoLog]);
+        }
+        let ended = mesh
+            .closed
+            .as_ref()
+            .map_or(Timestamp::MAX, |closed| closed.time);
+        let grace = self.grace();
+        let in_hole = |hole: &Timestamp| *hole >= ended && *hole <= ended + grace * 2;
+        if pod.is_some_and(|pod| pod.holes.iter().any(in_hole)) {
+            return (Verdict::Unverifiable, vec![Reason::LineLost]);
+        }
+        (Verdict::Unlogged, Vec::new())
+    }
+
+    fn finish_with_exchanges(&mut self, id: ConnectionId) {
+        self.enter_exchanges(id);
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        mesh.finished = true;
+        for at in 0..mesh.lost.len() {
+            self.write_lost(id, at);
+        }
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let verdict = mesh.worst.unwrap_or(Verdict::Matched);
+        let (reasons, units) = (Vec::new(), Units::default());
+        self.put_connection(
+            id,
+            None,
+            Vec::new(),
+            Judgement {
+                verdict,
+                reasons,
+                units,
+            },
+        );
+        self.judge_strays(id);
+    }
+
+    /// Lines that speak of the whole connection, where exchanges were the units.
+    fn judge_strays(&mut self, id: ConnectionId) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let side = mesh.side;
+        for line in std::mem::take(&mut mesh.connection_lines) {
+            self.judge_unseen(&line, Some(side));
+        }
+    }
+
+    /// Heads known by number only: one record for all that went for one reason at one time.
+    pub(super) fn write_lost(&mut self, id: ConnectionId, at: usize) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        mesh.note(Verdict::Unverifiable);
+        let Some(lost) = mesh.lost.get(at).filter(|lost| lost.count > 0) else {
+            return;
+        };
+        let (verdict, reasons) = (Verdict::Unverifiable, vec![reason_of(lost.cause)]);
+        let units = Units::new(lost.count, 0);
+        let time = lost.time;
+        let place = mesh.place.clone();
+        let traffic = Traffic {
+            side: Some(mesh.side),
+            workload: workload(
+                &self.roles,
+                Some(&place),
+                own_end(mesh.side, &mesh.connection),
+            ),
+            attributes: super::write::addresses(mesh.side, &mesh.connection, None),
+            ..Traffic::default()
+        };
+        self.account(Some(&place.pod_uid))
+            .judge(verdict, &reasons, units);
+        self.writer.traffic(
+            Kind::Http,
+            time,
+            Judgement {
+                verdict,
+                reasons,
+                units,
+            },
+            traffic,
+        );
+    }
+}
+
+fn speaks_of_http(line: &Line) -> bool {
+    line.entry()
+        .is_some_and(super::input::Entry::speaks_of_http)
+}

@@ -1,0 +1,185 @@
+//! What is left between two pairs of a connection, and which of it belongs together.
+
+use super::{Horizon, Leg, Placed, Settled, Slot};
+use crate::{
+    ledger::{
+        align::align,
+        compare::{compare, fits_in_time},
+        input::{Line, LineContent},
+    },
+    timestamp::Timestamp,
+};
+
+impl Leg {
+    /// Judges what is left and lies before the horizon, between the same two pairs.
+    ///
+    /// `judge_exchanges` is false while the proxy may still be carrying the connection as TCP.
+    pub(in crate::ledger) fn settle(
+        &mut self,
+        horizon: Horizon,
+        judge_exchanges: bool,
+        settled: &mut Vec<Settled>,
+    ) {
+        let mut run = Vec::new();
+        let mut lines_after = None;
+        for at in 0..=self.slots.len() {
+            match self.slots.get(at) {
+                Some(Slot::Begun { .. } | Slot::Ended(_)) => run.push(at),
+                Some(Slot::Accused { .. } | Slot::Paired(None)) => {}
+                bound @ (Some(Slot::Paired(Some(_))) | None) => {
+                    let lines_before = match bound {
+                        Some(Slot::Paired(order)) => *order,
+                        _ => None,
+                    };
+                    self.settle_run(
+                        &run,
+                        lines_after,
+                        lines_before,
+                        horizon,
+                        judge_exchanges,
+                        settled,
+                    );
+                    run.clear();
+                    lines_after = lines_before;
+                }
+            }
+        }
+        self.lines.retain(|placed| !placed.line.file.is_empty());
+        self.trim();
+    }
+
+    fn settle_run(
+        &mut self,
+        run: &[usize],
+        after: Option<u64>,
+        before: Option<u64>,
+        horizon: Horizon,
+        judge_exchanges: bool,
+        settled: &mut Vec<Settled>,
+    ) {
+        let in_gap = |placed: &Placed| {
+            after.is_none_or(|after| placed.order > after)
+                && before.is_none_or(|before| placed.order < before)
+        };
+        let (repeated, lines): (Vec<usize>, Vec<usize>) = (0..self.lines.len())
+            .filter(|at| in_gap(&self.lines[*at]))
+            .partition(|at| self.is_repeated(&self.lines[*at].line));
+        let ended: Vec<usize> = run
+            .iter()
+            .copied()
+            .filter(|at| matches!(self.slots[*at], Slot::Ended(_)))
+            .collect();
+        let line_is_due = |leg: &Self, at: usize| leg.lines[at].line.time <= horizon.lines;
+
+        let pairs = align(ended.len(), lines.len(), |exchange, line| {
+            self.cost(ended[exchange], lines[line])
+        });
+        let mut partner_of_line = vec![None; lines.len()];
+        for (exchange, line) in pairs.iter().enumerate() {
+            if let Some(line) = line {
+                partner_of_line[*line] = Some(exchange);
+            }
+        }
+        for (exchange, line) in pairs.iter().enumerate() {
+            let slot = ended[exchange];
+            let Slot::Ended(candidate) = &self.slots[slot] else {
+                continue;
+            };
+            let due = judge_exchanges && candidate.end <= horizon.exchanges;
+            match line {
+                Some(line) if due && line_is_due(self, lines[*line]) => {
+                    self.settle_pair(slot, lines[*line], settled);
+                }
+                None if due => {
+                    if let Slot::Ended(exchange) =
+                        std::mem::replace(&mut self.slots[slot], Slot::Paired(None))
+                    {
+                        settled.push(Settled::Exchange(exchange));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let in_progress = run.iter().find_map(|at| match &self.slots[*at] {
+            Slot::Begun { time, .. } => Some(*time),
+            _ => None,
+        });
+        for (at, partner) in lines.iter().zip(&partner_of_line) {
+            let may_be_of_begun =
+                in_progress.is_some_and(|begun| self.may_belong_after(*at, begun));
+            if partner.is_none() && line_is_due(self, *at) && !may_be_of_begun {
+                self.settle_line(*at, false, settled);
+            }
+        }
+        for at in repeated {
+            if line_is_due(self, at) {
+                self.settle_line(at, true, settled);
+            }
+        }
+    }
+
+    fn settle_pair(&mut self, slot: usize, line: usize, settled: &mut Vec<Settled>) {
+        let order = self.lines[line].order;
+        let Slot::Ended(exchange) =
+            std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order)))
+        else {
+            return;
+        };
+        let line = self.take_line(line);
+        self.remember(&line);
+        let comparison = line
+            .entry()
+            .map(|entry| compare(self.side, &exchange, entry));
+        settled.push(Settled::Pair {
+            exchange,
+            line,
+            comparison: comparison.unwrap_or_default(),
+        });
+    }
+
+    fn settle_line(&mut self, at: usize, repeated: bool, settled: &mut Vec<Settled>) {
+        let line = self.take_line(at);
+        settled.push(Settled::Line { line, repeated });
+    }
+
+    /// Leaves an empty line behind, which `settle` sweeps up, so that positions stay valid.
+    fn take_line(&mut self, at: usize) -> Box<Line> {
+        let placed = &mut self.lines[at];
+        let empty = Line {
+            pod_uid: String::new(),
+            file: String::new(),
+            offset: 0,
+            length: 0,
+            time: Timestamp::MAX,
+            content: LineContent::Other,
+        };
+        std::mem::replace(&mut placed.line, Box::new(empty))
+    }
+
+    /// How badly an exchange and a line fit: differences first, then distance in time.
+    fn cost(&self, slot: usize, line: usize) -> (u64, u64) {
+        let (Slot::Ended(exchange), Some(entry)) =
+            (&self.slots[slot], self.lines[line].line.entry())
+        else {
+            return (u64::MAX >> 32, 0);
+        };
+        let comparison = compare(self.side, exchange, entry);
+        let misfit = u64::from(!fits_in_time(exchange.time, exchange.end, entry));
+        let other_id = match (exchange.request_id, entry.request_id) {
+            (Some(kernel), Some(log)) => u64::from(kernel != log),
+            _ => 0,
+        };
+        let distance = entry
+            .start_time
+            .map_or(0, |start| start.0.abs_diff(exchange.time.0));
+        (
+            2 * (comparison.accusing + comparison.differences.len()) as u64 + misfit + 8 * other_id,
+            distance >> 20,
+        )
+    }
+
+    fn may_belong_after(&self, line: usize, begun: Timestamp) -> bool {
+        let entry = self.lines[line].line.entry();
+        entry.is_some_and(|entry| fits_in_time(begun, Timestamp::MAX, entry))
+    }
+}

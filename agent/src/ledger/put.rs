@@ -1,0 +1,79 @@
+//! Verdicts on connections between app and sidecar into records and books, both at once.
+
+use super::{
+    Ledger,
+    compare::Comparison,
+    input::{Exchange, Line},
+    tracked::Tracked,
+    write::{Judgement, connection_traffic, envoy_body, exchange_traffic},
+};
+use crate::{
+    http::ConnectionId,
+    record::{Difference, Kind, Reason, Units, Verdict},
+};
+
+impl Ledger {
+    /// Books and writes the verdict on an exchange; returns the record's id. `revises` names the
+    /// record in which it was accused before.
+    pub(super) fn put_exchange(
+        &mut self,
+        id: ConnectionId,
+        exchange: &Exchange,
+        paired: Option<(&Line, Comparison)>,
+        mut judgement: Judgement,
+        revises: Option<String>,
+    ) -> String {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return String::new();
+        };
+        judgement.reasons.extend(mesh.standing_reasons());
+        mesh.note(judgement.verdict);
+        let place = Some(&mesh.place);
+        let (side, connection) = (mesh.side, &mesh.connection);
+        let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);
+        let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
+        if let Some(record) = revises {
+            judgement.reasons.push(Reason::LateLine);
+            traffic.revises = vec![record];
+            pod.account.withdraw(Verdict::Unlogged, Units::new(1, 0));
+        }
+        pod.account
+            .judge(judgement.verdict, &judgement.reasons, judgement.units);
+        self.writer
+            .traffic(Kind::Http, exchange.time, judgement, traffic)
+    }
+
+    /// Books and writes the verdict on a connection. As a unit it enters the books here.
+    pub(super) fn put_connection(
+        &mut self,
+        id: ConnectionId,
+        line: Option<&Line>,
+        differences: Vec<Difference>,
+        mut judgement: Judgement,
+    ) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        judgement.reasons.extend(mesh.standing_reasons());
+        let mut traffic = connection_traffic(
+            &self.roles,
+            mesh.side,
+            Some(&mesh.place),
+            &mesh.connection,
+            mesh.closed.as_ref(),
+            mesh.has_exchanges(),
+        );
+        traffic.envoy = line.map(envoy_body);
+        traffic.differences = differences;
+        let time = mesh.connection.time;
+        let account = &mut self
+            .pods
+            .entry(mesh.place.pod_uid.clone())
+            .or_default()
+            .account;
+        account.enter(Units::new(judgement.units.observed, 0));
+        account.judge(judgement.verdict, &judgement.reasons, judgement.units);
+        self.writer
+            .traffic(Kind::Connection, time, judgement, traffic);
+    }
+}
