@@ -5,6 +5,7 @@ mod state;
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -41,6 +42,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A cgroup that was quiet for this long needs no account.
 const QUIET: Duration = Duration::from_secs(600);
+
+/// The file system of cgroup v2 (linux/magic.h).
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+
+/// The root of the hierarchy, which is never left out.
+const ROOT_CGROUP: u64 = 1;
 
 /// Everything between the kernel and the ledger.
 pub struct Witness {
@@ -328,16 +335,20 @@ pub fn cgroups(mount: &Path, capture: &config::Capture) -> Vec<PathBuf> {
 }
 
 /// The cgroup of this process, which is left out of what is captured.
+///
+/// In a cgroup namespace of its own a container sees that cgroup as the root of its mount.
 fn own_cgroup(mount: &Path) -> Option<u64> {
     let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = membership
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))?;
-    if path.is_empty() {
-        return None;
-    }
-    let metadata = fs::metadata(mount.join(path)).ok()?;
-    Some(std::os::unix::fs::MetadataExt::ino(&metadata))
+    let directory = match path {
+        "" => PathBuf::from("/sys/fs/cgroup"),
+        path => mount.join(path),
+    };
+    let is_cgroup = rustix::fs::statfs(&directory).ok()?.f_type == CGROUP2_SUPER_MAGIC;
+    let id = fs::metadata(directory).ok()?.ino();
+    (is_cgroup && id != ROOT_CGROUP).then_some(id)
 }
 
 fn format(format: &LogFormat) -> Result<Format, FormatError> {
