@@ -1,4 +1,4 @@
-//! HTTP/2 between app and sidecar, on both sides: as exact as HTTP/1.
+//! HTTP/2 between app and sidecar: this version does not read it, says so, and accuses nobody.
 
 use lab::{
     Session, nginx,
@@ -10,7 +10,7 @@ use lab::{
 const REQUESTS: usize = 2_000;
 
 #[test]
-fn every_stream_is_matched_once_on_each_side() {
+fn http2_is_booked_as_not_seen_and_nobody_is_accused() {
     let session = Session::start([PodSpec::new("a"), PodSpec::new("b")]).unwrap();
     let (a, b) = (session.lab.pod("a"), session.lab.pod("b"));
     let server = format!("http://{}:{}", b.addresses().v4, nginx::HTTP2_PORT);
@@ -18,42 +18,30 @@ fn every_stream_is_matched_once_on_each_side() {
         let output = a.run(APP, User::APP, words).unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    let curl = ["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null"];
-    for path in ["/h2/get", "/missing", "/large", "/drip/5"] {
-        run(&[&curl[..], &[&format!("{server}{path}")]].concat());
-    }
-    run(&[&curl[..], &["--head", &format!("{server}/h2/head")]].concat());
-    run(&[&curl[..], &["-d", "one=1", &format!("{server}/upload/h2")]].concat());
-    // Ten streams at a time on each of four connections; the same path and many.
+    let url = format!("{server}/h2/get");
+    run(&[
+        "curl",
+        "-sS",
+        "--http2-prior-knowledge",
+        "-o",
+        "/dev/null",
+        &url,
+    ]);
+    // Ten streams at a time on each of four connections.
     let (count, same) = (REQUESTS.to_string(), format!("{server}/h2/load"));
     run(&["h2load", "-n", &count, "-c", "4", "-m", "10", &same]);
 
-    let exchanges = b.nginx_log().unwrap();
-    assert_eq!(exchanges.len(), REQUESTS + 6);
+    let exchanges = i64::try_from(b.nginx_log().unwrap().len()).unwrap();
+    assert_eq!(exchanges, i64::try_from(REQUESTS + 1).unwrap());
     let outcome = session.finish().unwrap();
     let records = &outcome.records;
-    for (pod, side) in [("a", "client"), ("b", "server")] {
-        let found = records
-            .find(|record| record.kind() == "http" && record.pod() == pod && record.side() == side);
-        let wrong: Vec<String> = found
-            .iter()
-            .filter(|record| record.verdict() != "matched")
-            .map(|record| record.brief())
-            .collect();
-        assert!(wrong.is_empty(), "{wrong:#?}");
-        assert_eq!(found.len(), exchanges.len(), "{pod}");
-        let version = "\"network.protocol.version\":\"2\"";
-        let other = found.iter().find(|record| !record.line().contains(version));
-        assert!(other.is_none(), "{:?}", other.map(|record| record.brief()));
-        for exchange in exchanges.iter().filter(|found| found.path() != "/h2/load") {
-            let of_path = records.http(pod, side, exchange.path());
-            assert_eq!(of_path.len(), 1, "{exchange:?}");
-            assert_eq!(of_path[0].method(), exchange.method());
-            assert_eq!(of_path[0].status(), Some(u64::from(exchange.status)));
-        }
-    }
     let briefs = records.accusing().into_iter().map(Record::brief);
     assert_eq!(briefs.collect::<Vec<_>>(), Vec::<String>::new());
+    let start = records.find(|record| record.line().contains("\"event\":\"start\""));
+    assert!(start[0].line().contains("http2"), "{}", start[0].line());
+
     let books = records.audit().unwrap();
-    assert!(books.lost.is_empty(), "{books:?}");
+    // A line for each at both sides; none is lost in silence.
+    let lost: i64 = books.lost.values().map(|units| units.logged).sum();
+    assert_eq!(lost, 2 * exchanges, "{books:?}");
 }

@@ -21,7 +21,7 @@ use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring
 pub const MINIMUM_RING_BYTES: u32 = 1 << 16;
 
 /// The ring of sockets, in bytes. Its records are few and of 224 bytes.
-const SOCKETS_BYTES: u32 = 1 << 20;
+const SOCKETS_BYTES: u32 = 4 << 20;
 /// One cgroup may have a quarter of a ring outstanding.
 const RATION: u32 = 4;
 

@@ -12,8 +12,8 @@ mod mapping;
 mod mounts;
 mod observation;
 mod privileges;
-mod program;
 mod probe;
+mod program;
 mod progress;
 mod ring;
 
@@ -39,8 +39,8 @@ pub use self::{
         StreamTotals,
     },
     privileges::drop_privileges,
-    program::ProgramFacts,
     probe::{Probe, probe},
+    program::ProgramFacts,
 };
 
 /// The programs at work. Dropping it detaches them.

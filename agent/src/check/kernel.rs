@@ -20,7 +20,7 @@ fn features(probe: &Probe) -> Vec<Item> {
     const OF_CAPABILITIES: &str = "grant the capabilities first; see their lines";
     if !probe.missing_capabilities.is_empty() {
         let missing = probe.missing_capabilities.join(", ");
-        let message = format!("not asked: the kernel hides them from whom lacks {missing}");
+        let message = format!("not asked: the kernel hides them from a process without {missing}");
         return vec![Item::failure("features", message, OF_CAPABILITIES)];
     }
     let judge = |feature: &crate::capture::Feature| {
@@ -130,7 +130,7 @@ fn with_causes(error: &dyn Error) -> String {
         // Some errors quote their cause already.
         if !text.contains(&part) {
             text.push_str(": ");
-            text.push_str(&part);
+            text.push_str(part.trim_end());
         }
         cause = error.source();
     }

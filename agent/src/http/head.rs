@@ -45,6 +45,8 @@ pub(super) enum Method {
     Head,
     /// CONNECT: a success makes a tunnel.
     Connect,
+    /// PRI, which no request has: the preface of HTTP/2 (RFC 9113 section 3.4).
+    Preface,
     /// Any other.
     Other,
 }
@@ -63,6 +65,7 @@ impl Method {
         match name {
             b"HEAD" => Self::Head,
             b"CONNECT" => Self::Connect,
+            b"PRI" => Self::Preface,
             _ => Self::Other,
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     conversation::{Conversation, End, STRAYED},
     event::{Gap, HttpEvent},
-    head::RequestStart,
+    head::{Method, RequestStart},
     reader::{Direction, Loss, Step},
 };
 use crate::timestamp::Timestamp;
@@ -122,6 +122,10 @@ impl Conversation {
                 ..STRAYED
             });
         } else if self.pairing.begun() == 0 {
+            if self.requests.reader.method() == Some(Method::Preface) {
+                // HTTP/2: there will be requests, which this version does not read.
+                self.pairing.requests_lost(0, Gap::StreamGap, time, events);
+            }
             self.requests.reader.give_up();
             self.unread = Some(began);
         } else {

@@ -231,12 +231,7 @@ impl Ledger {
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
         match event {
             Input::Begun { exchange, time, .. } => {
-                for line in mesh
-                    .connection_lines
-                    .extract_if(.., |line| speaks_of_http(line))
-                {
-                    mesh.leg.place(line);
-                }
+                mesh.place_connection_lines();
                 mesh.leg.begin(exchange, time);
                 mesh.begun += 1;
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
@@ -264,6 +259,7 @@ impl Ledger {
                 cause,
                 ..
             } => {
+                mesh.place_connection_lines();
                 let count = u64::from(exchanges);
                 mesh.begun += count;
                 mesh.lost.push(LostHeads {
@@ -321,7 +317,7 @@ impl Ledger {
                 time,
                 cause,
                 ..
-            } if alone.reads_http => {
+            } if alone.reads_http && exchanges > 0 => {
                 alone.exchanges += u64::from(exchanges);
                 let units = Units::new(u64::from(exchanges), 0);
                 let judgement = Judgement {
@@ -409,9 +405,4 @@ impl Ledger {
         self.writer
             .traffic(Kind::Connection, connection.time, judgement, traffic);
     }
-}
-
-fn speaks_of_http(line: &super::input::Line) -> bool {
-    line.entry()
-        .is_some_and(super::input::Entry::speaks_of_http)
 }

@@ -159,7 +159,7 @@ impl Ledger {
             exchanges: read_until - grace,
             lines: self.captured_until - CAPTURE_DELAY,
         };
-        if mesh.begun > 0 {
+        if mesh.has_exchanges() {
             let judge_exchanges = (proved_http || past_close) && !mesh.is_carried_as_tcp();
             let mut settled = Vec::new();
             mesh.leg.settle(horizon, judge_exchanges, &mut settled);
@@ -481,7 +481,7 @@ impl Ledger {
         let past_close = closed.time + grace <= read_until;
         if mesh.finished {
             self.judge_strays(id);
-        } else if mesh.begun == 0 || mesh.is_carried_as_tcp() {
+        } else if !mesh.has_exchanges() || mesh.is_carried_as_tcp() {
             if !mesh.connection_lines.is_empty() || past_close {
                 self.finish_as_connection(id);
             }

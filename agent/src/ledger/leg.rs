@@ -85,6 +85,7 @@ pub(super) enum Settled {
 
 /// What was open when the agent stopped.
 #[derive(Debug)]
+#[expect(clippy::vec_box, reason = "exchanges and lines move between lists")]
 pub(super) struct Leftovers {
     /// Exchanges without a line.
     pub(super) ended: Vec<Box<Exchange>>,

@@ -118,6 +118,19 @@ impl MeshConnection {
         }
     }
 
+    /// It carried exchanges, read or not: these are the units, not the connection.
+    pub(super) fn has_exchanges(&self) -> bool {
+        self.begun > 0 || !self.lost.is_empty()
+    }
+
+    /// Lines that came before the first exchange belong to exchanges, it turns out.
+    pub(super) fn place_connection_lines(&mut self) {
+        let of_exchange = |line: &mut Box<Line>| line.entry().is_some_and(Entry::speaks_of_http);
+        for line in self.connection_lines.extract_if(.., of_exchange) {
+            self.leg.place(line);
+        }
+    }
+
     /// The port that decides whether the proxy takes the connection for HTTP.
     pub(super) fn port(&self) -> u16 {
         match self.side {

@@ -36,6 +36,12 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// The loop has stalled when it did not turn for this long.
 const STALLED: Duration = Duration::from_secs(10);
 
+/// How often accounts of cgroups that are gone are freed.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// A cgroup that was quiet for this long needs no account.
+const QUIET: Duration = Duration::from_secs(600);
+
 /// Everything between the kernel and the ledger.
 pub struct Witness {
     metrics: Arc<Metrics>,
@@ -48,6 +54,7 @@ pub struct Witness {
     reader: LogReader,
     intake: Intake,
     last_look: Option<Instant>,
+    last_sweep: Instant,
     attached: Vec<PathBuf>,
 }
 
@@ -109,6 +116,7 @@ impl Witness {
             reader,
             intake: Intake::new(Fingerprints::new(&random_key()?), redaction(config)),
             last_look: None,
+            last_sweep: Instant::now(),
             attached,
         })
     }
@@ -137,7 +145,12 @@ impl Witness {
 
     /// Tells what the kernel side refused and how full its rings are.
     pub fn tell_capture(&mut self) {
-        for loss in self.capture.losses() {
+        let mut losses = self.capture.losses();
+        if self.last_sweep.elapsed() >= SWEEP_EVERY {
+            losses.extend(self.capture.forget_quiet(QUIET));
+            self.last_sweep = Instant::now();
+        }
+        for loss in losses {
             self.metrics
                 .capture_refused
                 .add(word(loss.refusal), loss.count);

@@ -369,11 +369,23 @@ fn the_largest_head_is_read() {
 }
 
 #[test]
+fn http2_is_told_as_exchanges_of_unknown_number() {
+    let events = Script::default()
+        .raw(CLIENT, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .raw(SERVER, b"\x00\x00\x00\x04")
+        .raw(CLIENT, GET.as_bytes())
+        .events();
+    assert_eq!(
+        (begun(&events), lost(&events)),
+        (0, vec![(0, Gap::StreamGap)])
+    );
+}
+
+#[test]
 fn other_protocols_are_no_exchanges() {
     let tls = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\n\n";
-    let cases: [(&[u8], &[u8]); 4] = [
+    let cases: [(&[u8], &[u8]); 3] = [
         (tls, b"\x16\x03\x03\x00\x05hello"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x00\x00\x00\x04"),
         (b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"),
         (b"EHLO x\r\n", b"250 ok\r\n"),
     ];
