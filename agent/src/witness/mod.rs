@@ -43,12 +43,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A cgroup that was quiet for this long needs no account.
 const QUIET: Duration = Duration::from_secs(600);
 
-/// The file system of cgroup v2 (linux/magic.h).
-const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-
-/// The root of the hierarchy, which is never left out.
-const ROOT_CGROUP: u64 = 1;
-
 /// Everything between the kernel and the ledger.
 pub struct Witness {
     metrics: Arc<Metrics>,
@@ -346,9 +340,11 @@ fn own_cgroup(mount: &Path) -> Option<u64> {
         "" => PathBuf::from("/sys/fs/cgroup"),
         path => mount.join(path),
     };
-    let is_cgroup = rustix::fs::statfs(&directory).ok()?.f_type == CGROUP2_SUPER_MAGIC;
-    let id = fs::metadata(directory).ok()?.ino();
-    (is_cgroup && id != ROOT_CGROUP).then_some(id)
+    // Never the root of the hierarchy, which is everything.
+    match capture::is_cgroup2_root(&directory) {
+        Ok(false) => Some(fs::metadata(directory).ok()?.ino()),
+        _ => None,
+    }
 }
 
 fn format(format: &LogFormat) -> Result<Format, FormatError> {
