@@ -19,8 +19,6 @@ pub struct Capture {
     /// The kubelet's cgroups, relative to the mount.
     #[serde(deserialize_with = "cgroups")]
     pub kubelet: Vec<String>,
-    /// Whose HTTP is read.
-    pub scope: Scope,
     /// The size of each ring buffer: a power of two, in bytes.
     #[serde(deserialize_with = "ring_bytes")]
     pub ring_bytes: u64,
@@ -47,7 +45,6 @@ impl Default for Capture {
                 "kubelet.slice/kubelet.service",
                 "system.slice/k3s.service",
             ]),
-            scope: Scope::Meshed,
             // Heads of some 512 bytes: about 30,000 of them, a second of a node's full load
             // during which the agent may be held up.
             ring_bytes: 16 << 20,
@@ -82,16 +79,6 @@ impl FromStr for CgroupMount {
             _ => Err("expected `auto` or an absolute path such as `/sys/fs/cgroup`".to_owned()),
         }
     }
-}
-
-/// Whose HTTP is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Of pods with a sidecar; of others only connection facts.
-    Meshed,
-    /// Of all pods.
-    All,
 }
 
 /// A ring buffer is a power of two of pages; 64 KiB is the largest page that Linux uses. Past

@@ -15,8 +15,8 @@ pub struct CollectConfig {
     pub listen: SocketAddr,
     /// How both ends prove who they are.
     pub tls: ServerTls,
-    /// The subject alternative names of the agents that may send; empty: all that `client_ca`
-    /// signed.
+    /// The subject alternative names of the agents that may send. The collector refuses to start
+    /// without one.
     #[serde(default, deserialize_with = "names")]
     pub allow: Vec<String>,
     /// Where the records are stored.

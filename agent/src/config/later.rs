@@ -9,7 +9,9 @@ use super::{
 };
 
 /// Where such a key can stand, and its default. `[]` stands for each item of a list.
-const LATER: [(&[&str], &str); 4] = [
+const LATER: [(&[&str], &str); 5] = [
+    // Whose HTTP is read: that of pods without a sidecar, `all`, later.
+    (&["capture", "scope"], "meshed"),
     // Merkle evidence over the records.
     (&["evidence"], "none"),
     // How traffic comes to the sidecar: `tproxy` later.

@@ -29,7 +29,7 @@ use std::{
 };
 
 pub use agent::{Config, Ledger, Mode, Node, State, Telemetry};
-pub use capture::{Capture, CgroupMount, Scope};
+pub use capture::{Capture, CgroupMount};
 pub use collect::{CollectConfig, ServerTls};
 pub use fault::ConfigError;
 pub use forward::{ClientTls, Sink, SinkType};

@@ -50,12 +50,8 @@ fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::
 
 fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let claims = Vec::<String>::deserialize(deserializer)?;
-    let is_name =
-        |name: &String| (1..=64).contains(&name.len()) && !name.contains(char::is_control);
-    match claims.len() <= 16 && claims.iter().all(is_name) {
+    match claims.is_empty() {
         true => Ok(claims),
-        false => Err(D::Error::custom(
-            "expected at most 16 names of claims, such as `sub`",
-        )),
+        false => Err(D::Error::custom("not in this version: leave it empty")),
     }
 }

@@ -15,6 +15,9 @@ use crate::{
 /// sent, the agent samples the offset between two clocks.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(2);
 
+/// How long an inbound request may wait for its connection, where the line does not say.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// Larger uploads may be answered while a part still waits in the proxy's receive buffer, which
 /// it then never counts, although the app had sent all of it before.
 const UPLOAD_READ_AT_ONCE_BYTES: u64 = 64 << 10;
@@ -111,12 +114,21 @@ pub(super) fn compare_connection(closed: Option<&Closed>, entry: &Entry) -> Comp
 }
 
 /// Whether START_TIME falls into the exchange. A line without one fits any.
-pub(super) fn fits_in_time(from: Timestamp, to: Timestamp, entry: &Entry) -> bool {
+///
+/// On the server side the proxy's clock starts before the kernel's: with the request from
+/// downstream, which may wait for a connection to the app. There the line's own end counts.
+pub(super) fn fits_in_time(side: Side, from: Timestamp, to: Timestamp, entry: &Entry) -> bool {
     let Some(start) = entry.start_time else {
         return true;
     };
     let tolerance = CLOCK_TOLERANCE + Duration::from_nanos(entry.start_time_precision_nanoseconds);
-    from - tolerance <= start && start <= to + CLOCK_TOLERANCE
+    let waited = match side {
+        Side::Server => entry
+            .duration_milliseconds
+            .map_or(LONGEST_WAIT, Duration::from_millis),
+        _ => Duration::ZERO,
+    };
+    from <= start + waited + tolerance && start <= to + CLOCK_TOLERANCE
 }
 
 fn compare_method(exchange: &Exchange, entry: &Entry, comparison: &mut Comparison) {

@@ -142,8 +142,9 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
-        let verdict = mesh.worst.unwrap_or(Verdict::Matched);
-        let (reasons, units) = (Vec::new(), Units::default());
+        let worst = mesh.worst.clone();
+        let (verdict, reasons) = worst.unwrap_or((Verdict::Matched, Vec::new()));
+        let units = Units::default();
         self.put_connection(
             id,
             None,
@@ -173,13 +174,17 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
-        mesh.note(Verdict::Unverifiable);
-        let Some(lost) = mesh.lost.get(at).filter(|lost| lost.count > 0) else {
+        let Some(lost) = mesh.lost.get(at) else {
             return;
         };
-        let (verdict, reasons) = (Verdict::Unverifiable, vec![reason_of(lost.cause)]);
-        let units = Units::new(lost.count, 0);
-        let time = lost.time;
+        let cause = reason_of(lost.cause);
+        let (count, time) = (lost.count, lost.time);
+        mesh.note(Verdict::Unverifiable, &[cause]);
+        if count == 0 {
+            return;
+        }
+        let (verdict, reasons) = (Verdict::Unverifiable, vec![cause]);
+        let units = Units::new(count, 0);
         let place = mesh.place.clone();
         let traffic = Traffic {
             side: Some(mesh.side),

@@ -14,7 +14,11 @@ use super::{
     compare::fits_in_time,
     input::{Entry, Exchange, Line},
 };
-use crate::{http::ConnectionId, record::Fingerprint, timestamp::Timestamp};
+use crate::{
+    http::ConnectionId,
+    record::{Fingerprint, Side},
+    timestamp::Timestamp,
+};
 
 /// Exchanges that agree in all that a line says are interchangeable within this much time.
 const INTERCHANGEABLE: Duration = Duration::from_secs(1);
@@ -102,7 +106,7 @@ impl Forwarded {
     ) -> Option<Box<Line>> {
         let in_time = |line: &Line| {
             line.entry().is_some_and(|entry| {
-                fits_in_time(exchange.time, exchange.end, entry) && fits(entry)
+                fits_in_time(Side::Client, exchange.time, exchange.end, entry) && fits(entry)
             })
         };
         let mut found = self.groups.iter().flat_map(|(key, group)| {
@@ -123,7 +127,8 @@ impl Forwarded {
     /// Whether an exchange that waits lies in the time of a line.
     pub(super) fn has_waiting(&self, entry: &Entry, waits: impl Fn(&Waiting) -> bool) -> bool {
         let exchanges = self.groups.values().flat_map(|group| &group.exchanges);
-        let in_time = |waiting: &&Waiting| fits_in_time(waiting.time, waiting.end, entry);
+        let in_time =
+            |waiting: &&Waiting| fits_in_time(Side::Client, waiting.time, waiting.end, entry);
         exchanges.filter(in_time).any(waits)
     }
 }
@@ -147,7 +152,8 @@ impl Group {
                 partners.push(None);
                 continue;
             };
-            let has_begun = |waiting: &Waiting| fits_in_time(waiting.time, Timestamp::MAX, entry);
+            let has_begun =
+                |waiting: &Waiting| fits_in_time(Side::Client, waiting.time, Timestamp::MAX, entry);
             while let Some((at, waiting)) = began.next_if(|(_, waiting)| has_begun(waiting)) {
                 open.insert((waiting.end, at));
             }

@@ -275,7 +275,7 @@ impl Ledger {
                 side,
             );
         } else if repeated {
-            mesh.note(Verdict::Unseen);
+            mesh.note(Verdict::Unseen, &[Reason::Repeated]);
             self.judge_line(line, Verdict::Unseen, vec![Reason::Repeated], side);
         } else if let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line()) {
             lost.excused_lines += 1;
@@ -284,7 +284,7 @@ impl Ledger {
         } else if mesh.withholds_accusations() {
             self.judge_line(line, Verdict::Unverifiable, vec![Reason::Preexisting], side);
         } else {
-            mesh.note(Verdict::Unseen);
+            mesh.note(Verdict::Unseen, &[]);
             self.judge_unseen(line, side);
         }
     }

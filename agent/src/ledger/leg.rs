@@ -290,7 +290,7 @@ impl Leg {
                 (Some(log), Some(kernel)) if log != kernel => return None,
                 (log, kernel) => log.is_some() && log == kernel,
             };
-            if !same_id && !fits_in_time(exchange.time, exchange.end, entry) {
+            if !same_id && !fits_in_time(self.side, exchange.time, exchange.end, entry) {
                 return None;
             }
             let comparison = compare(self.side, exchange, entry);

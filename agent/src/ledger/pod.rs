@@ -111,7 +111,9 @@ impl PodBook {
         let outbound = entry
             .downstream()
             .filter(|address| address.port() != 0 && !cluster.starts_with("inbound|"));
-        let time = entry.start_time.unwrap_or(line.time);
+        let start = entry.start_time.unwrap_or(line.time);
+        let lasted = entry.duration_milliseconds.map(Duration::from_millis);
+        let time = (start, lasted.map_or(line.time, |lasted| start + lasted));
         inbound
             .and_then(|source| {
                 self.find_span(Side::Server, source, time, |span| {
@@ -127,23 +129,26 @@ impl PodBook {
             })
     }
 
+    /// Of the connections with a source, the one that was open at START_TIME, or else (inbound:
+    /// it may have been made for this request) the next one that was opened before the line was
+    /// written. Ports come again, so each has its time.
     fn find_span(
         &self,
         side: Side,
         source: SocketAddr,
-        time: Timestamp,
+        (start, written): (Timestamp, Timestamp),
         fits_destination: impl Fn(&Span) -> bool,
     ) -> Option<ConnectionId> {
         let spans = self.by_source.get(&(side, source))?;
-        let covers = |span: &&Span| covers(span, time);
-        let fitting = spans
-            .iter()
-            .rev()
-            .filter(covers)
-            .find(|span| fits_destination(span));
-        fitting
-            .or_else(|| spans.iter().rev().find(covers))
-            .map(|span| span.id)
+        let could = |span: &&Span| {
+            span.from <= written + SPAN_TOLERANCE
+                && (span.to == Timestamp::MAX || start <= span.to + SPAN_TOLERANCE)
+        };
+        let found = spans.iter().filter(could).min_by_key(|span| {
+            let late = span.from.since(start + SPAN_TOLERANCE);
+            (!fits_destination(span), late, start.since(span.from))
+        });
+        found.map(|span| span.id)
     }
 
     /// The proxy accepted a connection from the network.

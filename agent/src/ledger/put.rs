@@ -27,7 +27,7 @@ impl Ledger {
             return String::new();
         };
         judgement.reasons.extend(mesh.standing_reasons());
-        mesh.note(judgement.verdict);
+        mesh.note(judgement.verdict, &judgement.reasons);
         let place = Some(&mesh.place);
         let (side, connection) = (mesh.side, &mesh.connection);
         let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);

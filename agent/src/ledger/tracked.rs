@@ -59,7 +59,7 @@ pub(super) struct MeshConnection {
     /// Lines that speak of the connection as a whole, or came before its first exchange.
     #[expect(clippy::vec_box, reason = "lines move between lists")]
     pub(super) connection_lines: Vec<Box<Line>>,
-    pub(super) worst: Option<Verdict>,
+    pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
     /// It stands on the pod's agenda at this moment.
     pub(super) agenda: Option<Timestamp>,
@@ -151,13 +151,14 @@ impl MeshConnection {
             && self.connection_lines.iter().any(|line| of_the_whole(line))
     }
 
-    /// Notes the verdict of one of its exchanges.
-    pub(super) fn note(&mut self, verdict: Verdict) {
+    /// Notes the verdict of one of its exchanges: the worst is the connection's own.
+    pub(super) fn note(&mut self, verdict: Verdict, reasons: &[Reason]) {
         if self
             .worst
-            .is_none_or(|worst| worst.gravity() < verdict.gravity())
+            .as_ref()
+            .is_none_or(|(worst, _)| worst.gravity() < verdict.gravity())
         {
-            self.worst = Some(verdict);
+            self.worst = Some((verdict, reasons.to_vec()));
         }
     }
 

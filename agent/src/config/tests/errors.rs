@@ -222,6 +222,11 @@ fn later_parts_are_refused_and_never_ignored() {
         ("evidence: merkle", "evidence"),
         ("mesh: {interception: tproxy}", "mesh.interception"),
         ("logs: {driver: docker}", "logs.driver"),
+        ("capture: {scope: all}", "capture.scope"),
+        (
+            "redact: {identity: {jwt_claims: [sub]}}",
+            "redact.identity.jwt_claims",
+        ),
     ] {
         let error = error(text);
         assert!(

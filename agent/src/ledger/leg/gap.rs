@@ -164,7 +164,7 @@ impl Leg {
             return (u64::MAX >> 32, 0);
         };
         let comparison = compare(self.side, exchange, entry);
-        let misfit = u64::from(!fits_in_time(exchange.time, exchange.end, entry));
+        let misfit = u64::from(!fits_in_time(self.side, exchange.time, exchange.end, entry));
         let other_id = match (exchange.request_id, entry.request_id) {
             (Some(kernel), Some(log)) => u64::from(kernel != log),
             _ => 0,
@@ -180,6 +180,6 @@ impl Leg {
 
     fn may_belong_after(&self, line: usize, begun: Timestamp) -> bool {
         let entry = self.lines[line].line.entry();
-        entry.is_some_and(|entry| fits_in_time(begun, Timestamp::MAX, entry))
+        entry.is_some_and(|entry| fits_in_time(self.side, begun, Timestamp::MAX, entry))
     }
 }
