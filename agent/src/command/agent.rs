@@ -56,6 +56,7 @@ impl Agent {
             self.witness.poll(&mut inputs);
             self.take(&mut inputs);
             if kept.elapsed() >= KEEP_EVERY {
+                self.take_overflows(&mut inputs);
                 self.keep();
                 self.tell();
                 kept = Instant::now();
@@ -68,7 +69,9 @@ impl Agent {
             std::thread::sleep(REST);
         }
         self.settle();
-        self.take(&mut vec![Input::Stopped(now())]);
+        self.take_overflows(&mut inputs);
+        inputs.push(Input::Stopped(now()));
+        self.take(&mut inputs);
         self.keep();
         let deadline = tokio::time::Instant::now() + DELIVER_AT_MOST;
         for rest in runtime.block_on(self.forwarder.shutdown(deadline)) {
@@ -84,15 +87,6 @@ impl Agent {
 
     /// Hands inputs to the ledger and its records to the sinks.
     pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
-        let time = now();
-        let overflows = self.forwarder.take_overflows();
-        inputs.extend(overflows.into_iter().map(|overflow| Input::Overflow {
-            time,
-            sink: overflow.sink.to_string(),
-            first: overflow.first.to_string(),
-            last: overflow.last.to_string(),
-            records: overflow.records,
-        }));
         for input in inputs.drain(..) {
             if let Some(recorder) = &mut self.recorder
                 && let Err(error) = recorder.add(&input)
@@ -108,6 +102,19 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// What the sinks lost, told once a second: a `gap` record takes room in their queues, too.
+    fn take_overflows(&mut self, inputs: &mut Vec<Input>) {
+        let time = now();
+        let overflows = self.forwarder.take_overflows();
+        inputs.extend(overflows.into_iter().map(|overflow| Input::Overflow {
+            time,
+            sink: overflow.sink.to_string(),
+            first: overflow.first.to_string(),
+            last: overflow.last.to_string(),
+            records: overflow.records,
+        }));
     }
 
     /// Waits for the lines of what has ended, so far as the time allows.
