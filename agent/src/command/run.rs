@@ -18,9 +18,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    ledger::Ledger,
-    telemetry::{Health, Metrics, serve},
-    witness::{Recorder, State, Witness, start_id},
+    envoy::Positions,
+    ledger::{Input, Ledger, Settings},
+    telemetry::{Health, Metrics, ReadyTask, serve},
+    witness::{Recorder, StartError, State, Witness, start_id},
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -35,38 +36,24 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
         warn!("{error}; the logs are read from their ends");
         None
     });
-    let (metrics, health) = (Arc::new(Metrics::new()), Health::new());
-    let attaching = health.wait_for("the programs to be attached");
     let settings = settings(&config, state.start_id.clone(), state.earlier_run)?;
+    let telemetry = Telemetry::new();
     let mut inputs = Vec::new();
-    let witness = Witness::start(&config, positions, (&metrics, &health), &mut inputs)?;
+    let witness = telemetry.start(&config, positions, &mut inputs)?;
     // From here on other threads may start: the capabilities are gone.
     let runtime = runtime()?;
-    let (signals, forwarder) = {
-        let _within = runtime.enter();
-        (Signals::listen()?, start_forwarder(&config)?)
-    };
-    let listener = listen(&runtime, &config)?;
-    runtime.spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health)));
+    telemetry.serve(&runtime, &config)?;
     for cgroup in witness.attached() {
         info!("attached at {}", cgroup.display());
     }
-    let flush = config.logs.flush;
-    let ledger = Ledger::new(settings);
-    let (recorder, state) = (None, Some(state));
-    let mut agent = Agent {
+    let parts = Parts {
         witness,
-        ledger,
-        forwarder,
-        recorder,
-        state,
-        metrics,
-        flush,
+        settings,
+        inputs,
+        recorder: None,
+        state: Some(state),
     };
-    agent.take(&mut inputs);
-    attaching.done();
-    agent.work(runtime, &signals, Some(config_file));
-    Ok(())
+    work(&config, Some(config_file), parts, telemetry, runtime)
 }
 
 /// Records the ledger's inputs until SIGINT or SIGTERM. Runs beside an agent: it keeps no state, and
@@ -79,44 +66,107 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
     let config = config_or_default(config)?;
     let settings = settings(&config, start_id()?, false)?;
     let recorder = Some(Recorder::create(file, &settings)?);
-    let (metrics, health) = (Arc::new(Metrics::new()), Health::new());
-    let attaching = health.wait_for("the programs to be attached");
+    let telemetry = Telemetry::new();
     let mut inputs = Vec::new();
-    let witness = Witness::start(&config, None, (&metrics, &health), &mut inputs)?;
+    let witness = telemetry.start(&config, None, &mut inputs)?;
     let runtime = runtime()?;
-    let (signals, forwarder) = {
-        let _within = runtime.enter();
-        (Signals::listen()?, start_forwarder(&config)?)
-    };
-    match listen(&runtime, &config) {
-        Ok(listener) => {
-            runtime.spawn(serve(listener, Arc::clone(&metrics), Arc::clone(&health)));
-        }
-        Err(error) => warn!("{error:#}; going on without telemetry"),
+    if let Err(error) = telemetry.serve(&runtime, &config) {
+        warn!("{error:#}; going on without telemetry");
     }
     info!("recording to {}", file.display());
-    let (flush, state) = (config.logs.flush, None);
-    let ledger = Ledger::new(settings);
+    let parts = Parts {
+        witness,
+        settings,
+        inputs,
+        recorder,
+        state: None,
+    };
+    work(&config, None, parts, telemetry, runtime)
+}
+
+/// What an agent is put together from.
+struct Parts {
+    witness: Witness,
+    settings: Settings,
+    /// What came while the witness started.
+    inputs: Vec<Input>,
+    recorder: Option<Recorder>,
+    state: Option<State>,
+}
+
+/// Puts the agent together and works until a signal says to stop.
+fn work(
+    config: &Config,
+    config_file: Option<&Path>,
+    parts: Parts,
+    telemetry: Telemetry,
+    runtime: Runtime,
+) -> Result<(), CommandError> {
+    let Parts {
+        witness,
+        settings,
+        mut inputs,
+        recorder,
+        state,
+    } = parts;
+    let (signals, forwarder) = {
+        let _within = runtime.enter();
+        (Signals::listen()?, start_forwarder(config)?)
+    };
     let mut agent = Agent {
         witness,
-        ledger,
+        ledger: Ledger::new(settings),
         forwarder,
         recorder,
         state,
-        metrics,
-        flush,
+        metrics: telemetry.metrics,
+        flush: config.logs.flush,
     };
     agent.take(&mut inputs);
-    attaching.done();
-    agent.work(runtime, &signals, None);
+    telemetry.attaching.done();
+    agent.work(runtime, &signals, config_file);
     Ok(())
 }
 
-fn listen(runtime: &Runtime, config: &Config) -> anyhow::Result<TcpListener> {
-    let listen = config.telemetry.listen;
-    runtime
-        .block_on(TcpListener::bind(listen))
-        .with_context(|| format!("telemetry.listen: cannot listen on {listen}"))
+/// What the agent tells of itself; not ready before the programs are attached.
+struct Telemetry {
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    attaching: ReadyTask,
+}
+
+impl Telemetry {
+    fn new() -> Self {
+        let health = Health::new();
+        let attaching = health.wait_for("the programs to be attached");
+        Self {
+            metrics: Arc::new(Metrics::new()),
+            health,
+            attaching,
+        }
+    }
+
+    fn start(
+        &self,
+        config: &Config,
+        positions: Option<Positions>,
+        inputs: &mut Vec<Input>,
+    ) -> Result<Witness, StartError> {
+        Witness::start(config, positions, (&self.metrics, &self.health), inputs)
+    }
+
+    fn serve(&self, runtime: &Runtime, config: &Config) -> anyhow::Result<()> {
+        let listen = config.telemetry.listen;
+        let listener = runtime
+            .block_on(TcpListener::bind(listen))
+            .with_context(|| format!("telemetry.listen: cannot listen on {listen}"))?;
+        runtime.spawn(serve(
+            listener,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.health),
+        ));
+        Ok(())
+    }
 }
 
 fn runtime() -> Result<Runtime, CommandError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{CAPTURE_DELAY, Ledger, RUNTIME_DELAY, tracked::Tracked};
+use super::{CAPTURE_DELAY, Ledger, PATIENCE_WITH_SILENT_LOGS, RUNTIME_DELAY, tracked::Tracked};
 use crate::{http::ConnectionId, timestamp::Timestamp};
 
 /// Connections with accused exchanges are kept this long for late lines.
@@ -111,5 +111,11 @@ impl Ledger {
         {
             pod.forget(mesh.side, mesh.connection.source, id);
         }
+    }
+
+    /// How far a pod's log was read; one that was silent from the beginning is not waited for.
+    pub(super) fn read_until(&self, uid: &str) -> Timestamp {
+        let told = self.pods.get(uid).and_then(|pod| pod.read_until);
+        told.unwrap_or(self.captured_until - PATIENCE_WITH_SILENT_LOGS)
     }
 }

@@ -1,9 +1,9 @@
 //! The end of a connection: its books are closed once everything on it is judged.
 
 use super::{
-    Ledger, PATIENCE_WITH_SILENT_LOGS,
+    Ledger,
     compare::{Comparison, compare_connection},
-    input::{Line, LineContent},
+    input::LineContent,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
 };
@@ -21,11 +21,7 @@ impl Ledger {
             return;
         };
         let Some(closed) = &mesh.closed else { return };
-        let read_until = self
-            .pods
-            .get(&mesh.place.pod_uid)
-            .and_then(|pod| pod.read_until)
-            .unwrap_or(self.captured_until - PATIENCE_WITH_SILENT_LOGS);
+        let read_until = self.read_until(&mesh.place.pod_uid);
         let past_close = closed.time + grace <= read_until;
         if mesh.finished {
             self.judge_strays(id);
@@ -49,7 +45,7 @@ impl Ledger {
         let exchanges = mesh.leg.drain().ended;
         let first = lines
             .iter()
-            .position(|line| mesh.begun == 0 || !speaks_of_http(line));
+            .position(|line| mesh.begun == 0 || !line.speaks_of_http());
         let line = first.map(|at| &lines[at]);
         let as_tcp = mesh.begun > 0;
         let preexisting = mesh.withholds_accusations();
@@ -209,9 +205,4 @@ impl Ledger {
             traffic,
         );
     }
-}
-
-fn speaks_of_http(line: &Line) -> bool {
-    line.entry()
-        .is_some_and(super::input::Entry::speaks_of_http)
 }

@@ -204,6 +204,12 @@ pub struct Line {
 }
 
 impl Line {
+    /// Whether it is an entry that speaks of an HTTP request or response.
+    #[must_use]
+    pub fn speaks_of_http(&self) -> bool {
+        self.entry().is_some_and(Entry::speaks_of_http)
+    }
+
     /// The entry, also where some of its fields are in doubt.
     #[must_use]
     pub fn entry(&self) -> Option<&Entry> {

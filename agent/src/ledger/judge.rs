@@ -1,7 +1,7 @@
 //! What stands between both accounts of a connection, into verdicts.
 
 use super::{
-    CAPTURE_DELAY, Ledger, PATIENCE_WITH_SILENT_LOGS,
+    CAPTURE_DELAY, Ledger,
     compare::{Comparison, compare},
     input::{Exchange, Line, LineContent},
     leg::{Horizon, Settled},
@@ -34,15 +34,16 @@ impl Ledger {
     pub(super) fn settle(&mut self, id: ConnectionId) {
         self.pair(id);
         let grace = self.grace();
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return;
+        };
+        let read_until = self.read_until(&mesh.place.pod_uid);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
         let Some(pod) = self.pods.get(&mesh.place.pod_uid) else {
             return;
         };
-        let read_until = pod
-            .read_until
-            .unwrap_or(self.captured_until - PATIENCE_WITH_SILENT_LOGS);
         let proved_http = pod.http_matched.contains(&(mesh.side, mesh.port()));
         let past_close = mesh
             .closed

@@ -87,7 +87,7 @@ impl Ledger {
             self.judge_line(&line, Verdict::Unseen, Vec::new(), None);
             return;
         };
-        let of_exchange = mesh.has_exchanges() && line.entry().is_some_and(Entry::speaks_of_http);
+        let of_exchange = mesh.has_exchanges() && line.speaks_of_http();
         if mesh.line_agenda.is_none() {
             mesh.line_agenda = Some(line.time);
             self.line_agenda.insert((line.time, id));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    input::{Entry, Input, Line},
+    input::{Input, Line},
     leg::Leg,
     roles::Place,
 };
@@ -125,7 +125,7 @@ impl MeshConnection {
 
     /// Lines that came before the first exchange belong to exchanges, it turns out.
     pub(super) fn place_connection_lines(&mut self) {
-        let of_exchange = |line: &mut Box<Line>| line.entry().is_some_and(Entry::speaks_of_http);
+        let of_exchange = |line: &mut Box<Line>| line.speaks_of_http();
         for line in self.connection_lines.extract_if(.., of_exchange) {
             self.leg.place(line);
         }
@@ -145,7 +145,7 @@ impl MeshConnection {
 
     /// The proxy wrote a line for the whole of it, and never one for an exchange.
     pub(super) fn is_carried_as_tcp(&self) -> bool {
-        let of_the_whole = |line: &Line| !line.entry().is_some_and(Entry::speaks_of_http);
+        let of_the_whole = |line: &Line| !line.speaks_of_http();
         self.entered == 0
             && !self.leg.ever_matched
             && self.connection_lines.iter().any(|line| of_the_whole(line))
