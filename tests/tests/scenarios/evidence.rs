@@ -1,0 +1,201 @@
+//! What a session leaves to judge by.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+};
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    Session,
+    agent::Ended,
+    books::Units,
+    cri::Stream,
+    nginx::Exchange,
+    pod::{Kind, PROXY, Pod, PodSpec},
+    records::{Record, Records},
+};
+
+/// How many records a message names.
+const NAMED: usize = 20;
+
+/// Everything that was received, and what others wrote of the same traffic.
+pub(crate) struct Evidence {
+    /// What the agent told.
+    pub(crate) records: Records,
+    /// How the agent ended.
+    pub(crate) ended: Ended,
+    /// What nginx and Envoy logged in each pod that was there at the end.
+    pods: BTreeMap<String, Witnesses>,
+    /// The records that accuse or excuse, and that a scenario asked for.
+    asked_for: RefCell<HashSet<String>>,
+}
+
+struct Witnesses {
+    nginx: Vec<Exchange>,
+    lines: Vec<String>,
+}
+
+impl Evidence {
+    /// Waits until all is settled, and takes the session down.
+    pub(crate) fn gather(session: Session) -> Result<Self> {
+        session.settle()?;
+        let pods = session.lab.pods().iter();
+        let pods = pods.map(|pod| Ok((pod.name().to_owned(), Witnesses::of(pod)?)));
+        let pods = pods.collect::<Result<_>>()?;
+        let outcome = session.stop()?;
+        Ok(Self {
+            records: outcome.records,
+            ended: outcome.ended,
+            pods,
+            asked_for: RefCell::default(),
+        })
+    }
+
+    /// What a pod's nginx logged of a path.
+    pub(crate) fn nginx(&self, pod: &str, path: &str) -> Result<Vec<&Exchange>> {
+        let exchanges = self.witnesses(pod)?.nginx.iter();
+        Ok(exchanges.filter(|found| found.path() == path).collect())
+    }
+
+    /// The lines with `part` in them that a pod's Envoy wrote, whatever became of them.
+    pub(crate) fn lines(&self, pod: &str, part: &str) -> Result<Vec<&str>> {
+        let lines = self.witnesses(pod)?.lines.iter().map(String::as_str);
+        Ok(lines.filter(|line| line.contains(part)).collect())
+    }
+
+    /// The `http` records of a path at one side of a pod.
+    pub(crate) fn http(&self, pod: &str, side: &str, path: &str) -> Found<'_> {
+        self.found(
+            format!("{pod} {side} {path}"),
+            self.records.http(pod, side, path),
+        )
+    }
+
+    /// The records of a pod, those of the sidecar's own connections left out, that `holds` for.
+    pub(crate) fn of(&self, pod: &str, what: &str, holds: impl Fn(&Record) -> bool) -> Found<'_> {
+        let records = self.records.find(|record| {
+            record.pod() == pod
+                && matches!(record.kind(), "http" | "connection")
+                && record.side() != "proxy"
+                && holds(record)
+        });
+        self.found(format!("{what} of {pod}"), records)
+    }
+
+    /// Fails if anybody in these pods is accused, or any judgement withheld, beyond what the
+    /// scenarios ask for.
+    pub(crate) fn nobody_else_is_accused(&self, pods: &[PodSpec]) -> Result<()> {
+        let pods: HashSet<&str> = pods.iter().map(PodSpec::name).collect();
+        let asked_for = self.asked_for.borrow();
+        let others = self.records.find(|record| {
+            (record.accuses() || record.verdict() == "unverifiable")
+                && pods.contains(record.pod())
+                // A connection with exchanges on it repeats the worst of theirs.
+                && record.units() != Units::default()
+                && !asked_for.contains(record.id())
+        });
+        ensure!(
+            others.is_empty(),
+            "beside what it is about:\n{}",
+            briefs(&others)
+        );
+        Ok(())
+    }
+
+    fn witnesses(&self, pod: &str) -> Result<&Witnesses> {
+        self.pods
+            .get(pod)
+            .with_context(|| format!("no pod {pod} at the end"))
+    }
+
+    fn found<'a>(&'a self, what: String, records: Vec<&'a Record>) -> Found<'a> {
+        Found {
+            evidence: self,
+            what,
+            records,
+        }
+    }
+}
+
+impl Witnesses {
+    fn of(pod: &Pod) -> Result<Self> {
+        let has_app = !matches!(pod.spec().kind(), Kind::Gateway { .. });
+        let has_proxy = *pod.spec().kind() != Kind::Plain;
+        let nginx = if has_app {
+            pod.nginx_log()?
+        } else {
+            Vec::new()
+        };
+        let lines = if has_proxy {
+            pod.container(PROXY).log.lines_of(Stream::Stdout)
+        } else {
+            Vec::new()
+        };
+        Ok(Self { nginx, lines })
+    }
+}
+
+/// Records that were looked for. Each check names them where they are not as they should be.
+pub(crate) struct Found<'a> {
+    evidence: &'a Evidence,
+    what: String,
+    pub(crate) records: Vec<&'a Record>,
+}
+
+impl Found<'_> {
+    /// There are some, and all have this verdict.
+    pub(crate) fn are(&self, verdict: &str) -> Result<&Self> {
+        let all = self
+            .records
+            .iter()
+            .all(|record| record.verdict() == verdict);
+        self.ensure(all && !self.records.is_empty(), &format!("to be {verdict}"))?;
+        let ids = self.records.iter().map(|record| record.id().to_owned());
+        self.evidence.asked_for.borrow_mut().extend(ids);
+        Ok(self)
+    }
+
+    /// All have this reason.
+    pub(crate) fn with_reason(&self, reason: &str) -> Result<&Self> {
+        let all = self.records.iter().all(|record| record.has_reason(reason));
+        self.ensure(all, &format!("to have the reason {reason}"))
+    }
+
+    /// They cover so many units in all.
+    pub(crate) fn of_units(&self, observed: i64, logged: i64) -> Result<&Self> {
+        let units = self.records.iter().map(|record| record.units());
+        let sum = units.fold(Units::default(), |sum, units| sum + units);
+        let expected = Units { observed, logged };
+        self.ensure(
+            sum == expected,
+            &format!("to cover {expected:?}, not {sum:?}"),
+        )
+    }
+
+    /// There are so many.
+    pub(crate) fn are_as_many_as(&self, count: usize) -> Result<&Self> {
+        self.ensure(self.records.len() == count, &format!("to be {count}"))
+    }
+
+    fn ensure(&self, holds: bool, what: &str) -> Result<&Self> {
+        ensure!(
+            holds,
+            "expected the records of {} {what}:\n{}",
+            self.what,
+            briefs(&self.records)
+        );
+        Ok(self)
+    }
+}
+
+fn briefs(records: &[&Record]) -> String {
+    let briefs = records.iter().take(NAMED).map(|record| record.brief());
+    let briefs: Vec<String> = briefs.collect();
+    let more = records.len().saturating_sub(NAMED);
+    match (briefs.is_empty(), more) {
+        (true, _) => "  none".to_owned(),
+        (_, 0) => format!("  {}", briefs.join("\n  ")),
+        _ => format!("  {}\n  and {more} more", briefs.join("\n  ")),
+    }
+}

@@ -1,0 +1,90 @@
+//! Every odd case that the contract names, each a scenario with real Envoy.
+//!
+//! Scenarios that need the same agent share a session: a lab, an agent, a receiver. Each plays in
+//! pods or on paths of its own and is judged for itself, from the received records alone, against
+//! what nginx, curl and Envoy wrote. At the end a table says what came of each; the same table
+//! stands in `docs/scenarios.md`.
+//!
+//! `cargo test --package lab --test scenarios -- <part of a name>` plays some of them,
+//! `-- --list` names them all.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the table is what the program says at its end"
+)]
+
+mod evidence;
+mod heads;
+mod replies;
+mod stage;
+mod table;
+
+use std::{
+    collections::HashSet,
+    mem,
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use stage::{Group, Verdicts};
+
+/// All of them, in the order in which they are played and told.
+const GROUPS: [&Group; 1] = [&Group {
+    name: "ordinary",
+    config: |config| config,
+    chapters: &[&replies::CHAPTER, &heads::CHAPTER],
+}];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let told = Arc::new(Mutex::new(Verdicts::new()));
+    let mut trials = vec![Trial::test("table", || {
+        table::compare(&GROUPS).map_err(|error| Failed::from(format!("{error:#}")))
+    })];
+    for group in GROUPS {
+        trials.extend(trials_of(group, &arguments, &told));
+    }
+    let names: HashSet<&str> = trials.iter().map(Trial::name).collect();
+    assert_eq!(names.len(), trials.len(), "a name is there twice");
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        println!("\n{}", table::outcomes(&GROUPS, &lock(&told)));
+    }
+    conclusion.exit_code()
+}
+
+/// A trial for each scenario and one for the books; the first that runs plays for all.
+fn trials_of(
+    group: &'static Group,
+    arguments: &Arguments,
+    told: &Arc<Mutex<Verdicts>>,
+) -> Vec<Trial> {
+    let waiting: Arc<Mutex<Vec<String>>> = Arc::default();
+    let trials: Vec<Trial> = group
+        .names()
+        .map(|name| {
+            let (waiting, told) = (Arc::clone(&waiting), Arc::clone(told));
+            Trial::test(name.clone(), move || {
+                let mut told = lock(&told);
+                let selected = mem::take(&mut *lock(&waiting));
+                if !selected.is_empty() {
+                    told.extend(stage::play(group, &selected));
+                }
+                let told = told.get(&name).cloned();
+                told.unwrap_or_else(|| Err("it was not played".to_owned()))
+                    .map_err(Failed::from)
+            })
+        })
+        .collect();
+    let selected = trials
+        .iter()
+        .filter(|trial| !arguments.is_filtered_out(trial));
+    *lock(&waiting) = selected.map(|trial| trial.name().to_owned()).collect();
+    trials
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

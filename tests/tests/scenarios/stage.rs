@@ -1,0 +1,142 @@
+//! What a scenario is, and how those of a group are played.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use lab::{Session, agent::Config, pod::PodSpec};
+
+use crate::evidence::Evidence;
+
+/// The agent has to end within this time (CONTRACT 1).
+const END: Duration = Duration::from_secs(5);
+
+/// What came of each scenario, and of each group's books.
+pub(crate) type Verdicts = BTreeMap<String, Result<(), String>>;
+
+/// Judges what was received, by what the play has learnt.
+pub(crate) type Judge = Box<dyn FnOnce(&Evidence) -> Result<()>>;
+
+/// One case of the contract.
+pub(crate) struct Scenario {
+    /// Its name, which stays: people look for it.
+    pub(crate) name: &'static str,
+    /// What happens.
+    pub(crate) happens: &'static str,
+    /// What the records say of it.
+    pub(crate) recorded: &'static str,
+    /// The pods it plays in. A pod that several scenarios ask for is there once; who changes a pod
+    /// or has somebody accused asks for one of its own.
+    pub(crate) pods: fn() -> Vec<PodSpec>,
+    /// Makes it happen and says how to judge it.
+    pub(crate) play: fn(&mut Session) -> Result<Judge>,
+}
+
+/// Scenarios of one subject.
+pub(crate) struct Chapter {
+    pub(crate) title: &'static str,
+    pub(crate) scenarios: &'static [Scenario],
+}
+
+/// Scenarios that share a session.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    /// The agent's configuration.
+    pub(crate) config: fn(Config) -> Config,
+    pub(crate) chapters: &'static [&'static Chapter],
+}
+
+impl Group {
+    /// The names of what is judged: each scenario, and the group's books.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.scenarios()
+            .map(|scenario| scenario.name.to_owned())
+            .chain([self.books()])
+    }
+
+    fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
+        self.chapters.iter().flat_map(|chapter| chapter.scenarios)
+    }
+
+    fn books(&self) -> String {
+        format!("books_of_{}", self.name)
+    }
+}
+
+/// A judge.
+pub(crate) fn judge(judge: impl FnOnce(&Evidence) -> Result<()> + 'static) -> Result<Judge> {
+    Ok(Box::new(judge))
+}
+
+/// Plays those scenarios of a group that are in `names`, and judges each and the books.
+pub(crate) fn play(group: &Group, names: &[String]) -> Verdicts {
+    let selected: Vec<&Scenario> = group
+        .scenarios()
+        .filter(|scenario| names.iter().any(|name| name == scenario.name))
+        .collect();
+    let (judges, evidence) = match perform(group, &selected) {
+        Ok(performed) => performed,
+        Err(error) => {
+            let told = Err(format!("{error:#}"));
+            return group.names().map(|name| (name, told.clone())).collect();
+        }
+    };
+    let judged: Vec<Result<()>> = judges
+        .into_iter()
+        .map(|judge| judge.and_then(|judge| guarded(|| judge(&evidence))))
+        .collect();
+    // All have said what they are about before any asks for what else there is.
+    let judged = selected.iter().zip(judged).map(|(scenario, judged)| {
+        let pods = (scenario.pods)();
+        let judged = judged.and_then(|()| evidence.nobody_else_is_accused(&pods));
+        (scenario.name.to_owned(), judged)
+    });
+    judged
+        .chain([(group.books(), check_end(&evidence))])
+        .map(|(name, judged)| (name, judged.map_err(|error| format!("{error:#}"))))
+        .collect()
+}
+
+fn perform(group: &Group, selected: &[&Scenario]) -> Result<(Vec<Result<Judge>>, Evidence)> {
+    let mut session = Session::start_with(pods(selected), group.config)?;
+    let judges = selected
+        .iter()
+        .map(|scenario| guarded(|| (scenario.play)(&mut session)).context("playing"))
+        .collect();
+    Ok((judges, Evidence::gather(session)?))
+}
+
+/// All pods that are asked for, each once.
+fn pods(selected: &[&Scenario]) -> Vec<PodSpec> {
+    let mut pods: Vec<PodSpec> = Vec::new();
+    for pod in selected.iter().flat_map(|scenario| (scenario.pods)()) {
+        if pods.iter().all(|found| found.name() != pod.name()) {
+            pods.push(pod);
+        }
+    }
+    pods
+}
+
+/// A scenario that panics has failed; the others go on.
+fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(anyhow!(message(&*panic))))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// The books add up, and the agent ended as it should.
+fn check_end(evidence: &Evidence) -> Result<()> {
+    evidence.records.audit()?;
+    let ended = &evidence.ended;
+    ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+    ensure!(ended.after < END, "the agent ended after {:?}", ended.after);
+    Ok(())
+}

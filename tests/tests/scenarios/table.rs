@@ -1,0 +1,78 @@
+//! The table of the scenarios: as the documentation has it, and with what came of each.
+
+use std::{env, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::stage::{Group, Verdicts};
+
+const HEADING: &str = "\
+# Scenarios
+
+What the records say in the odd cases, each played with real Envoy by the test program
+`tests/tests/scenarios`. This file is made from the scenarios themselves: the program fails where
+it says something else.
+
+Each scenario also fails if anybody beside it is accused in its pods or any judgement is withheld,
+and each group has its books added up from the received records.
+";
+
+/// Fails if the documentation has another table.
+pub(crate) fn compare(groups: &[&Group]) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scenarios.md");
+    let expected = document(groups);
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    if found == expected {
+        return Ok(());
+    }
+    let new = env::temp_dir().join("meshwitness-scenarios.md");
+    fs::write(&new, expected).with_context(|| format!("writing {}", new.display()))?;
+    ensure!(
+        false,
+        "docs/scenarios.md does not say what is played; what it should say is in {}",
+        new.display()
+    );
+    Ok(())
+}
+
+fn document(groups: &[&Group]) -> String {
+    let mut text = HEADING.to_owned();
+    for chapter in groups.iter().flat_map(|group| group.chapters) {
+        text.push_str(&format!(
+            "\n## {}\n\n| scenario | what happens | what is recorded |\n|---|---|---|\n",
+            chapter.title
+        ));
+        for scenario in chapter.scenarios {
+            text.push_str(&format!(
+                "| `{}` | {} | {} |\n",
+                scenario.name, scenario.happens, scenario.recorded
+            ));
+        }
+    }
+    text
+}
+
+/// The same for a terminal, with what came of each.
+pub(crate) fn outcomes(groups: &[&Group], told: &Verdicts) -> String {
+    let mut rows = vec![["scenario", "what happens", "what is recorded", "outcome"]];
+    for chapter in groups.iter().flat_map(|group| group.chapters) {
+        for scenario in chapter.scenarios {
+            let outcome = match told.get(scenario.name) {
+                Some(Ok(())) => "ok",
+                Some(Err(_)) => "FAILED",
+                None => "not played",
+            };
+            rows.push([scenario.name, scenario.happens, scenario.recorded, outcome]);
+        }
+    }
+    let widths = [0, 1, 2].map(|column| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    });
+    rows.iter()
+        .map(|[name, happens, recorded, outcome]| {
+            let [first, second, third] = widths;
+            format!("{name:first$}  {happens:second$}  {recorded:third$}  {outcome}\n")
+        })
+        .collect()
+}
