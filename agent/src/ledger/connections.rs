@@ -222,6 +222,9 @@ impl Ledger {
         };
         self.writer
             .traffic(Kind::Connection, connection.time, judgement, traffic);
+        if self.gathers(*verdict) {
+            self.gather_alone(connection, None);
+        }
     }
 
     fn on_mesh(&mut self, id: ConnectionId, event: Input) {
@@ -335,6 +338,9 @@ impl Ledger {
                 account.enter(units);
                 account.judge(judgement.verdict, &judgement.reasons, units);
                 self.writer.traffic(Kind::Http, time, judgement, traffic);
+                if self.gathers(Verdict::Unverifiable) {
+                    self.gather_on_alone(id);
+                }
             }
             Input::Ended(exchange) if alone.reads_http => {
                 alone.open.remove(&exchange.exchange);
@@ -356,8 +362,12 @@ impl Ledger {
                 let uid = place.map(|place| place.pod_uid.clone());
                 self.account(uid.as_deref())
                     .judge(judgement.verdict, &judgement.reasons, units);
+                let verdict = judgement.verdict;
                 self.writer
                     .traffic(Kind::Http, exchange.time, judgement, traffic);
+                if self.gathers(verdict) {
+                    self.gather_on_alone(id);
+                }
             }
             Input::Closed(closed) => self.close_alone(id, &closed),
             _ => {}
@@ -404,5 +414,8 @@ impl Ledger {
         };
         self.writer
             .traffic(Kind::Connection, connection.time, judgement, traffic);
+        if self.gathers(verdict) {
+            self.gather_alone(&connection, Some(closed));
+        }
     }
 }

@@ -204,5 +204,8 @@ impl Ledger {
             },
             traffic,
         );
+        if self.gathers(verdict) {
+            self.gather_mesh(id, None);
+        }
     }
 }

@@ -78,6 +78,12 @@ impl Forwarded {
         self.lines
     }
 
+    /// The lines that wait.
+    pub(super) fn waiting_lines(&self) -> impl Iterator<Item = &Line> {
+        let lines = self.groups.values().flat_map(|group| &group.lines);
+        lines.map(|line| &**line)
+    }
+
     /// Takes out every line stamped by `due`, with the exchange it belongs to if there is one.
     /// Later lines take part in the choice and stay.
     pub(super) fn take_due(

@@ -2,8 +2,11 @@
 //! and which belongs to which.
 
 mod gap;
+mod leads;
 
 use std::collections::VecDeque;
+
+pub(super) use leads::{OpenExchange, RecentPairs};
 
 use super::{
     compare::{Comparison, compare, fits_in_time},

@@ -24,6 +24,9 @@ const ATTACH_SPAN: Duration = Duration::from_millis(100);
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
         let pod = self.pods.entry(line.pod_uid.clone()).or_default();
+        if self.evidence.is_some() {
+            pod.marks.note(&line);
+        }
         match &line.content {
             LineContent::Other => pod.account.other_line(),
             LineContent::Hole => {
@@ -279,6 +282,9 @@ impl Ledger {
             },
             traffic,
         );
+        if self.gathers(verdict) {
+            self.gather_line(line, verdict);
+        }
     }
 }
 

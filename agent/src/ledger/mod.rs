@@ -9,14 +9,17 @@ mod align;
 mod compare;
 mod connections;
 mod course;
+pub mod evidence;
 mod finish;
 mod forwarded;
+mod gather;
 mod input;
 mod intake;
 mod judge;
 mod judge_forwarded;
 mod leg;
 mod lines;
+mod log_marks;
 mod path;
 mod pod;
 mod policy;
@@ -36,6 +39,7 @@ use std::{
 };
 
 use account::Account;
+use evidence::Evidence;
 pub use input::{
     ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
 };
@@ -92,6 +96,8 @@ pub struct Ledger {
     started: Timestamp,
     captured_until: Timestamp,
     interval_began: Timestamp,
+    /// None: nobody asks for any.
+    evidence: Option<Vec<Evidence>>,
 }
 
 impl Ledger {
@@ -123,6 +129,7 @@ impl Ledger {
             started: Timestamp::default(),
             captured_until: Timestamp::default(),
             interval_began: Timestamp::default(),
+            evidence: None,
         }
     }
 

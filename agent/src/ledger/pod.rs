@@ -9,7 +9,9 @@ use std::{
 use super::{
     account::Account,
     forwarded::Forwarded,
+    gather::Rejected,
     input::{Entry, Line},
+    log_marks::LogMarks,
 };
 use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
@@ -45,16 +47,22 @@ pub(super) struct PodBook {
     pub(super) doubtful: VecDeque<Box<Line>>,
     /// Known holes in the log.
     pub(super) holes: VecDeque<Timestamp>,
+    /// Where the log was read when, where evidence is kept.
+    pub(super) marks: LogMarks,
+    /// The last lines judged alone, where evidence is kept.
+    pub(super) rejected: VecDeque<Rejected>,
     /// Connections to look at once the log was read past this moment.
     pub(super) agenda: BTreeSet<(Timestamp, ConnectionId)>,
 }
 
+/// When a connection was there.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+pub(super) struct Span {
     id: ConnectionId,
-    from: Timestamp,
-    to: Timestamp,
-    destination: SocketAddr,
+    pub(super) from: Timestamp,
+    /// [`Timestamp::MAX`] while it is open.
+    pub(super) to: Timestamp,
+    pub(super) destination: SocketAddr,
     asked: Option<SocketAddr>,
 }
 
@@ -197,6 +205,27 @@ impl PodBook {
                 .flatten()
                 .any(|span| covers(span, time)),
         }
+    }
+
+    /// Connections with an address that a line names, whenever they were there.
+    pub(super) fn connections_named(
+        &self,
+        entry: &Entry,
+    ) -> impl Iterator<Item = (SocketAddr, &Span)> {
+        let downstream = entry.downstream();
+        let keys = [
+            entry
+                .upstream_local_address
+                .map(|source| (Side::Server, source)),
+            downstream.map(|source| (Side::Client, source)),
+        ];
+        let own = keys
+            .into_iter()
+            .flatten()
+            .filter_map(|key| Some((key.1, self.by_source.get(&key)?)));
+        let network = downstream.and_then(|peer| Some((peer, self.network.get(&peer)?)));
+        own.chain(network)
+            .flat_map(|(source, spans)| spans.iter().map(move |span| (source, span)))
     }
 
     /// Whether one more line may wait.

@@ -28,6 +28,14 @@ impl Ledger {
         };
         judgement.reasons.extend(mesh.standing_reasons());
         mesh.note(judgement.verdict, &judgement.reasons);
+        let verdict = judgement.verdict;
+        let gathered = self.evidence.is_some();
+        let line = paired.as_ref().map(|(line, _)| *line);
+        let differing = paired
+            .as_ref()
+            .filter(|_| gathered && verdict != Verdict::Matched);
+        let differences =
+            differing.map(|(line, comparison)| (*line, comparison.differences.clone()));
         let place = Some(&mesh.place);
         let (side, connection) = (mesh.side, &mesh.connection);
         let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);
@@ -39,8 +47,19 @@ impl Ledger {
         }
         pod.account
             .judge(judgement.verdict, &judgement.reasons, judgement.units);
-        self.writer
-            .traffic(Kind::Http, exchange.time, judgement, traffic)
+        let record = self
+            .writer
+            .traffic(Kind::Http, exchange.time, judgement, traffic);
+        let sequence = self.writer.last_sequence();
+        if self.gathers(verdict) {
+            self.gather_exchange(id, exchange, differences);
+        }
+        if gathered
+            && let (Some(line), Some(Tracked::Mesh(mesh))) = (line, self.connections.get_mut(&id))
+        {
+            mesh.recent.note(exchange, line, sequence);
+        }
+        record
     }
 
     /// Books and writes the verdict on a connection. As a unit it enters the books here.
@@ -63,6 +82,11 @@ impl Ledger {
             mesh.closed.as_ref(),
             mesh.has_exchanges(),
         );
+        let verdict = judgement.verdict;
+        let gathers = self.evidence.is_some() && verdict != Verdict::Matched;
+        let paired = line
+            .filter(|_| gathers)
+            .map(|line| (line, differences.clone()));
         traffic.envoy = line.map(envoy_body);
         traffic.differences = differences;
         let time = mesh.connection.time;
@@ -75,5 +99,8 @@ impl Ledger {
         account.judge(judgement.verdict, &judgement.reasons, judgement.units);
         self.writer
             .traffic(Kind::Connection, time, judgement, traffic);
+        if gathers {
+            self.gather_mesh(id, paired);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     input::{Input, Line},
-    leg::Leg,
+    leg::{Leg, RecentPairs},
     roles::Place,
 };
 use crate::{
@@ -48,6 +48,8 @@ pub(super) struct MeshConnection {
     pub(super) side: Side,
     pub(super) by_name: bool,
     pub(super) leg: Leg,
+    /// Told where evidence is kept.
+    pub(super) recent: RecentPairs,
     pub(super) closed: Option<Closed>,
     /// Exchanges that began, lost ones included.
     pub(super) begun: u64,
@@ -106,6 +108,7 @@ impl MeshConnection {
             side,
             by_name,
             leg: Leg::new(side),
+            recent: RecentPairs::default(),
             closed: None,
             begun: 0,
             entered: 0,

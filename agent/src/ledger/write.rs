@@ -58,6 +58,16 @@ impl Writer {
         std::mem::take(&mut self.records)
     }
 
+    /// The sequence number of the record that was written last.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The id of the record with this sequence number.
+    pub(super) fn id(&self, sequence: u64) -> String {
+        format!("{}-{sequence}", self.start_id)
+    }
+
     /// Writes an `http` or `connection` record and returns its id.
     pub(super) fn traffic(
         &mut self,
@@ -113,7 +123,7 @@ impl Writer {
     ) -> String {
         let sequence = self.next;
         self.next += 1;
-        let id = format!("{}-{sequence}", self.start_id);
+        let id = self.id(sequence);
         let (verdict, reasons, units) = match judged {
             Some((verdict, reasons, units)) => (Some(verdict), Some(reasons), Some(units)),
             None => (None, None, None),

@@ -1,14 +1,15 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
 mod clean;
+mod evidence;
 mod faults;
 mod life;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{
     ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, ResponseFact,
-    Settings, Shown, path::normalize,
+    Settings, Shown, evidence::Evidence, path::normalize,
 };
 use crate::{
     capture::Process,
@@ -32,6 +33,8 @@ const UID: &str = "11111111-1111-1111-1111-111111111111";
 struct Scene {
     ledger: Ledger,
     records: Vec<Record>,
+    /// Of each record that is not `matched`, by its sequence number.
+    evidence: BTreeMap<u64, Evidence>,
     now: Timestamp,
     next_id: u64,
 }
@@ -69,7 +72,7 @@ impl Scene {
     }
 
     fn bare(policy: Vec<PolicyRule>) -> Self {
-        let ledger = Ledger::new(Settings {
+        let mut ledger = Ledger::new(Settings {
             start_id: "s".into(),
             node: "n1".into(),
             version: "0".into(),
@@ -81,10 +84,12 @@ impl Scene {
             policy,
             sinks: Vec::new(),
         });
+        ledger.keep_evidence();
         let now = Timestamp(1_800_000_000_000_000_000);
         Self {
             ledger,
             records: Vec::new(),
+            evidence: BTreeMap::new(),
             now,
             next_id: 1,
         }
@@ -133,7 +138,19 @@ impl Scene {
     }
 
     fn feed(&mut self, input: Input) {
-        self.records.extend(self.ledger.handle(input));
+        let records = self.ledger.handle(input);
+        let evidence = self.ledger.take_evidence();
+        let judged = records.iter().filter(|record| record.verdict.is_some());
+        let unmatched = judged.filter(|record| record.verdict != Some(Verdict::Matched));
+        let expected: Vec<u64> = unmatched.map(|record| record.sequence).collect();
+        let gathered: Vec<u64> = evidence.iter().map(|evidence| evidence.sequence).collect();
+        assert_eq!(gathered, expected, "{records:?}");
+        self.records.extend(records);
+        self.evidence.extend(
+            evidence
+                .into_iter()
+                .map(|evidence| (evidence.sequence, evidence)),
+        );
     }
 
     fn pass(&mut self, duration: Duration) {
@@ -336,8 +353,8 @@ fn check_books(records: &[Record]) {
         })
         .flatten()
         .collect();
-    let mut sums = std::collections::BTreeMap::<Verdict, Units>::new();
-    let mut booked = std::collections::BTreeMap::<Verdict, Units>::new();
+    let mut sums = BTreeMap::<Verdict, Units>::new();
+    let mut booked = BTreeMap::<Verdict, Units>::new();
     let mut opening = Units::default();
     for (at, record) in records.iter().enumerate() {
         assert_eq!(record.sequence, at as u64 + 1, "ids have no holes");
@@ -345,7 +362,7 @@ fn check_books(records: &[Record]) {
             Body::Ledger(ledger) => {
                 let account = &ledger.account;
                 assert_eq!(account.opening, opening);
-                let sum = |map: &std::collections::BTreeMap<Verdict, Units>| {
+                let sum = |map: &BTreeMap<Verdict, Units>| {
                     map.values().fold(Units::default(), |a, b| a.plus(*b))
                 };
                 let entered = account
