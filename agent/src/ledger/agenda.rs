@@ -14,6 +14,7 @@ impl Ledger {
         let pod = self.pods.entry(uid.to_owned()).or_default();
         if pod.read_until.is_none_or(|until| until < read_until) {
             pod.read_until = Some(read_until);
+            pod.attempts.drop_lines(self.captured_until);
         }
         self.look_at_agenda(uid, read_until);
     }

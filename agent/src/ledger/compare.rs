@@ -13,7 +13,7 @@ use crate::{
 
 /// How far START_TIME may lie outside the exchange: the proxy reads its clock after the head was
 /// sent, the agent samples the offset between two clocks.
-const CLOCK_TOLERANCE: Duration = Duration::from_millis(2);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_millis(2);
 
 /// How long an inbound request may wait for its connection, where the line does not say.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

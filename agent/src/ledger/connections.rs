@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Ledger,
+    attempts::Attempt,
     course::{Course, Moment, course},
     input::Input,
     tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
@@ -247,8 +248,13 @@ impl Ledger {
                 if forwarded {
                     pod.forwarded.add_exchange(asked, &exchange);
                 }
+                let attempt = Some(mesh.side).filter(|side| *side == Side::Server);
+                let attempt = attempt.and_then(|_| Attempt::of(&exchange));
                 if !mesh.leg.end(exchange) {
                     return;
+                }
+                if let Some(attempt) = attempt {
+                    pod.attempts.wait(attempt);
                 }
                 if mesh.agenda.is_none() {
                     mesh.agenda = Some(end);

@@ -38,9 +38,6 @@ impl Ledger {
             return;
         };
         let read_until = self.read_until(&mesh.place.pod_uid);
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return;
-        };
         let Some(pod) = self.pods.get(&mesh.place.pod_uid) else {
             return;
         };
@@ -54,9 +51,17 @@ impl Ledger {
             lines: self.captured_until - CAPTURE_DELAY,
         };
         if mesh.has_exchanges() {
-            let judge_exchanges = (proved_http || past_close) && !mesh.is_carried_as_tcp();
+            // While it is open the proxy may be carrying it as TCP.
+            let as_http = (proved_http || past_close) && !mesh.is_carried_as_tcp();
+            let held = self.held_attempts(id, horizon.exchanges);
+            let may_judge = |exchange: &Exchange| as_http && !held.contains(&exchange.exchange);
             let mut settled = Vec::new();
-            mesh.leg.settle(horizon, judge_exchanges, &mut settled);
+            if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
+                mesh.leg.settle(horizon, &may_judge, &mut settled);
+            }
+            // A line that names one attempt speaks for the others, too.
+            let is_pair = |item: &Settled| matches!(item, Settled::Pair { .. });
+            settled.sort_by_key(|item| !is_pair(item));
             for item in settled {
                 self.conclude(id, item);
             }
@@ -134,8 +139,14 @@ impl Ledger {
             Verdict::Mismatched
         };
         let (side, port, uid) = (mesh.side, mesh.port(), mesh.place.pod_uid.clone());
-        if verdict == Verdict::Matched && side == Side::Server {
-            self.roles.prove_proxy(&uid, client_pid(&mesh.connection));
+        if side == Side::Server {
+            let pid = client_pid(&mesh.connection);
+            if verdict == Verdict::Matched {
+                self.roles.prove_proxy(&uid, pid);
+            }
+            if self.conclude_attempts(&uid, line, Some(exchange)) {
+                reasons.push(Reason::Retried);
+            }
         }
         self.pods
             .entry(uid)
@@ -159,6 +170,10 @@ impl Ledger {
             let side = self.side(id);
             let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
             self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
+            return;
+        }
+        if self.count_in_attempt(id, &exchange) {
+            self.put_attempt(id, &exchange);
             return;
         }
         if let Some(line) = self.take_doubtful_line(id, &exchange) {

@@ -9,11 +9,7 @@ use super::{
     input::{Exchange, Line},
     tracked::Tracked,
 };
-use crate::{
-    http::ConnectionId,
-    record::{Side, Verdict},
-    timestamp::Timestamp,
-};
+use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
 impl Ledger {
     /// Judges the lines stamped by `due`.
@@ -60,12 +56,7 @@ impl Ledger {
             && !cluster.starts_with("outbound|")
             && pod.held_network_connection(&line, entry);
         if answered {
-            self.judge_line(
-                &line,
-                Verdict::ProxyAnswered,
-                Vec::new(),
-                Some(Side::Server),
-            );
+            self.judge_proxy_answer(&line);
         } else {
             self.judge_unseen(&line, None);
         }

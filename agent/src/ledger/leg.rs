@@ -218,6 +218,21 @@ impl Leg {
         })
     }
 
+    /// Exchanges that ended by this moment and wait for their line.
+    pub(super) fn ended_by(&self, moment: Timestamp) -> impl Iterator<Item = &Exchange> {
+        self.slots.iter().filter_map(move |slot| match slot {
+            Slot::Ended(exchange) if exchange.end <= moment => Some(&**exchange),
+            _ => None,
+        })
+    }
+
+    /// Whether an exchange goes on that began at such a time.
+    pub(super) fn goes_on(&self, began: impl Fn(Timestamp) -> bool) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| matches!(slot, Slot::Begun { time, .. } if began(*time)))
+    }
+
     /// Pairs what agrees in every comparable field, in order.
     pub(super) fn pair(&mut self, settled: &mut Vec<Settled>) {
         let mut at = 0;

@@ -21,6 +21,10 @@ use crate::{
 /// last of them.
 const ATTACH_SPAN: Duration = Duration::from_millis(100);
 
+/// Flags of a line whose request may have come to the app before: the last attempt found no
+/// connection, or no other was made.
+const GAVE_UP: [&str; 5] = ["UF", "UC", "URX", "UT", "UO"];
+
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
         let pod = self.pods.entry(line.pod_uid.clone()).or_default();
@@ -155,10 +159,19 @@ impl Ledger {
         // With X-Forwarded-For the addresses do not tell inbound from outbound: wait and see.
         let names_a_peer = entry.downstream().is_some_and(|peer| peer.port() != 0);
         if held && names_a_peer && !outbound && entry.upstream_local_address.is_none() {
-            self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
+            self.judge_proxy_answer(line);
             return true;
         }
         false
+    }
+
+    /// The proxy answered by itself, it may be after attempts at its app.
+    pub(super) fn judge_proxy_answer(&mut self, line: &Line) {
+        let gave_up = |entry: &Entry| GAVE_UP.iter().any(|flag| entry.has_flag(flag));
+        if line.entry().is_some_and(gave_up) {
+            self.conclude_attempts(&line.pod_uid, line, None);
+        }
+        self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
     }
 
     /// Lines that waited long enough are judged.

@@ -6,6 +6,7 @@
 mod account;
 mod agenda;
 mod align;
+mod attempts;
 mod compare;
 mod connections;
 mod course;
@@ -16,6 +17,7 @@ mod gather;
 mod input;
 mod intake;
 mod judge;
+mod judge_attempts;
 mod judge_forwarded;
 mod leg;
 mod lines;

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     account::Account,
+    attempts::Attempts,
     forwarded::Forwarded,
     gather::Rejected,
     input::{Entry, Line},
@@ -41,6 +42,8 @@ pub(super) struct PodBook {
     network_order: VecDeque<SocketAddr>,
     /// What bears the address of X-Forwarded-For.
     pub(super) forwarded: Forwarded,
+    /// Inbound exchanges that may be attempts behind one line.
+    pub(super) attempts: Attempts,
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
@@ -108,6 +111,15 @@ impl PodBook {
                 self.by_source.remove(&(side, source));
             }
         }
+    }
+
+    /// Connections of one side.
+    pub(super) fn connections(&self, side: Side) -> impl Iterator<Item = ConnectionId> {
+        let of_side = self
+            .by_source
+            .iter()
+            .filter(move |((of, _), _)| *of == side);
+        of_side.flat_map(|(_, spans)| spans.iter().map(|span| span.id))
     }
 
     /// The connection that a line names by its addresses.

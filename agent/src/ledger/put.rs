@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     http::ConnectionId,
-    record::{Difference, Kind, Reason, Units, Verdict},
+    record::{Difference, Kind, Reason, Side, Units, Verdict},
 };
 
 impl Ledger {
@@ -40,6 +40,9 @@ impl Ledger {
         let (side, connection) = (mesh.side, &mesh.connection);
         let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
+        if side == Side::Server {
+            pod.attempts.forget(exchange);
+        }
         if let Some(record) = revises {
             judgement.reasons.push(Reason::LateLine);
             traffic.revises = vec![record];

@@ -5,7 +5,7 @@ use crate::{
     ledger::{
         align::align,
         compare::{compare, fits_in_time},
-        input::{Line, LineContent},
+        input::{Exchange, Line, LineContent},
     },
     timestamp::Timestamp,
 };
@@ -13,11 +13,11 @@ use crate::{
 impl Leg {
     /// Judges what is left and lies before the horizon, between the same two pairs.
     ///
-    /// `judge_exchanges` is false while the proxy may still be carrying the connection as TCP.
+    /// `may_judge` is false for exchanges whose line may yet come in another way.
     pub(in crate::ledger) fn settle(
         &mut self,
         horizon: Horizon,
-        judge_exchanges: bool,
+        may_judge: &impl Fn(&Exchange) -> bool,
         settled: &mut Vec<Settled>,
     ) {
         let mut run = Vec::new();
@@ -31,14 +31,7 @@ impl Leg {
                         Some(Slot::Paired(order)) => *order,
                         _ => None,
                     };
-                    self.settle_run(
-                        &run,
-                        lines_after,
-                        lines_before,
-                        horizon,
-                        judge_exchanges,
-                        settled,
-                    );
+                    self.settle_run(&run, lines_after, lines_before, horizon, may_judge, settled);
                     run.clear();
                     lines_after = lines_before;
                 }
@@ -54,7 +47,7 @@ impl Leg {
         after: Option<u64>,
         before: Option<u64>,
         horizon: Horizon,
-        judge_exchanges: bool,
+        may_judge: &impl Fn(&Exchange) -> bool,
         settled: &mut Vec<Settled>,
     ) {
         let in_gap = |placed: &Placed| {
@@ -85,7 +78,7 @@ impl Leg {
             let Slot::Ended(candidate) = &self.slots[slot] else {
                 continue;
             };
-            let due = judge_exchanges && candidate.end <= horizon.exchanges;
+            let due = candidate.end <= horizon.exchanges && may_judge(candidate);
             match line {
                 Some(line) if due && line_is_due(self, lines[*line]) => {
                     self.settle_pair(slot, lines[*line], settled);

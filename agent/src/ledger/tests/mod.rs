@@ -4,6 +4,7 @@ mod clean;
 mod evidence;
 mod faults;
 mod life;
+mod retries;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -46,6 +47,7 @@ struct Sent {
     status: u16,
     bytes: u64,
     forwarded: bool,
+    request_id: Option<String>,
 }
 
 fn get(path: &str) -> Sent {
@@ -54,6 +56,7 @@ fn get(path: &str) -> Sent {
         status: 200,
         bytes: 10,
         forwarded: false,
+        request_id: None,
     }
 }
 
@@ -277,6 +280,7 @@ impl Scene {
             response_code_details: Some("via_upstream".into()),
             bytes_received: Some(0),
             bytes_sent: Some(sent.bytes),
+            request_id: exchange.request_id,
             upstream_local_address: upstream_local,
             downstream_local_address: connection.asked,
             downstream_remote_address: remote,
@@ -418,7 +422,7 @@ fn exchange(
         path: Some(path(&sent.path)),
         authority: None,
         version: Some("1.1".into()),
-        request_id: None,
+        request_id: sent.request_id.as_deref().map(fingerprint),
         forwarded: sent.forwarded,
         request_ended: Some(time),
         request_bytes: 0,

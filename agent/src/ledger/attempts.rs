@@ -1,0 +1,274 @@
+//! Attempts behind one inbound line.
+//!
+//! A proxy that retries writes one line, whose tuple is that of the last attempt. The others are
+//! exchanges of the same app without a line, found by what they share with the line: the
+//! x-request-id, the method, the path, and the time between its START_TIME and its end.
+//!
+//! A client can choose its x-request-id. So an exchange counts as an attempt only if it lies
+//! within the line's own DURATION before the named one, and if the proxy had a reason to try
+//! again: an answer that was final when the next attempt began is never a failed attempt.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use super::{
+    compare::CLOCK_TOLERANCE,
+    input::{Exchange, Line},
+};
+use crate::{http::ConnectionId, record::Fingerprint, timestamp::Timestamp};
+
+/// Attempts behind one line, where the format does not count them. Policies say 2 or 3.
+const MOST_ATTEMPTS: usize = 32;
+
+/// DURATION is cut to milliseconds.
+const DURATION_PRECISION: Duration = Duration::from_millis(1);
+
+/// What is answered in less was no attempt that a timeout of the proxy, in whole milliseconds,
+/// cut off.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// A line whose attempt began this soon after START_TIME has no attempt cut off before it.
+const UNDELAYED: Duration = Duration::from_millis(1);
+
+/// The next attempt begins at most this long after the last one ended: four times the longest
+/// back-off of Envoy's default (`retry_back_off`, 250 ms).
+pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// How long an exchange without a line waits for one that goes on and may be the next attempt.
+pub(super) const PATIENCE_WITH_ATTEMPTS: Duration = Duration::from_secs(60);
+
+/// An app may go on working on an attempt that the proxy gave up, and answer it this long after.
+const PATIENCE_WITH_APPS: Duration = Duration::from_secs(300);
+
+/// Exchanges and lines that are kept to find each other, of one pod, each.
+const KEPT: usize = 65_536;
+
+/// What may be attempts of one another, of one pod.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Exchanges without a line, by x-request-id, in the order in which they ended.
+    waiting: HashMap<Fingerprint, Vec<Attempt>>,
+    waiting_count: usize,
+    /// Paired lines that may have attempts which have not ended, by x-request-id.
+    lines: HashMap<Fingerprint, Vec<Retried>>,
+    order: VecDeque<Fingerprint>,
+}
+
+/// An exchange that may have been tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    request_id: Fingerprint,
+    pub(super) connection: ConnectionId,
+    pub(super) exchange: u32,
+    time: Timestamp,
+}
+
+/// A line, and what it shares with its attempts.
+#[derive(Debug)]
+pub(super) struct Retried {
+    start: Timestamp,
+    /// DURATION, or up to when the line was written.
+    lasted: Duration,
+    /// No flag is set: what the named attempt answered was taken in before the line's end.
+    answered: bool,
+    /// So many more attempts may be found.
+    left: usize,
+    pub(super) request_id: Fingerprint,
+    method: Option<String>,
+    path: Option<Fingerprint>,
+    /// Where the attempt was that its tuple names, and when it began.
+    connection: ConnectionId,
+    time: Timestamp,
+    /// The latest moment of that attempt which lies before the line's end for sure.
+    taken_in: Timestamp,
+    /// Another may have followed it.
+    failed: bool,
+}
+
+impl Attempts {
+    /// An inbound exchange ended, and no line is there yet.
+    pub(super) fn wait(&mut self, attempt: Attempt) {
+        if self.waiting_count < KEPT {
+            self.waiting_count += 1;
+            let waiting = self.waiting.entry(attempt.request_id).or_default();
+            waiting.push(attempt);
+        }
+    }
+
+    /// It was judged.
+    pub(super) fn forget(&mut self, exchange: &Exchange) {
+        let Some(id) = exchange.request_id else {
+            return;
+        };
+        let Some(waiting) = self.waiting.get_mut(&id) else {
+            return;
+        };
+        let before = waiting.len();
+        waiting.retain(|attempt| {
+            (attempt.connection, attempt.exchange) != (exchange.connection, exchange.exchange)
+        });
+        self.waiting_count -= before - waiting.len();
+        if waiting.is_empty() {
+            self.waiting.remove(&id);
+        }
+    }
+
+    /// Nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Those that wait under an x-request-id, the latest first.
+    pub(super) fn waiting(&self, id: Fingerprint) -> Vec<Attempt> {
+        let mut waiting = self.waiting.get(&id).cloned().unwrap_or_default();
+        waiting.sort_by_key(|attempt| std::cmp::Reverse(attempt.time));
+        waiting
+    }
+
+    /// Whether an exchange of the same x-request-id waits that may be a later attempt. No proxy
+    /// tries more than so many times.
+    pub(super) fn has_later(&self, exchange: &Exchange) -> bool {
+        let waiting = exchange.request_id.and_then(|id| self.waiting.get(&id));
+        let later = |other: &&Attempt| exchange.time < other.time && failed(exchange, other.time);
+        let later = waiting.into_iter().flatten().filter(later).count();
+        (1..MOST_ATTEMPTS).contains(&later)
+    }
+
+    /// Keeps a line for attempts that have yet to end.
+    pub(super) fn keep(&mut self, line: Retried) {
+        if line.time.since(line.start) < UNDELAYED || line.left == 0 {
+            return;
+        }
+        let id = line.request_id;
+        self.lines.entry(id).or_default().push(line);
+        self.order.push_back(id);
+        if self.order.len() > KEPT {
+            self.drop_oldest();
+        }
+    }
+
+    /// Whether a line that was paired before is also that of this exchange; counts it in.
+    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
+        let lines = exchange.request_id.and_then(|id| self.lines.get_mut(&id));
+        let line = lines
+            .into_iter()
+            .flatten()
+            .find(|line| line.covers(exchange, false));
+        line.is_some_and(Retried::count_in)
+    }
+
+    /// Lets go of lines whose attempts must have ended before `now`.
+    pub(super) fn drop_lines(&mut self, now: Timestamp) {
+        let is_done = |line: &Retried| line.start + line.lasted + PATIENCE_WITH_APPS < now;
+        while let Some(id) = self.order.front()
+            && self
+                .lines
+                .get(id)
+                .is_none_or(|lines| lines.first().is_none_or(is_done))
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(id) = self.order.pop_front()
+            && let Some(lines) = self.lines.get_mut(&id)
+        {
+            lines.remove(0);
+            if lines.is_empty() {
+                self.lines.remove(&id);
+            }
+        }
+    }
+}
+
+impl Attempt {
+    /// None if no proxy would have tried it again, for all that is known.
+    pub(super) fn of(exchange: &Exchange) -> Option<Self> {
+        let lasted = exchange.end.since(exchange.time);
+        (lasted >= SHORTEST_TIMEOUT || failed(exchange, exchange.end)).then_some(Self {
+            request_id: exchange.request_id?,
+            connection: exchange.connection,
+            exchange: exchange.exchange,
+            time: exchange.time,
+        })
+    }
+}
+
+impl Retried {
+    /// None if the line says that there was but one attempt, or not when.
+    pub(super) fn of(line: &Line, named: Option<&Exchange>) -> Option<Self> {
+        let entry = line.entry()?;
+        let start = entry.start_time?;
+        let attempts = entry.attempts.map(usize::try_from);
+        let attempts = attempts.map_or(MOST_ATTEMPTS, |attempts| attempts.unwrap_or(usize::MAX));
+        // One that never came to a connection is counted as well, and so is none that it names.
+        let left = attempts.min(MOST_ATTEMPTS).saturating_sub(1);
+        let lasted = entry
+            .duration_milliseconds
+            .map_or(line.time.since(start), Duration::from_millis);
+        let answered = entry.response_flags.as_deref().is_none_or(|f| f == "-");
+        let (path, end) = (named.map_or(entry.path, |named| named.path), start + lasted);
+        Some(Self {
+            start,
+            lasted,
+            answered,
+            left: (left > 0).then_some(left)?,
+            request_id: named.map_or(entry.request_id, |named| named.request_id)?,
+            method: named.map_or(&entry.method, |named| &named.method).clone(),
+            path: path.map(|path| path.bare_normalized),
+            connection: named.map_or(0, |named| named.connection),
+            time: named.map_or(end, |named| named.time),
+            taken_in: named.map_or(end, |named| taken_in(named, answered)),
+            failed: named.is_some_and(|named| failed(named, Timestamp::MAX)),
+        })
+    }
+
+    /// One more attempt was found, if there may be one more.
+    pub(super) fn count_in(&mut self) -> bool {
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+
+    /// Whether an exchange was an attempt of this line. `fits`: the line says of it what it says
+    /// of the one that it names; then it may be the last attempt, if both are of one connection,
+    /// where the line went to the first that it fits.
+    pub(super) fn covers(&self, exchange: &Exchange, fits: bool) -> bool {
+        let same = exchange.request_id == Some(self.request_id)
+            && exchange.method == self.method
+            && exchange.path.map(|path| path.bare_normalized) == self.path;
+        if !same || exchange.time + CLOCK_TOLERANCE < self.start {
+            return false;
+        }
+        let (first, taken_in) = if exchange.time < self.time && failed(exchange, self.time) {
+            (exchange.time, self.taken_in)
+        } else if fits
+            && self.failed
+            && exchange.connection == self.connection
+            && self.time < exchange.time
+        {
+            (self.time, taken_in(exchange, self.answered))
+        } else {
+            return false;
+        };
+        taken_in.since(first) < self.lasted + DURATION_PRECISION
+    }
+}
+
+/// Of the attempt that a line names, the latest moment that lies before the line's end for sure.
+fn taken_in(named: &Exchange, answered: bool) -> Timestamp {
+    let ended = named.response.as_ref().and_then(|response| response.ended);
+    ended.filter(|_| answered).unwrap_or(named.time)
+}
+
+/// Whether an exchange had failed, in the eyes of a proxy that tried again at `next`.
+pub(super) fn failed(exchange: &Exchange, next: Timestamp) -> bool {
+    exchange.response.as_ref().is_none_or(|response| {
+        response.ended.is_none_or(|ended| ended > next)
+            || response.status.is_none_or(|status| status >= 400)
+            || response.grpc_status.is_some_and(|status| status != 0)
+    })
+}
