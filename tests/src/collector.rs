@@ -114,6 +114,12 @@ impl Collector {
         Ok(fs::read_to_string(self.directory.join("stderr"))?)
     }
 
+    /// Where it stores what it receives.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.directory.join("records")
+    }
+
     /// All records that it stored.
     ///
     /// # Errors
@@ -121,7 +127,7 @@ impl Collector {
     /// If a line is not a record.
     pub fn records(&self) -> Result<Records> {
         let mut files = Vec::new();
-        files_below(&self.directory.join("records"), &mut files)?;
+        files_below(&self.directory(), &mut files)?;
         files.sort();
         let mut bytes = Vec::new();
         for file in files {

@@ -134,6 +134,11 @@ impl Log {
         lines.map(|(_, line)| line.clone()).collect()
     }
 
+    /// Drops the copies of the lines so far, which a long run has no use for.
+    pub fn forget_lines(&self) {
+        self.shared.state().lines.clear();
+    }
+
     /// Waits for a line that `matches`, those already written included.
     ///
     /// # Errors
@@ -144,7 +149,7 @@ impl Log {
         let mut state = self.shared.state();
         let mut seen = 0;
         loop {
-            let mut lines = state.lines[seen..].iter();
+            let mut lines = state.lines.get(seen..).unwrap_or_default().iter();
             if let Some((_, line)) = lines.find(|(_, line)| matches(line)) {
                 return Ok(line.clone());
             }

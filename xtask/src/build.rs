@@ -94,6 +94,19 @@ fn build_agent(object: &Path) -> anyhow::Result<()> {
     execute(&mut cargo).with_context(|| format!("the agent around {}", object.display()))
 }
 
+/// Builds the lab's helper, which lies beside this program; only the library of that package is
+/// there yet.
+pub(crate) fn build_helper() -> anyhow::Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    execute(
+        Command::new(cargo)
+            // With this package, so that no dependency is compiled with other features again.
+            .args(["build", "--quiet", "--package", "xtask"])
+            .args(["--package", "lab", "--bins"])
+            .current_dir(workspace()),
+    )
+}
+
 pub(crate) enum Toolchain {
     /// A compiler with `core` for BPF beside it, and the cargo of the same directory.
     Packaged { rustc: PathBuf, cargo: PathBuf },

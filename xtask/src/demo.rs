@@ -5,8 +5,6 @@ mod mesh;
 mod report;
 mod traffic;
 
-use std::process::Command;
-
 use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
@@ -33,7 +31,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     steps.run("requirements", || install::ensure_all(options.yes))?;
     steps.run("build", || {
         build::run(&build::Options { bpf_only: false })?;
-        build_helper()
+        build::build_helper()
     })?;
     let course = steps.run("a mesh, its traffic, four incidents", stage)?;
     println!();
@@ -42,25 +40,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     report::books(&course.records, &course.served)?;
     println!("{}", steps.times());
     verdict.into_result()
-}
-
-/// The lab's helper lies beside this program; only the library of that package is there yet.
-fn build_helper() -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    build::execute(
-        Command::new(cargo)
-            // With this package, so that no dependency is compiled with other features again.
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "xtask",
-                "--package",
-                "lab",
-                "--bins",
-            ])
-            .current_dir(build::workspace()),
-    )
 }
 
 /// What is left when the mesh is gone.

@@ -4,6 +4,7 @@
     reason = "these commands talk to the person who runs them"
 )]
 
+mod bench;
 mod build;
 mod demo;
 mod install;
@@ -25,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure what the agent costs on this machine (root)
+    Bench(bench::Options),
     /// Build the BPF programs, then the agent with them inside
     Build(build::Options),
     /// Stage four incidents in a small mesh on this machine and find them (root)
@@ -37,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Install(options) => install::run(&options),

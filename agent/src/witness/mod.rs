@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-pub use recording::{Recorder, RecordingError, replay};
+pub use recording::{Recorder, Recording, RecordingError, replay};
 pub use state::{State, StateError, start_id};
 use thiserror::Error;
 use tracing::{info, warn};

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::{
@@ -96,9 +96,49 @@ impl Recorder {
     }
 }
 
-/// Feeds a recording to a new ledger; every record goes to `sink`.
+/// A recording that is being read: its inputs, one after the other.
 ///
-/// A last line that was cut off ends the replay in order: the recorder may have been killed.
+/// A last line that was cut off ends it in order: the recorder may have been killed.
+#[derive(Debug)]
+pub struct Recording {
+    /// The settings of the ledger whose inputs they are.
+    pub settings: Settings,
+    lines: Lines,
+}
+
+impl Recording {
+    /// Opens a recording and reads its header.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no recording of this format.
+    pub fn open(path: &Path) -> Result<Self, RecordingError> {
+        let mut lines = Lines::open(path)?;
+        let header = lines.next_as::<Header>().transpose()?;
+        let header = header.ok_or_else(|| RecordingError::Empty {
+            path: path.to_owned(),
+        })?;
+        if header.meshwitness_recording != FORMAT {
+            return Err(RecordingError::Format {
+                path: path.to_owned(),
+                found: header.meshwitness_recording,
+            });
+        }
+        Ok(Self {
+            settings: header.settings,
+            lines,
+        })
+    }
+}
+
+impl Iterator for Recording {
+    type Item = Result<Input, RecordingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.lines.next_as()
+    }
+}
+
+/// Feeds a recording to a new ledger; every record goes to `sink`.
 ///
 /// # Errors
 /// If the file cannot be read, is no recording of this format, or `sink` fails.
@@ -106,48 +146,61 @@ pub fn replay(
     path: &Path,
     mut sink: impl FnMut(&Record) -> io::Result<()>,
 ) -> Result<(), RecordingError> {
-    let at = |source| RecordingError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = BufReader::new(File::open(path).map_err(at)?);
-    let mut line = Vec::new();
-    let mut ledger = None;
-    for number in 1_u64.. {
-        line.clear();
-        let read = io::Read::take(&mut file, MOST_BYTES_A_LINE).read_until(b'\n', &mut line);
-        if read.map_err(at)? == 0 || !line.ends_with(b"\n") {
-            break;
-        }
-        let malformed = |error| RecordingError::Malformed {
-            path: path.to_owned(),
-            line: number,
-            error,
-        };
-        match &mut ledger {
-            None => {
-                let header: Header = serde_json::from_slice(&line).map_err(malformed)?;
-                if header.meshwitness_recording != FORMAT {
-                    return Err(RecordingError::Format {
-                        path: path.to_owned(),
-                        found: header.meshwitness_recording,
-                    });
-                }
-                ledger = Some(Ledger::new(header.settings));
-            }
-            Some(ledger) => {
-                let input: Input = serde_json::from_slice(&line).map_err(malformed)?;
-                for record in ledger.handle(input) {
-                    sink(&record).map_err(|source| RecordingError::Sink { source })?;
-                }
-            }
+    let recording = Recording::open(path)?;
+    let mut ledger = Ledger::new(recording.settings.clone());
+    for input in recording {
+        for record in ledger.handle(input?) {
+            sink(&record).map_err(|source| RecordingError::Sink { source })?;
         }
     }
-    match ledger {
-        Some(_) => Ok(()),
-        None => Err(RecordingError::Empty {
+    Ok(())
+}
+
+/// Whole lines of a file, read as JSON.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    file: BufReader<File>,
+    line: Vec<u8>,
+    /// Of the line, counted from 1.
+    number: u64,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, RecordingError> {
+        let file = File::open(path).map_err(|source| RecordingError::Io {
             path: path.to_owned(),
-        }),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            line: Vec::new(),
+            number: 0,
+        })
+    }
+
+    fn next_as<T: DeserializeOwned>(&mut self) -> Option<Result<T, RecordingError>> {
+        self.line.clear();
+        let mut file = io::Read::take(&mut self.file, MOST_BYTES_A_LINE);
+        match file.read_until(b'\n', &mut self.line) {
+            Ok(_) if self.line.ends_with(b"\n") => {}
+            Ok(_) => return None,
+            Err(source) => {
+                return Some(Err(RecordingError::Io {
+                    path: self.path.clone(),
+                    source,
+                }));
+            }
+        }
+        self.number += 1;
+        Some(
+            serde_json::from_slice(&self.line).map_err(|error| RecordingError::Malformed {
+                path: self.path.clone(),
+                line: self.number,
+                error,
+            }),
+        )
     }
 }
 

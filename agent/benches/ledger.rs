@@ -1,0 +1,69 @@
+//! How fast the ledger judges a recording: `cargo bench --package meshwitness --bench ledger -- FILE`.
+//!
+//! CPU time of the one thread that does it, so that other work on the machine does not count. The
+//! parsing of the recording is left out; the agent has its inputs without it.
+#![expect(clippy::print_stdout, reason = "it prints its one result")]
+
+use std::{env, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use meshwitness::{
+    ledger::{Input, Ledger},
+    witness::Recording,
+};
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+
+/// Inputs that are read at a time: few enough to need little memory, and many enough for the
+/// reading of the clock not to be measured.
+const BATCH: usize = 4096;
+
+fn main() -> Result<()> {
+    // `cargo bench` adds `--bench`.
+    let file = env::args().skip(1).find(|word| !word.starts_with("--"));
+    let file = file.context("expected a file that `meshwitness record` wrote")?;
+    let mut recording = Recording::open(Path::new(&file))?;
+    let mut ledger = Ledger::new(recording.settings.clone());
+    let (mut exchanges, mut records, mut bytes) = (0_u64, 0, 0);
+    let (mut judging, mut sealing) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let inputs: Vec<Input> = recording.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        if inputs.is_empty() {
+            break;
+        }
+        let ended = |input: &&Input| matches!(input, Input::Ended(_));
+        exchanges += inputs.iter().filter(ended).count() as u64;
+
+        let began = thread_time();
+        let batch: Vec<_> = inputs
+            .into_iter()
+            .flat_map(|input| ledger.handle(input))
+            .collect();
+        judging += thread_time() - began;
+
+        let began = thread_time();
+        for record in batch {
+            records += 1;
+            bytes += record.seal()?.line.len();
+        }
+        sealing += thread_time() - began;
+    }
+    println!(
+        "{}",
+        json!({
+            "exchanges": exchanges,
+            "records": records,
+            "record_bytes": bytes,
+            "ledger_seconds": judging.as_secs_f64(),
+            "sealing_seconds": sealing.as_secs_f64(),
+        })
+    );
+    Ok(())
+}
+
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(time.tv_sec.cast_unsigned(), nanoseconds)
+}
