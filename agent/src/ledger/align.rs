@@ -3,13 +3,80 @@
 /// The most of each side that is aligned with care; beyond it, in order.
 const MAX_ALIGNED: usize = 64;
 
-/// Pairs exchanges and lines in order, as many as possible at the least total cost. Returns the
-/// line of each exchange.
+/// What it costs to leave one alone that nothing more is to come for: dearer than any pair, so
+/// that as many are paired as there are.
+const ALONE: u64 = 1 << 16;
+
+/// The leftovers of one connection, as far as aligning them asks.
+pub(super) struct Leftover<'a> {
+    /// Of each exchange, whether its line must have been read, if there is one.
+    pub(super) exchanges: &'a [bool],
+    /// Of each line, whether its exchange must have been told, if there was one.
+    pub(super) lines: &'a [bool],
+}
+
+/// What is known of a leftover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partner {
+    /// This one of the other side.
+    Is(usize),
+    /// None, and none will come.
+    None,
+    /// That depends on what is still to come.
+    Open,
+}
+
+/// Pairs exchanges and lines in order, as many as possible at the least total cost. Returns what
+/// is known of each exchange and of each line.
+///
+/// As long as more may come it is not known whether one that has no partner yet may take that of
+/// another. Then only that is known which is the same either way.
 pub(super) fn align(
-    exchanges: usize,
-    lines: usize,
+    leftover: &Leftover<'_>,
     cost: impl Fn(usize, usize) -> (u64, u64),
+) -> (Vec<Partner>, Vec<Partner>) {
+    let taking = pairs(leftover, 0, &cost);
+    let all_known = leftover
+        .exchanges
+        .iter()
+        .chain(leftover.lines)
+        .all(|known| *known);
+    let leaving = match all_known {
+        true => taking.clone(),
+        false => pairs(leftover, ALONE, &cost),
+    };
+    let same = |taking: &[Option<usize>], leaving: &[Option<usize>]| {
+        let both = taking.iter().zip(leaving);
+        both.map(|(one, other)| match (one, other) {
+            (Some(one), Some(other)) if one == other => Partner::Is(*one),
+            (None, None) => Partner::None,
+            _ => Partner::Open,
+        })
+        .collect()
+    };
+    let lines = |pairs: &[Option<usize>]| {
+        let mut lines = vec![None; leftover.lines.len()];
+        for (exchange, line) in pairs.iter().enumerate() {
+            if let Some(line) = line {
+                lines[*line] = Some(exchange);
+            }
+        }
+        lines
+    };
+    (
+        same(&taking, &leaving),
+        same(&lines(&taking), &lines(&leaving)),
+    )
+}
+
+/// `robbed` is what it costs to pair one that more may come of with one that nothing may: its own
+/// partner would be missing there.
+fn pairs(
+    leftover: &Leftover<'_>,
+    robbed: u64,
+    cost: &impl Fn(usize, usize) -> (u64, u64),
 ) -> Vec<Option<usize>> {
+    let (exchanges, lines) = (leftover.exchanges.len(), leftover.lines.len());
     if exchanges == 0 || lines == 0 {
         return vec![None; exchanges];
     }
@@ -18,67 +85,117 @@ pub(super) fn align(
             .map(|at| (at < lines).then_some(at))
             .collect();
     }
-    let table = costs(exchanges, lines, &cost);
+    let table = costs(leftover, robbed, cost);
     let mut pairs = vec![None; exchanges];
     let (mut exchange, mut line) = (0, 0);
     while exchange < exchanges && line < lines {
         let here = table[exchange][line];
-        if exchanges - exchange > lines - line && here == table[exchange + 1][line] {
-            exchange += 1;
-        } else if lines - line > exchanges - exchange && here == table[exchange][line + 1] {
-            line += 1;
-        } else {
+        let together = pair(leftover, robbed, (exchange, line), cost);
+        if here == plus(table[exchange + 1][line + 1], together) {
             pairs[exchange] = Some(line);
             exchange += 1;
+            line += 1;
+        } else if here
+            == plus(
+                table[exchange + 1][line],
+                alone(leftover.exchanges[exchange]),
+            )
+        {
+            exchange += 1;
+        } else {
             line += 1;
         }
     }
     pairs
 }
 
-/// `table[e][l]`: the least cost of pairing the shorter of the tails from `e` and `l` whole.
+/// `table[e][l]`: the least cost of the tails from `e` and `l`.
 fn costs(
-    exchanges: usize,
-    lines: usize,
+    leftover: &Leftover<'_>,
+    robbed: u64,
     cost: &impl Fn(usize, usize) -> (u64, u64),
 ) -> Vec<Vec<(u64, u64)>> {
-    let mut table = vec![vec![(0, 0); lines + 1]; exchanges + 1];
-    for exchange in (0..exchanges).rev() {
-        for line in (0..lines).rev() {
-            let (here, rest) = (cost(exchange, line), table[exchange + 1][line + 1]);
-            let mut best = (here.0 + rest.0, here.1 + rest.1);
-            if exchanges - exchange > lines - line {
-                best = best.min(table[exchange + 1][line]);
-            }
-            if lines - line > exchanges - exchange {
-                best = best.min(table[exchange][line + 1]);
-            }
-            table[exchange][line] = best;
+    let (exchanges, lines) = (leftover.exchanges, leftover.lines);
+    let mut table = vec![vec![(0, 0); lines.len() + 1]; exchanges.len() + 1];
+    for exchange in (0..=exchanges.len()).rev() {
+        for line in (0..=lines.len()).rev() {
+            let without_exchange = (exchange < exchanges.len())
+                .then(|| plus(table[exchange + 1][line], alone(exchanges[exchange])));
+            let without_line =
+                (line < lines.len()).then(|| plus(table[exchange][line + 1], alone(lines[line])));
+            let together = (without_exchange.is_some() && without_line.is_some()).then(|| {
+                let pair = pair(leftover, robbed, (exchange, line), cost);
+                plus(table[exchange + 1][line + 1], pair)
+            });
+            let ways = [without_exchange, without_line, together];
+            table[exchange][line] = ways.into_iter().flatten().min().unwrap_or_default();
         }
     }
     table
 }
 
+fn pair(
+    leftover: &Leftover<'_>,
+    robbed: u64,
+    (exchange, line): (usize, usize),
+    cost: &impl Fn(usize, usize) -> (u64, u64),
+) -> (u64, u64) {
+    let alike = leftover.exchanges[exchange] == leftover.lines[line];
+    plus(cost(exchange, line), (if alike { 0 } else { robbed }, 0))
+}
+
+fn alone(nothing_to_come: bool) -> (u64, u64) {
+    (if nothing_to_come { ALONE } else { 0 }, 0)
+}
+
+fn plus(left: (u64, u64), right: (u64, u64)) -> (u64, u64) {
+    (left.0 + right.0, left.1 + right.1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::align;
+    use super::{
+        Leftover,
+        Partner::{self, Is, Open},
+        align,
+    };
 
-    fn differs(left: &[u8], right: &[u8]) -> Vec<Option<usize>> {
-        align(left.len(), right.len(), |l, r| {
-            (u64::from(left[l] != right[r]), 0)
-        })
+    fn differs(left: &[u8], right: &[u8]) -> Vec<Partner> {
+        // A capital letter: more may come of it.
+        let is_final = |side: &[u8]| -> Vec<bool> {
+            side.iter()
+                .map(|letter| !letter.is_ascii_uppercase())
+                .collect()
+        };
+        let leftover = Leftover {
+            exchanges: &is_final(left),
+            lines: &is_final(right),
+        };
+        let cost = |l: usize, r: usize| !left[l].eq_ignore_ascii_case(&right[r]);
+        align(&leftover, |l, r| (u64::from(cost(l, r)), 0)).0
     }
 
     #[test]
     fn equal_counts_pair_in_order() {
-        assert_eq!(differs(b"abc", b"xbz"), [Some(0), Some(1), Some(2)]);
+        assert_eq!(differs(b"abc", b"xbz"), [Is(0), Is(1), Is(2)]);
     }
 
     #[test]
     fn the_surplus_is_what_fits_worst() {
-        assert_eq!(differs(b"abc", b"ac"), [Some(0), None, Some(1)]);
-        assert_eq!(differs(b"ac", b"abc"), [Some(0), Some(2)]);
-        assert_eq!(differs(b"abcd", b"d"), [None, None, None, Some(0)]);
+        assert_eq!(differs(b"abc", b"ac"), [Is(0), Partner::None, Is(1)]);
+        assert_eq!(differs(b"ac", b"abc"), [Is(0), Is(2)]);
+        let none = Partner::None;
+        assert_eq!(differs(b"abcd", b"d"), [none, none, none, Is(0)]);
         assert_eq!(differs(b"", b"abc"), []);
+    }
+
+    #[test]
+    fn what_may_still_come_leaves_open_what_depends_on_it() {
+        // Is the first line edited, or invented? The line of the last exchange will tell.
+        assert_eq!(differs(b"aaA", b"xaa"), [Open, Open, Open]);
+        assert_eq!(differs(b"aaa", b"xaa"), [Is(0), Is(1), Is(2)]);
+        assert_eq!(differs(b"aaA", b"xaaa"), [Is(1), Is(2), Is(3)]);
+        assert_eq!(differs(b"abC", b"xbc"), [Is(0), Is(1), Is(2)]);
+        assert_eq!(differs(b"abC", b"xb"), [Is(0), Is(1), Partner::None]);
     }
 }

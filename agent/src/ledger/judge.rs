@@ -23,7 +23,7 @@ impl Ledger {
             return;
         };
         let mut settled = Vec::new();
-        mesh.leg.pair(&mut settled);
+        mesh.leg.pair(self.captured_until, &mut settled);
         for item in settled {
             self.conclude(id, item);
         }
@@ -49,6 +49,7 @@ impl Ledger {
         let horizon = Horizon {
             exchanges: read_until - grace,
             lines: self.captured_until - CAPTURE_DELAY,
+            captured: self.captured_until,
         };
         if mesh.has_exchanges() {
             // While it is open the proxy may be carrying it as TCP.

@@ -20,6 +20,9 @@ use crate::{
 /// Fingerprints of paired lines that are kept to know a line that was written twice.
 const KEPT_FINGERPRINTS: usize = 256;
 
+/// Exchanges of one gap among which the one that a line belongs to is looked for with care.
+const MOST_COMPARED: usize = 64;
+
 /// Accused exchanges that are kept for a late line.
 const KEPT_ACCUSED: usize = 256;
 
@@ -63,6 +66,8 @@ enum Slot {
 struct Placed {
     order: u64,
     line: Box<Line>,
+    /// The same line was there before.
+    repeated: bool,
 }
 
 /// What became of an exchange, of a line, or of both.
@@ -104,8 +109,10 @@ pub(super) struct Leftovers {
 pub(super) struct Horizon {
     /// Exchanges that ended before this have had their line read, if there is one.
     pub(super) exchanges: Timestamp,
-    /// Lines stamped before this have had their exchange told, if there was one.
+    /// Lines stamped before this are judged.
     pub(super) lines: Timestamp,
+    /// What was sent before this was told.
+    pub(super) captured: Timestamp,
 }
 
 impl Leg {
@@ -142,7 +149,12 @@ impl Leg {
     pub(super) fn place(&mut self, line: Box<Line>) {
         let order = self.next_order;
         self.next_order += 1;
-        self.lines.push_back(Placed { order, line });
+        let repeated = self.is_repeated(&line);
+        self.lines.push_back(Placed {
+            order,
+            line,
+            repeated,
+        });
     }
 
     /// Nothing is open, accused slots apart.
@@ -233,22 +245,31 @@ impl Leg {
             .any(|slot| matches!(slot, Slot::Begun { time, .. } if began(*time)))
     }
 
-    /// Pairs what agrees in every comparable field, in order.
-    pub(super) fn pair(&mut self, settled: &mut Vec<Settled>) {
+    /// Pairs what agrees in every comparable field, in order. What was sent before `captured` is
+    /// known.
+    ///
+    /// Behind a line that agrees with nothing (edited, or invented?) only what cannot be anything
+    /// else is paired: a mistake there would make two faults of one.
+    pub(super) fn pair(&mut self, captured: Timestamp, settled: &mut Vec<Settled>) {
         let mut at = 0;
+        let mut passed = 0;
         while at < self.lines.len() {
             let placed = &self.lines[at];
             let newest = self
                 .last_paired_order
                 .is_none_or(|last| placed.order > last);
-            let found = (newest && !self.is_repeated(&placed.line))
-                .then(|| self.find_partner(&placed.line))
+            let candidate = newest && !placed.repeated;
+            let known = passed == 0 || placed.line.time < captured;
+            let found = (candidate && known)
+                .then(|| self.find_partner(&placed.line, passed))
                 .flatten();
             let Some((slot, comparison)) = found else {
+                passed += usize::from(candidate);
                 at += 1;
                 continue;
             };
-            let Some(Placed { order, line }) = self.lines.remove(at) else {
+            passed = 0;
+            let Some(Placed { order, line, .. }) = self.lines.remove(at) else {
                 break;
             };
             self.remember(&line);
@@ -293,34 +314,60 @@ impl Leg {
         }
     }
 
-    fn find_partner(&self, line: &Line) -> Option<(usize, Comparison)> {
+    /// The first exchange behind the last pair that agrees with a line. Behind lines that were
+    /// passed over, only if no other does, or if the request's id proves it; if they are many, the
+    /// first that leaves each of them one.
+    fn find_partner(&self, line: &Line, passed: usize) -> Option<(usize, Comparison)> {
         let entry = line.entry()?;
+        let careful = (1..MOST_COMPARED).contains(&passed);
         let last_paired = self
             .slots
             .iter()
             .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
-        let first = last_paired.map_or(0, |at| at + 1);
-        (first..self.slots.len()).find_map(|at| {
+        let left = if careful { 0 } else { passed };
+        let first = last_paired.map_or(0, |at| at + 1) + left;
+        let mut found = None;
+        for at in first..self.slots.len() {
+            if found.is_some() && at >= first + MOST_COMPARED {
+                break;
+            }
             let (Slot::Ended(exchange) | Slot::Accused { exchange, .. }) = &self.slots[at] else {
-                return None;
+                continue;
             };
             let same_id = match (entry.request_id, exchange.request_id) {
-                (Some(log), Some(kernel)) if log != kernel => return None,
+                (Some(log), Some(kernel)) if log != kernel => continue,
                 (log, kernel) => log.is_some() && log == kernel,
             };
-            if !same_id && !fits_in_time(self.side, exchange.time, exchange.end, entry) {
-                return None;
+            let in_time = fits_in_time(self.side, exchange.time, exchange.end, entry);
+            if !same_id && !careful && !in_time {
+                continue;
             }
             let comparison = compare(self.side, exchange, entry);
             // What the proxy rewrites is no evidence that these two belong together.
             let sure = same_id || !comparison.reasons.contains(&Reason::Rewritten);
-            (sure && comparison.agrees()).then_some((at, comparison))
-        })
+            if !sure || !comparison.agrees() {
+                continue;
+            }
+            if same_id || !careful {
+                return Some((at, comparison));
+            }
+            if found.is_some() {
+                return None;
+            }
+            found = Some((at, comparison, in_time));
+        }
+        let (at, comparison, in_time) = found?;
+        in_time.then_some((at, comparison))
     }
 
     fn is_repeated(&self, line: &Line) -> bool {
-        let whole = line.entry().and_then(|entry| entry.whole);
-        whole.is_some_and(|whole| self.paired_fingerprints.contains(&whole))
+        let whole_of = |line: &Line| line.entry().and_then(|entry| entry.whole);
+        let Some(whole) = whole_of(line) else {
+            return false;
+        };
+        let mut waiting = self.lines.iter().rev();
+        self.paired_fingerprints.contains(&whole)
+            || waiting.any(|placed| whole_of(&placed.line) == Some(whole))
     }
 
     fn remember(&mut self, line: &Line) {

@@ -3,7 +3,7 @@
 use super::{Horizon, Leg, Placed, Settled, Slot};
 use crate::{
     ledger::{
-        align::align,
+        align::{Leftover, Partner, align},
         compare::{compare, fits_in_time},
         input::{Exchange, Line, LineContent},
     },
@@ -56,59 +56,84 @@ impl Leg {
         };
         let (repeated, lines): (Vec<usize>, Vec<usize>) = (0..self.lines.len())
             .filter(|at| in_gap(&self.lines[*at]))
-            .partition(|at| self.is_repeated(&self.lines[*at].line));
+            .partition(|at| self.lines[*at].repeated);
         let ended: Vec<usize> = run
             .iter()
             .copied()
             .filter(|at| matches!(self.slots[*at], Slot::Ended(_)))
             .collect();
-        let line_is_due = |leg: &Self, at: usize| leg.lines[at].line.time <= horizon.lines;
-
-        let pairs = align(ended.len(), lines.len(), |exchange, line| {
-            self.cost(ended[exchange], lines[line])
+        let (partners, partners_of_lines) = self.align_run(&ended, &lines, horizon);
+        let mut all_lines = lines.iter().zip(&partners_of_lines);
+        let lines_are_known = all_lines.all(|(at, partner)| {
+            let captured = self.lines[*at].line.time <= horizon.captured;
+            captured || matches!(partner, Partner::Is(_))
         });
-        let mut partner_of_line = vec![None; lines.len()];
-        for (exchange, line) in pairs.iter().enumerate() {
-            if let Some(line) = line {
-                partner_of_line[*line] = Some(exchange);
-            }
-        }
-        for (exchange, line) in pairs.iter().enumerate() {
-            let slot = ended[exchange];
-            let Slot::Ended(candidate) = &self.slots[slot] else {
+        // An exchange may yet turn out to be that of a line which seems to have none.
+        let mut open_since = run.iter().find_map(|at| match &self.slots[*at] {
+            Slot::Begun { time, .. } => Some(*time),
+            _ => None,
+        });
+        for (slot, partner) in ended.iter().zip(partners) {
+            let Slot::Ended(candidate) = &self.slots[*slot] else {
                 continue;
             };
+            let began = candidate.time;
             let due = candidate.end <= horizon.exchanges && may_judge(candidate);
-            match line {
-                Some(line) if due && line_is_due(self, lines[*line]) => {
-                    self.settle_pair(slot, lines[*line], settled);
+            match partner {
+                Partner::Is(line) if due && self.line_is_due(lines[line], horizon) => {
+                    self.settle_pair(*slot, lines[line], settled);
                 }
-                None if due => {
+                Partner::None if due && lines_are_known => {
                     if let Slot::Ended(exchange) =
-                        std::mem::replace(&mut self.slots[slot], Slot::Paired(None))
+                        std::mem::replace(&mut self.slots[*slot], Slot::Paired(None))
                     {
                         settled.push(Settled::Exchange(exchange));
                     }
                 }
-                _ => {}
+                Partner::Is(_) => {}
+                Partner::None | Partner::Open => {
+                    open_since = Some(open_since.map_or(began, |since| since.min(began)));
+                }
             }
         }
-        let in_progress = run.iter().find_map(|at| match &self.slots[*at] {
-            Slot::Begun { time, .. } => Some(*time),
-            _ => None,
-        });
-        for (at, partner) in lines.iter().zip(&partner_of_line) {
-            let may_be_of_begun =
-                in_progress.is_some_and(|begun| self.may_belong_after(*at, begun));
-            if partner.is_none() && line_is_due(self, *at) && !may_be_of_begun {
+        for (at, partner) in lines.iter().zip(partners_of_lines) {
+            let may_find_one = open_since.is_some_and(|since| self.may_belong_after(*at, since));
+            let alone = partner == Partner::None;
+            if alone && self.line_is_due(*at, horizon) && !may_find_one {
                 self.settle_line(*at, false, settled);
             }
         }
         for at in repeated {
-            if line_is_due(self, at) {
+            if self.line_is_due(at, horizon) {
                 self.settle_line(at, true, settled);
             }
         }
+    }
+
+    fn line_is_due(&self, at: usize, horizon: Horizon) -> bool {
+        self.lines[at].line.time <= horizon.lines
+    }
+
+    /// What is known of the exchanges `ended` and of `lines`: which belong together.
+    fn align_run(
+        &self,
+        ended: &[usize],
+        lines: &[usize],
+        horizon: Horizon,
+    ) -> (Vec<Partner>, Vec<Partner>) {
+        let ended_before = |slot: &usize| match &self.slots[*slot] {
+            Slot::Ended(exchange) => exchange.end <= horizon.exchanges,
+            _ => false,
+        };
+        let exchanges: Vec<bool> = ended.iter().map(ended_before).collect();
+        let stamped_before = |at: &usize| self.lines[*at].line.time <= horizon.captured;
+        let leftover = Leftover {
+            exchanges: &exchanges,
+            lines: &lines.iter().map(stamped_before).collect::<Vec<bool>>(),
+        };
+        align(&leftover, |exchange, line| {
+            self.cost(ended[exchange], lines[line])
+        })
     }
 
     fn settle_pair(&mut self, slot: usize, line: usize, settled: &mut Vec<Settled>) {

@@ -89,6 +89,65 @@ fn an_edited_line_is_found() {
     }
 }
 
+/// Identical requests without a pause, whose times tell them apart no more than their lines do.
+fn burst(tamper: impl FnOnce(&mut Vec<Line>)) -> Scene {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let mut lines = Vec::new();
+    for number in 0..10 {
+        let exchange = scene.exchange(&leg, number, &get("/same"));
+        lines.push(scene.line(Side::Client, &leg, &exchange, &get("/same")));
+        scene.now = exchange.time + std::time::Duration::from_micros(100);
+    }
+    tamper(&mut lines);
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    scene
+}
+
+#[test]
+fn an_edited_line_in_a_burst_of_identical_requests_is_one_finding() {
+    for at in [0, 4, 9] {
+        let mut scene = burst(|lines| entry(&mut lines[at]).response_code = Some(404));
+        assert_eq!(accusations(&scene), [(Verdict::Mismatched, (1, 1), vec![])]);
+        scene.stop();
+    }
+}
+
+#[test]
+fn an_invented_line_in_a_burst_of_identical_requests_is_one_finding() {
+    let mut scene = burst(|lines| {
+        let mut forged = lines[4].clone();
+        entry(&mut forged).path = Some(super::path("/invented"));
+        entry(&mut forged).whole = None;
+        lines.insert(4, forged);
+    });
+    assert_eq!(accusations(&scene), [(Verdict::Unseen, (0, 1), vec![])]);
+    scene.stop();
+}
+
+#[test]
+fn a_line_that_is_repeated_behind_an_edited_one_is_known_as_such() {
+    let mut scene = burst(|lines| {
+        entry(&mut lines[4]).response_code = Some(404);
+        let again = lines[6].clone();
+        lines.insert(7, again);
+    });
+    let mut found = accusations(&scene);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            (Verdict::Mismatched, (1, 1), vec![]),
+            (Verdict::Unseen, (0, 1), vec![Reason::Repeated])
+        ]
+    );
+    scene.stop();
+}
+
 #[test]
 fn a_removed_and_an_edited_line_are_two_findings() {
     let mut scene = keep_alive(true, |lines| {
