@@ -14,6 +14,8 @@ use crate::{build, install, require_root, steps::Steps};
 /// All packages but the one that compiles for BPF only. The same choice for each command: another
 /// would give dependencies other features, and have them compiled again.
 const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
+/// Scenes that the ledger must judge rightly. A few hundred of them are unit tests already.
+const SEEDS: u32 = 10_000;
 /// Tests that need the machine to themselves.
 const ONE_BY_ONE: [&str; 2] = ["--", "--test-threads=1"];
 
@@ -53,6 +55,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     })?;
     tests += steps.run("unit and property tests", || {
         run_tests(&["--lib", "--bins"], &[])?.some()
+    })?;
+    tests += steps.run(&format!("simulation, {SEEDS} seeds"), || {
+        let arguments = ["--", "ledger::simulation"];
+        let environment = ("SEEDS", SEEDS.to_string());
+        run_tests_with(Some(environment), &["--lib"], &arguments)?.some()
     })?;
     tests += steps.run("examples in the documentation", || {
         run_tests(&["--doc"], &[])
@@ -114,7 +121,17 @@ impl Counts {
 
 /// Runs `cargo test` on some targets, prints what it says and counts.
 fn run_tests(targets: &[&str], arguments: &[&str]) -> anyhow::Result<Counts> {
+    run_tests_with(None, targets, arguments)
+}
+
+/// The same, with a variable in the environment.
+fn run_tests_with(
+    variable: Option<(&str, String)>,
+    targets: &[&str],
+    arguments: &[&str],
+) -> anyhow::Result<Counts> {
     let mut command = cargo();
+    command.envs(variable);
     command
         .arg("test")
         .args(PACKAGES)

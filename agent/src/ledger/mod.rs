@@ -28,6 +28,8 @@ mod policy;
 mod put;
 mod roles;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod stop;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,89 @@
+//! In which order the ledger is told what happened: as `witness` does it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    log::Written,
+    random::Random,
+    scene::{BEGIN, Script},
+};
+use crate::{ledger::Input, timestamp::Timestamp};
+
+/// The inputs of a scene in the order in which the ledger gets them.
+pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    for pod in &script.pods {
+        inputs.extend(pod.facts());
+    }
+    inputs.push(Input::Started { time: BEGIN });
+    for pod in &script.pods {
+        inputs.extend(pod.listeners());
+    }
+    let mut told = VecDeque::from(std::mem::take(&mut script.told));
+    let mut readers: Vec<Reader> = Vec::new();
+    for (pod, log) in script.pods.iter().zip(std::mem::take(&mut script.logs)) {
+        readers.push(Reader::new(pod.uid.clone(), log, random));
+    }
+    // The agent looks every 50 ms, or later if it gets no processor.
+    let pace = *random.pick(&[(50, 60), (50, 500), (200, 1_500)]);
+    let mut now = BEGIN;
+    while now < script.end {
+        now = now + random.millis(pace.0, pace.1);
+        // The rings are drained more often than the logs are read, and just before.
+        let captured = now - random.micros(1, 200);
+        while let Some((_, input)) = told.pop_front_if(|(time, _)| *time < captured) {
+            inputs.push(input);
+        }
+        inputs.push(Input::CaptureProgress(captured));
+        for reader in &mut readers {
+            reader.read(now, &script.intake, &mut inputs);
+        }
+        inputs.push(Input::Tick(now));
+    }
+    inputs.push(Input::Stopped(now));
+    inputs
+}
+
+/// Follows one log.
+struct Reader {
+    pod_uid: String,
+    log: VecDeque<Written>,
+    /// It lags behind between these moments.
+    stuck: (Timestamp, Timestamp),
+    last_stamp: Option<Timestamp>,
+    read_until: Option<Timestamp>,
+}
+
+impl Reader {
+    fn new(pod_uid: String, log: Vec<Written>, random: &mut Random) -> Self {
+        let from = BEGIN + random.millis(0, 5_000);
+        let lag = match random.chance(20) {
+            true => random.millis(0, 15_000),
+            false => Duration::ZERO,
+        };
+        Self {
+            pod_uid,
+            log: log.into(),
+            stuck: (from, from + lag),
+            last_stamp: None,
+            read_until: None,
+        }
+    }
+
+    fn read(&mut self, now: Timestamp, intake: &crate::ledger::Intake, inputs: &mut Vec<Input>) {
+        let is_stuck = (self.stuck.0..self.stuck.1).contains(&now);
+        while !is_stuck && let Some(written) = self.log.pop_front_if(|line| line.readable <= now) {
+            self.last_stamp = Some(written.line.time);
+            inputs.push(Input::Line(Box::new(intake.line(written.line))));
+        }
+        let until = if is_stuck { self.last_stamp } else { Some(now) };
+        self.read_until = self.read_until.max(until);
+        if let Some(read_until) = self.read_until {
+            let pod_uid = self.pod_uid.clone();
+            inputs.push(Input::LogProgress {
+                pod_uid,
+                read_until,
+            });
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A proxy's log: when its lines are written, flushed, stamped and readable.
+
+use std::time::Duration;
+
+use super::{
+    pod::Pod,
+    random::Random,
+    truth::{Likeness, Truth},
+};
+use crate::{
+    envoy::{Content, LogEntry, LogLine},
+    timestamp::Timestamp,
+};
+
+/// The length of a line: their places are multiples of it.
+const LENGTH: u64 = 100;
+
+/// What a proxy container wrote.
+#[derive(Debug)]
+pub(super) struct Log {
+    pod_uid: String,
+    file: String,
+    /// Lines as they were made.
+    made: Vec<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    time: Timestamp,
+    content: Content,
+    likeness: Option<Likeness>,
+}
+
+/// A line in the file.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// When it can be read there; its stamp is a little earlier.
+    pub(super) readable: Timestamp,
+    pub(super) line: LogLine,
+}
+
+impl Log {
+    pub(super) fn new(pod: &Pod) -> Self {
+        Self {
+            pod_uid: pod.uid.clone(),
+            file: format!("pods/shop_{}_{}/istio-proxy/0.log", pod.name, pod.uid),
+            made: Vec::new(),
+        }
+    }
+
+    /// The proxy makes a line at this moment.
+    pub(super) fn make(&mut self, time: Timestamp, entry: LogEntry, likeness: Likeness) {
+        self.made.push(Made {
+            time,
+            content: Content::Entry(Box::new(entry)),
+            likeness: Some(likeness),
+        });
+    }
+
+    /// pilot-agent writes something, to the same stream.
+    pub(super) fn other_output(&mut self, time: Timestamp) {
+        self.made.push(Made {
+            time,
+            content: Content::Other,
+            likeness: None,
+        });
+    }
+
+    /// The file: the proxy holds lines back until the next flush, at most for `flush`.
+    pub(super) fn write(
+        mut self,
+        begin: Timestamp,
+        flush: Duration,
+        random: &mut Random,
+        truth: &mut Truth,
+    ) -> Vec<Written> {
+        self.made.sort_by_key(|made| made.time);
+        let flushed = flush_times(&self.made, begin, flush, random);
+        let mut order: Vec<usize> = (0..self.made.len()).collect();
+        order.sort_by_key(|at| flushed[*at]);
+        let mut last_stamp = begin;
+        let mut written: Vec<Written> = Vec::new();
+        let mut made: Vec<Option<Made>> = self.made.into_iter().map(Some).collect();
+        for (place, at) in order.into_iter().enumerate() {
+            let made = made[at].take().unwrap();
+            let stamp = last_stamp.max(flushed[at] + random.micros(10, 3_000));
+            last_stamp = stamp;
+            let delay = match random.chance(2) {
+                true => random.millis(1, 900),
+                false => random.micros(1, 500),
+            };
+            let before = written.last().map_or(stamp, |written| written.readable);
+            let offset = place as u64 * LENGTH;
+            if let Some(likeness) = made.likeness {
+                truth.logged(&self.pod_uid, offset, likeness);
+            }
+            written.push(Written {
+                readable: before.max(stamp + delay),
+                line: LogLine {
+                    pod_uid: self.pod_uid.clone(),
+                    file: self.file.clone(),
+                    offset,
+                    length: LENGTH,
+                    time: stamp,
+                    content: made.content,
+                },
+            });
+        }
+        written
+    }
+}
+
+/// When each line leaves the proxy: at its timer, or with a buffer that is full. Other output is
+/// not buffered.
+fn flush_times(
+    made: &[Made],
+    begin: Timestamp,
+    flush: Duration,
+    random: &mut Random,
+) -> Vec<Timestamp> {
+    let percent = u32::try_from(random.between(0, 99)).unwrap();
+    let mut timer = begin + flush * percent / 100;
+    let mut flushed: Vec<Timestamp> = made.iter().map(|made| made.time).collect();
+    let buffered = |at: &usize| matches!(made[*at].content, Content::Entry(_));
+    for at in (0..made.len()).filter(buffered) {
+        while timer < made[at].time {
+            timer = timer + flush;
+        }
+        if !random.chance(5) {
+            flushed[at] = timer;
+        }
+    }
+    let mut next = Timestamp::MAX;
+    for at in (0..made.len()).rev().filter(buffered) {
+        next = next.min(flushed[at]);
+        flushed[at] = next;
+    }
+    flushed
+}

@@ -1,0 +1,139 @@
+//! The ledger, simulated: a seed makes a scene whose truth is known, the ledger is told of it as
+//! `witness` would, and its records are held against the truth.
+//!
+//! `SEEDS=10000` runs so many; `SEED=7` runs one and, if it fails, tells its story.
+
+mod books;
+mod delivery;
+mod log;
+mod pod;
+mod random;
+mod scene;
+mod story;
+mod tampering;
+mod traffic;
+mod transaction;
+mod truth;
+mod verdicts;
+mod wire;
+
+use std::{
+    env,
+    panic::{self, AssertUnwindSafe},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use scene::Script;
+
+use super::{Input, Ledger, Settings};
+use crate::record::Record;
+
+/// How many seeds run unless told otherwise.
+const SEEDS: u64 = 300;
+
+/// Every so many seeds the scene is told a second time.
+const REPLAYED: u64 = 10;
+
+/// The most failing seeds that are told of.
+const TOLD: usize = 5;
+
+#[test]
+fn every_seed_is_judged_rightly() {
+    if let Some(seed) = number("SEED") {
+        run(seed).unwrap_or_else(|failure| panic!("{}\n{}", failure.story, failure.message));
+        return;
+    }
+    let seeds = number("SEEDS").unwrap_or(SEEDS);
+    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds || failures.lock().unwrap().len() >= TOLD {
+                return;
+            }
+            if let Err(failure) = run(seed) {
+                failures.lock().unwrap().push((seed, failure.message));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let told: Vec<String> = failures
+        .iter()
+        .map(|(seed, message)| {
+            format!("SEED={seed} cargo test -p meshwitness --lib simulation\n{message}")
+        })
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} seeds failed\n{}",
+        failures.len(),
+        told.join("\n")
+    );
+}
+
+struct Failure {
+    message: String,
+    story: String,
+}
+
+fn run(seed: u64) -> Result<(), Failure> {
+    let (mut script, mut random) = Script::new(seed);
+    let inputs = delivery::deliver(&mut script, &mut random);
+    let judged = panic::catch_unwind(AssertUnwindSafe(|| judge(seed, &script, &inputs)));
+    let message = match judged {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(message)) => message,
+        Err(_) => "it panicked".to_owned(),
+    };
+    let story = story::tell(&inputs);
+    Err(Failure { message, story })
+}
+
+fn judge(seed: u64, script: &Script, inputs: &[Input]) -> Result<(), String> {
+    let records = records(&script.settings, inputs.iter().cloned());
+    books::check(&records)?;
+    verdicts::check(&records, &script.truth)?;
+    if seed.is_multiple_of(REPLAYED) {
+        check_replay(script, inputs, &records)?;
+    }
+    Ok(())
+}
+
+fn records(settings: &Settings, inputs: impl Iterator<Item = Input>) -> Vec<Record> {
+    let mut ledger = Ledger::new(settings.clone());
+    inputs.flat_map(|input| ledger.handle(input)).collect()
+}
+
+/// What was written and read again gives the same bytes.
+fn check_replay(script: &Script, inputs: &[Input], records: &[Record]) -> Result<(), String> {
+    let again = |input: &Input| -> Input {
+        serde_json::from_str(&serde_json::to_string(input).unwrap()).unwrap()
+    };
+    let replayed = self::records(&script.settings, inputs.iter().map(again));
+    let lines = |records: &[Record]| -> Vec<String> {
+        let line = |record| serde_json::to_string(record).unwrap();
+        records.iter().map(line).collect()
+    };
+    match lines(records) == lines(&replayed) {
+        true => Ok(()),
+        false => Err("the replay gives other records".to_owned()),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}: expected a number, got {value:?}")),
+    )
+}

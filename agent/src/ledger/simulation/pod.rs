@@ -1,0 +1,144 @@
+//! The pods of a scene: their containers, processes and addresses, and how they are told.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::random::Random;
+use crate::{
+    capture::{CgroupId, Process},
+    http::End,
+    ledger::{Input, ListenerFact},
+    workload::{Owner, Pod as PodFact, WorkloadFact},
+};
+
+/// A meshed pod.
+#[derive(Clone, Debug)]
+pub(super) struct Pod {
+    /// Its place among the pods of the scene.
+    pub(super) index: usize,
+    pub(super) uid: String,
+    pub(super) name: String,
+    pub(super) v6: bool,
+}
+
+/// A process in one of a pod's containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    App,
+    Proxy,
+    PilotAgent,
+}
+
+impl Pod {
+    pub(super) fn new(index: usize, random: &mut Random) -> Self {
+        Self {
+            index,
+            uid: format!("{index:08}-0000-4000-8000-000000000000"),
+            name: format!("pod-{index}"),
+            v6: random.chance(20),
+        }
+    }
+
+    /// What the directory of workloads tells of it.
+    pub(super) fn facts(&self) -> Vec<Input> {
+        let containers = ["app", "istio-proxy"];
+        let mut facts = Vec::new();
+        for (at, name) in containers.iter().enumerate() {
+            let id = format!("{}-{name}", self.name);
+            let owner = Owner::Container {
+                pod_uid: self.uid.clone(),
+                container_id: id.clone(),
+            };
+            let cgroup = self.first_cgroup() + at as u64;
+            facts.push(WorkloadFact::Cgroup { id: cgroup, owner });
+            let (pod_uid, name) = (self.uid.clone(), (*name).to_owned());
+            facts.push(WorkloadFact::Container { id, pod_uid, name });
+        }
+        facts.push(WorkloadFact::Pod(PodFact {
+            uid: self.uid.clone(),
+            namespace: "shop".into(),
+            name: self.name.clone(),
+            containers: containers.map(str::to_owned).to_vec(),
+        }));
+        facts.into_iter().map(Input::Workload).collect()
+    }
+
+    /// What is told when the proxy and pilot-agent bind their ports.
+    pub(super) fn listeners(&self) -> Vec<Input> {
+        let ports = [
+            (15001, Part::Proxy),
+            (15006, Part::Proxy),
+            (15020, Part::PilotAgent),
+        ];
+        let listener = |(port, part)| {
+            Input::Listener(ListenerFact {
+                cookie: self.first_cgroup() * 1_000 + u64::from(port),
+                cgroup: self.cgroup(part),
+                process: self.process(part),
+                port,
+            })
+        };
+        ports.into_iter().map(listener).collect()
+    }
+
+    pub(super) fn address(&self) -> IpAddr {
+        let last = u8::try_from(self.index + 1).unwrap();
+        if self.v6 {
+            format!("fd77::{last:x}").parse().unwrap()
+        } else {
+            IpAddr::from([10, 1, 0, last])
+        }
+    }
+
+    /// From where the proxy calls the app.
+    pub(super) fn inbound_source(&self) -> IpAddr {
+        if self.v6 {
+            "::6".parse().unwrap()
+        } else {
+            IpAddr::from([127, 0, 0, 6])
+        }
+    }
+
+    /// Where REDIRECT sends what the app sends.
+    pub(super) fn outbound_listener(&self) -> SocketAddr {
+        let address = if self.v6 {
+            "[::1]:15001"
+        } else {
+            "127.0.0.1:15001"
+        };
+        address.parse().unwrap()
+    }
+
+    pub(super) fn end(&self, part: Part, local: SocketAddr, remote: SocketAddr) -> End {
+        End {
+            cookie: 0,
+            cgroup: self.cgroup(part),
+            process: Some(self.process(part)),
+            local,
+            remote,
+        }
+    }
+
+    fn process(&self, part: Part) -> Process {
+        let (offset, user, command) = match part {
+            Part::App => (0, 1000, "app"),
+            Part::Proxy => (1, 1337, "envoy"),
+            Part::PilotAgent => (2, 1337, "pilot-agent"),
+        };
+        Process {
+            pid: u32::try_from(100 + 10 * self.index).unwrap() + offset,
+            user,
+            command: command.into(),
+        }
+    }
+
+    fn cgroup(&self, part: Part) -> CgroupId {
+        match part {
+            Part::App => self.first_cgroup(),
+            Part::Proxy | Part::PilotAgent => self.first_cgroup() + 1,
+        }
+    }
+
+    fn first_cgroup(&self) -> CgroupId {
+        1_000 + 10 * self.index as u64
+    }
+}

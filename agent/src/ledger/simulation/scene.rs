@@ -1,0 +1,141 @@
+//! One scene, made from a seed: what happens on a node, how it is told, and the truth about it.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    log::{Log, Written},
+    pod::Pod,
+    random::Random,
+    truth::Truth,
+};
+use crate::{
+    ledger::{Input, Intake, Settings},
+    record::{Fingerprints, QueryRedaction, Redaction},
+    timestamp::Timestamp,
+};
+
+/// When the programs are attached.
+pub(super) const BEGIN: Timestamp = Timestamp(1_800_000_000_000_000_000);
+
+/// When the last reader of logs has caught up.
+pub(super) const LONGEST_LAG: Duration = Duration::from_secs(20);
+
+/// A scene while it is made.
+pub(super) struct Scene {
+    pub(super) random: Random,
+    pub(super) pods: Vec<Pod>,
+    pub(super) logs: Vec<Log>,
+    pub(super) truth: Truth,
+    pub(super) intake: Intake,
+    /// What the capture tells, and when.
+    pub(super) told: Vec<(Timestamp, Input)>,
+    pub(super) next_connection: u64,
+    flush: Duration,
+    moments: HashSet<Timestamp>,
+    /// When everything is over.
+    end: Timestamp,
+}
+
+/// A scene as it is delivered.
+pub(super) struct Script {
+    pub(super) settings: Settings,
+    pub(super) pods: Vec<Pod>,
+    pub(super) told: Vec<(Timestamp, Input)>,
+    /// The log of each pod.
+    pub(super) logs: Vec<Vec<Written>>,
+    pub(super) intake: Intake,
+    pub(super) truth: Truth,
+    /// When everything that can be judged is to be judged.
+    pub(super) end: Timestamp,
+}
+
+impl Script {
+    /// The scene of a seed.
+    pub(super) fn new(seed: u64) -> (Self, Random) {
+        let mut scene = Scene::new(seed);
+        scene.play();
+        scene.finish()
+    }
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let flush = Duration::from_secs(*random.pick(&[1, 1, 3, 10]));
+        let count = usize::try_from(random.between(1, 3)).unwrap();
+        let pods: Vec<Pod> = (0..count)
+            .map(|index| Pod::new(index, &mut random))
+            .collect();
+        Self {
+            logs: pods.iter().map(Log::new).collect(),
+            pods,
+            truth: Truth::default(),
+            intake: intake(),
+            told: Vec::new(),
+            next_connection: 1,
+            flush,
+            moments: HashSet::new(),
+            end: BEGIN,
+            random,
+        }
+    }
+
+    /// A moment near `time` at which nothing else of the scene happens: moments name units.
+    pub(super) fn moment(&mut self, mut time: Timestamp) -> Timestamp {
+        while !self.moments.insert(time) {
+            time = time + Duration::from_nanos(1);
+        }
+        self.end = self.end.max(time);
+        time
+    }
+
+    /// The capture tells something at this moment.
+    pub(super) fn tell(&mut self, time: Timestamp, input: Input) {
+        self.end = self.end.max(time);
+        self.told.push((time, input));
+    }
+
+    fn finish(mut self) -> (Script, Random) {
+        self.told.sort_by_key(|(time, _)| *time);
+        let mut logs = Vec::new();
+        for log in self.logs {
+            logs.push(log.write(BEGIN, self.flush, &mut self.random, &mut self.truth));
+        }
+        let settings = settings(self.flush, &mut self.random);
+        let script = Script {
+            settings,
+            pods: self.pods,
+            told: self.told,
+            logs,
+            intake: self.intake,
+            truth: self.truth,
+            end: self.end.max(BEGIN + LONGEST_LAG) + self.flush * 2 + Duration::from_secs(10),
+        };
+        (script, self.random)
+    }
+}
+
+fn settings(flush: Duration, random: &mut Random) -> Settings {
+    Settings {
+        start_id: "s".into(),
+        node: "n1".into(),
+        version: "0".into(),
+        proxy_containers: vec!["istio-proxy".into()],
+        mesh_listeners: vec![15001, 15006],
+        flush,
+        interval: Duration::from_secs(*random.pick(&[1, 5, 60])),
+        earlier_run: false,
+        policy: Vec::new(),
+        sinks: Vec::new(),
+    }
+}
+
+fn intake() -> Intake {
+    let headers = ["user-agent", "x-request-id", "x-forwarded-for"];
+    let redaction = Redaction {
+        query: QueryRedaction::Values,
+        paths: Vec::new(),
+        headers: headers.map(str::to_owned).to_vec(),
+    };
+    Intake::new(Fingerprints::new(&[7; 16]), redaction)
+}

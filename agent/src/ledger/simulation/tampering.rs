@@ -1,0 +1,105 @@
+//! What a dishonest party does to a proxy's log, and what must be found of it.
+
+use super::{random::Random, truth::Statement};
+use crate::{
+    envoy::LogEntry,
+    record::{Reason, Side, Verdict},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tampering {
+    /// The line is not there.
+    Removed,
+    /// It says something else.
+    Edited(Field),
+    /// It is there once more.
+    Repeated,
+    /// Another line is there, of a request that never was.
+    Invented,
+}
+
+/// What is edited in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Method,
+    Path,
+    Query,
+    Authority,
+    Status,
+    RequestBytes,
+    ResponseBytes,
+    RequestId,
+}
+
+const TAMPERINGS: [Tampering; 11] = [
+    Tampering::Removed,
+    Tampering::Edited(Field::Method),
+    Tampering::Edited(Field::Path),
+    Tampering::Edited(Field::Query),
+    Tampering::Edited(Field::Authority),
+    Tampering::Edited(Field::Status),
+    Tampering::Edited(Field::RequestBytes),
+    Tampering::Edited(Field::ResponseBytes),
+    Tampering::Edited(Field::RequestId),
+    Tampering::Repeated,
+    Tampering::Invented,
+];
+
+impl Tampering {
+    pub(super) fn any(random: &mut Random) -> Self {
+        *random.pick(&TAMPERINGS)
+    }
+}
+
+impl Field {
+    /// Changes the field to what no exchange of the scene has.
+    pub(super) fn edit(self, entry: &mut LogEntry, random: &mut Random) {
+        let tag = random.between(1_000, 9_999);
+        let path = entry.path.clone().unwrap_or_default();
+        match self {
+            Self::Method => entry.method = Some("PURGE".into()),
+            Self::Path => entry.path = Some(format!("/edited/{tag}")),
+            Self::Query => entry.path = Some(format!("{path}?edited={tag}")),
+            Self::Authority => entry.authority = Some(format!("edited-{tag}")),
+            Self::Status => entry.response_code = Some(418),
+            Self::RequestBytes => {
+                entry.bytes_received = entry.bytes_received.map(|bytes| bytes + tag);
+            }
+            Self::ResponseBytes => entry.bytes_sent = entry.bytes_sent.map(|bytes| bytes + tag),
+            Self::RequestId => entry.request_id = Some(format!("edited-{tag}")),
+        }
+    }
+
+    /// What the record of the pair must say of it.
+    pub(super) fn judge(self, side: Side) -> Statement {
+        // The server's kernel stands behind the proxy, which may rewrite what it passes on.
+        let verdict = match self {
+            Self::RequestId => Verdict::Matched,
+            Self::Path | Self::Query | Self::Authority | Self::ResponseBytes
+                if side == Side::Server =>
+            {
+                return Statement::new(Verdict::Matched, side)
+                    .because(Reason::Rewritten)
+                    .differing(self.name());
+            }
+            _ => Verdict::Mismatched,
+        };
+        match self {
+            Self::RequestId => Statement::new(verdict, side),
+            _ => Statement::new(verdict, side).differing(self.name()),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Method => "http.request.method",
+            Self::Path => "url.path",
+            Self::Query => "url.query",
+            Self::Authority => "http.request.header.host",
+            Self::Status => "http.response.status_code",
+            Self::RequestBytes => "http.request.body.size",
+            Self::ResponseBytes => "http.response.body.size",
+            Self::RequestId => "http.request.header.x-request-id",
+        }
+    }
+}
