@@ -10,6 +10,7 @@
 //! - [`record`]: what goes out, and what never does
 //! - [`config`]: the configuration files
 //! - [`ledger`]: exchanges and entries into verdicts
+//! - [`explain`]: what verdicts rest on, for those who ask
 //! - [`telemetry`]: metrics and health
 //! - [`tls`]: certificates and keys
 //! - [`forward`]: records to their sinks
@@ -24,6 +25,7 @@ pub mod collect;
 pub mod command;
 pub mod config;
 pub mod envoy;
+pub mod explain;
 pub mod forward;
 pub mod http;
 pub mod ledger;

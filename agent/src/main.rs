@@ -55,6 +55,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Why a record got its verdict. Asks the running agent, which keeps the evidence of its last
+    /// 10,000 records that are not `matched`.
+    Explain {
+        /// The record's id.
+        id: String,
+        /// The agent's configuration; without it, its defaults.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// The reference collector.
     Collect {
         /// The configuration.
@@ -90,6 +102,7 @@ fn main() -> ExitCode {
             json,
         } => WatchFilter::new(pod, verdict)
             .and_then(|filter| command::watch(config.as_deref(), &filter, json)),
+        Command::Explain { id, config, json } => command::explain(&id, config.as_deref(), json),
         Command::Collect { config } => command::collect(&config),
         Command::Record { file, config } => command::record(&file, config.as_deref()),
         Command::Replay { file } => command::replay(&file),

@@ -190,6 +190,12 @@ impl Agent {
         self.process.id()
     }
 
+    /// The file with its configuration.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.with_extension("yaml")
+    }
+
     /// What it wrote to stderr so far.
     ///
     /// # Errors

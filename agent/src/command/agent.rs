@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::{CommandError, signals::Signals};
 use crate::{
     config::Config,
+    explain::{Kept, Store},
     forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
     ledger::{Input, Ledger, Settings},
     record::{Body, Record, Units, Verdict},
@@ -38,6 +39,8 @@ pub(super) struct Agent {
     pub(super) forwarder: Forwarder,
     pub(super) recorder: Option<Recorder>,
     pub(super) state: Option<State>,
+    /// For those who ask why; none where nobody can.
+    pub(super) explanations: Option<Arc<Store>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) flush: Duration,
 }
@@ -87,6 +90,7 @@ impl Agent {
 
     /// Hands inputs to the ledger and its records to the sinks.
     pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
+        let (mut newest, mut explained) = (None, Vec::new());
         for input in inputs.drain(..) {
             if let Some(recorder) = &mut self.recorder
                 && let Err(error) = recorder.add(&input)
@@ -94,13 +98,28 @@ impl Agent {
                 error!("{error}; the recording ends here");
                 self.recorder = None;
             }
-            for record in self.ledger.handle(input) {
+            let records = self.ledger.handle(input);
+            let mut evidence = self.ledger.take_evidence().into_iter().peekable();
+            for record in records {
+                newest = Some(record.sequence);
+                let evidence = evidence.next_if(|of| of.sequence == record.sequence);
                 count(&self.metrics, &record);
                 match record.seal() {
-                    Ok(envelope) => self.forwarder.send(&envelope),
+                    Ok(envelope) => {
+                        self.forwarder.send(&envelope);
+                        let kept = evidence.zip(record.verdict);
+                        explained.extend(kept.map(|(evidence, verdict)| Kept {
+                            record: envelope.line,
+                            verdict,
+                            evidence,
+                        }));
+                    }
                     Err(error) => error!("record {}: {error}", record.id),
                 }
             }
+        }
+        if let (Some(store), Some(newest)) = (&self.explanations, newest) {
+            store.keep(newest, explained);
         }
     }
 

@@ -3,6 +3,7 @@
 mod agent;
 mod check;
 mod collect;
+mod explain;
 mod replay;
 mod run;
 mod signals;
@@ -13,6 +14,7 @@ use std::{io, path::Path};
 
 pub use check::check;
 pub use collect::collect;
+pub use explain::explain;
 pub use replay::replay;
 pub use run::{record, run};
 use tracing_subscriber::EnvFilter;

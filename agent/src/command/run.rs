@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::Config,
     envoy::Positions,
+    explain::{self, Store},
     ledger::{Input, Ledger, Settings},
     telemetry::{Health, Metrics, ReadyTask, serve},
     witness::{Recorder, StartError, State, Witness, start_id},
@@ -113,12 +114,20 @@ fn work(
         let _within = runtime.enter();
         (Signals::listen()?, start_forwarder(config)?)
     };
+    let mut ledger = Ledger::new(settings);
+    let explanations = state.as_ref().map(|state| {
+        ledger.keep_evidence();
+        let store = Arc::new(Store::new(state.start_id.clone()));
+        explain_from(&state.dir, &runtime, Arc::clone(&store));
+        store
+    });
     let mut agent = Agent {
         witness,
-        ledger: Ledger::new(settings),
+        ledger,
         forwarder,
         recorder,
         state,
+        explanations,
         metrics: telemetry.metrics,
         flush: config.logs.flush,
     };
@@ -126,6 +135,18 @@ fn work(
     telemetry.attaching.done();
     agent.work(runtime, &signals, config_file);
     Ok(())
+}
+
+/// Answers to `explain`. An agent that cannot is still one that captures.
+fn explain_from(directory: &Path, runtime: &Runtime, store: Arc<Store>) {
+    let _within = runtime.enter();
+    match explain::Socket::bind(directory) {
+        Ok(socket) => drop(runtime.spawn(explain::serve(socket, store))),
+        Err(error) => {
+            let directory = directory.display();
+            warn!("state.dir {directory}: {error}; `explain` cannot ask this agent");
+        }
+    }
 }
 
 /// What the agent tells of itself; not ready before the programs are attached.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,8 @@ use crate::envoy::{Positions, PositionsError};
 /// The state directory, held by this process alone.
 #[derive(Debug)]
 pub struct State {
-    dir: PathBuf,
+    /// Readable by its owner alone.
+    pub dir: PathBuf,
     /// Holds the lock while it is open.
     _lock: File,
     /// An earlier run of the agent left its mark here.
@@ -39,6 +40,7 @@ impl State {
             .mode(0o700)
             .create(dir)
             .map_err(at)?;
+        close(dir)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -88,6 +90,25 @@ impl State {
     }
 }
 
+/// Takes the rights of others from the directory: whoever may write there decides what the agent
+/// believes to have read. One that is shared by nature, such as `/tmp`, is refused.
+fn close(dir: &Path) -> Result<(), StateError> {
+    const STICKY: u32 = 0o1000;
+    let at = |source| StateError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let mode = fs::metadata(dir).map_err(at)?.mode();
+    if mode & STICKY != 0 {
+        let path = dir.to_owned();
+        return Err(StateError::Shared { path });
+    }
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at),
+    }
+}
+
 /// Unique per start: the time in milliseconds, so that ids sort by start, and chance.
 ///
 /// # Errors
@@ -114,6 +135,12 @@ pub enum StateError {
         /// Why.
         source: io::Error,
     },
+    /// A directory that others use, too.
+    #[error("state {}: others use it, too; name a directory of its own in `state.dir`", path.display())]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The positions of the logs.
     #[error(transparent)]
     Positions(#[from] PositionsError),
@@ -123,4 +150,33 @@ pub enum StateError {
         /// The directory.
         path: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::{State, StateError};
+
+    #[test]
+    fn the_directory_is_the_agents_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |mode| fs::set_permissions(root.path(), fs::Permissions::from_mode(mode));
+        mode(0o1777).unwrap();
+        assert!(matches!(
+            State::open(root.path()),
+            Err(StateError::Shared { .. })
+        ));
+        mode(0o775).unwrap();
+        let state = State::open(root.path()).unwrap();
+        let now = fs::metadata(root.path()).unwrap().permissions().mode();
+        assert_eq!(now & 0o7777, 0o700);
+        assert!(matches!(
+            State::open(root.path()),
+            Err(StateError::Held { .. })
+        ));
+        assert!(!state.earlier_run);
+        drop(state);
+        assert!(State::open(root.path()).unwrap().earlier_run);
+    }
 }
