@@ -5,8 +5,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::Observation;
 use crate::timestamp::Timestamp;
 
-/// A change of the wall clock beyond this is told as a step; slewing stays far below.
-const STEP: i64 = 50_000_000;
+/// A change of the wall clock beyond this is told as a step: less than what the proxy's and the
+/// kernel's account of a moment may differ by. Slewing changes both clocks alike.
+const STEP: i64 = 2_000_000;
 
 /// The distance between the two clocks, sampled anew for each draining.
 pub(super) struct Clock {

@@ -42,6 +42,7 @@ pub use self::{
     probe::{Probe, probe},
     program::ProgramFacts,
 };
+use crate::timestamp::Timestamp;
 
 /// The programs at work. Dropping it detaches them.
 pub struct Capture {
@@ -110,6 +111,13 @@ impl Capture {
         } else {
             self.horizon = Some(horizon);
         }
+    }
+
+    /// The present moment, on the clock of what was reported: a step of the wall clock that was
+    /// not told yet does not show in it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.wall(clock::boot_time())
     }
 
     /// What the kernel side refused since the last call, by cgroup and reason.

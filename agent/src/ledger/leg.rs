@@ -133,6 +133,14 @@ impl Leg {
         self.slots.push_back(Slot::Begun { exchange, time });
     }
 
+    /// When an exchange that goes on began.
+    pub(super) fn began(&self, number: u32) -> Option<Timestamp> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Begun { exchange, time } if *exchange == number => Some(*time),
+            _ => None,
+        })
+    }
+
     /// An exchange ended. False if it never began here.
     pub(super) fn end(&mut self, ended: Box<Exchange>) -> bool {
         let began = |slot: &&mut Slot| matches!(slot, Slot::Begun { exchange, .. } if *exchange == ended.exchange);

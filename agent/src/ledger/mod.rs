@@ -7,6 +7,7 @@ mod account;
 mod agenda;
 mod align;
 mod attempts;
+mod clock;
 mod compare;
 mod connections;
 mod course;
@@ -30,6 +31,7 @@ mod roles;
 mod settings;
 #[cfg(test)]
 mod simulation;
+mod steady;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use std::{
 };
 
 use account::Account;
+use clock::SteadyClock;
 use evidence::Evidence;
 pub use input::{
     ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
@@ -82,6 +85,7 @@ const NOT_COVERED: [&str; 3] = ["udp", "http2", "tls payload of applications"];
 #[derive(Debug)]
 pub struct Ledger {
     settings: Settings,
+    clock: SteadyClock,
     roles: Roles,
     connections: HashMap<ConnectionId, Tracked>,
     /// Connections whose course is open.
@@ -119,6 +123,7 @@ impl Ledger {
         );
         Self {
             settings,
+            clock: SteadyClock::default(),
             roles,
             connections: HashMap::new(),
             waiting: BTreeSet::new(),
@@ -139,6 +144,11 @@ impl Ledger {
 
     /// Takes one input; returns the records that follow from it.
     pub fn handle(&mut self, input: Input) -> Vec<Record> {
+        let input = if self.clock.is_undisturbed() {
+            input
+        } else {
+            self.on_the_steady_clock(input)
+        };
         match input {
             Input::Started { time } => self.start(time),
             Input::Workload(fact) => {
@@ -162,15 +172,7 @@ impl Ledger {
                 read_until,
             } => self.log_progress(&pod_uid, read_until),
             Input::CaptureProgress(time) => self.capture_progress(time),
-            Input::ClockStep { time, nanoseconds } => {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "a step is told, not computed with"
-                )]
-                let seconds = nanoseconds as f64 / 1e9;
-                self.writer
-                    .lifecycle(time, Lifecycle::ClockStep { seconds });
-            }
+            Input::ClockStep { time, nanoseconds } => self.clock_step(time, nanoseconds),
             Input::Tick(now) => self.tick(now),
             Input::Reconfigured(time) => self.writer.lifecycle(time, Lifecycle::Config),
             Input::Overflow {
@@ -214,6 +216,18 @@ impl Ledger {
                 not_covered,
             },
         );
+    }
+
+    fn clock_step(&mut self, reading: Timestamp, nanoseconds: i64) {
+        let moment = self.clock.step(reading, nanoseconds);
+        self.writer.set_clock(self.clock.clone());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a step is told, not computed with"
+        )]
+        let seconds = nanoseconds as f64 / 1e9;
+        self.writer
+            .lifecycle(moment, Lifecycle::ClockStep { seconds });
     }
 
     fn listener(&mut self, listener: ListenerFact) {

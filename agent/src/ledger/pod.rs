@@ -131,9 +131,10 @@ impl PodBook {
         let outbound = entry
             .downstream()
             .filter(|address| address.port() != 0 && !cluster.starts_with("inbound|"));
-        let start = entry.start_time.unwrap_or(line.time);
+        let started = started(line, entry);
         let lasted = entry.duration_milliseconds.map(Duration::from_millis);
-        let time = (start, lasted.map_or(line.time, |lasted| start + lasted));
+        let written = lasted.map_or(line.time, |lasted| started.1 + lasted);
+        let time = (started, written);
         inbound
             .and_then(|source| {
                 self.find_span(Side::Server, source, time, |span| {
@@ -156,13 +157,13 @@ impl PodBook {
         &self,
         side: Side,
         source: SocketAddr,
-        (start, written): (Timestamp, Timestamp),
+        ((earliest, start), written): ((Timestamp, Timestamp), Timestamp),
         fits_destination: impl Fn(&Span) -> bool,
     ) -> Option<ConnectionId> {
         let spans = self.by_source.get(&(side, source))?;
         let could = |span: &&Span| {
             span.from <= written + SPAN_TOLERANCE
-                && (span.to == Timestamp::MAX || start <= span.to + SPAN_TOLERANCE)
+                && (span.to == Timestamp::MAX || earliest <= span.to + SPAN_TOLERANCE)
         };
         let found = spans.iter().filter(could).min_by_key(|span| {
             let late = span.from.since(start + SPAN_TOLERANCE);
@@ -205,7 +206,7 @@ impl PodBook {
     /// Whether the proxy held a network connection from where the line says: from that address
     /// and port, or, where the port is 0 (X-Forwarded-For), any.
     pub(super) fn held_network_connection(&self, line: &Line, entry: &Entry) -> bool {
-        let time = entry.start_time.unwrap_or(line.time);
+        let time = started(line, entry);
         match entry.downstream() {
             Some(peer) if peer.port() != 0 => self
                 .network
@@ -251,7 +252,14 @@ impl PodBook {
     }
 }
 
-fn covers(span: &Span, time: Timestamp) -> bool {
-    span.from - SPAN_TOLERANCE <= time
-        && (span.to == Timestamp::MAX || time <= span.to + SPAN_TOLERANCE)
+/// The first and the last moment that START_TIME may mean.
+fn started(line: &Line, entry: &Entry) -> (Timestamp, Timestamp) {
+    let start = entry.start_time.unwrap_or(line.time);
+    let precision = Duration::from_nanos(entry.start_time_precision_nanoseconds);
+    (start, start + precision)
+}
+
+fn covers(span: &Span, (earliest, latest): (Timestamp, Timestamp)) -> bool {
+    span.from <= latest + SPAN_TOLERANCE
+        && (span.to == Timestamp::MAX || earliest <= span.to + SPAN_TOLERANCE)
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde_json::{Map, Value, json};
 
 use super::{
+    clock::SteadyClock,
     compare::Comparison,
     input::{Entry, Exchange, Line, LineContent, Shown},
     roles::{Place, Roles},
@@ -23,6 +24,7 @@ use crate::{
 pub(super) struct Writer {
     start_id: String,
     node: String,
+    clock: SteadyClock,
     sinks: Vec<(String, Include)>,
     next: u64,
     first_of_interval: u64,
@@ -45,6 +47,7 @@ impl Writer {
         Self {
             start_id,
             node,
+            clock: SteadyClock::default(),
             sinks,
             next: 1,
             first_of_interval: 1,
@@ -66,6 +69,11 @@ impl Writer {
     /// The id of the record with this sequence number.
     pub(super) fn id(&self, sequence: u64) -> String {
         format!("{}-{sequence}", self.start_id)
+    }
+
+    /// From now on times are shown as the wall clock showed them that this one knows.
+    pub(super) fn set_clock(&mut self, clock: SteadyClock) {
+        self.clock = clock;
     }
 
     /// Writes an `http` or `connection` record and returns its id.
@@ -111,7 +119,10 @@ impl Writer {
             *count = 0;
         }
         self.first_of_interval = self.next + 1;
-        self.push(body.to, Kind::Ledger, None, Body::Ledger(Box::new(body)));
+        let to = body.to;
+        body.from = self.clock.reading(body.from);
+        body.to = self.clock.reading(to);
+        self.push(to, Kind::Ledger, None, Body::Ledger(Box::new(body)));
     }
 
     fn push(
@@ -132,7 +143,7 @@ impl Writer {
         self.records.push(Record {
             id: id.clone(),
             sequence,
-            time,
+            time: self.clock.reading(time),
             kind,
             verdict,
             reasons,

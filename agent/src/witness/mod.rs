@@ -133,7 +133,7 @@ impl Witness {
         self.drain(inputs);
         if looks {
             self.read_logs(inputs);
-            inputs.push(Input::Tick(now()));
+            inputs.push(Input::Tick(self.capture.now()));
             self.last_look = Some(Instant::now());
         }
     }
@@ -224,9 +224,10 @@ impl Witness {
             reader,
             intake,
             metrics,
+            capture,
             ..
         } = self;
-        reader.poll(now(), &mut |event| match event {
+        reader.poll(capture.now(), &mut |event| match event {
             LogEvent::Line(line) => {
                 metrics.log_lines.add(kind_of(&line.content), 1);
                 inputs.push(Input::Line(Box::new(intake.line(line))));

@@ -185,12 +185,12 @@ impl ContainerLog {
                 }
             }
         }
-        let until = if self.state == Standing::AtEnd {
+        // At its end the log is as far as the clock, also where that was set back.
+        self.read_until = if self.state == Standing::AtEnd {
             Some(now)
         } else {
-            self.intake.last_time()
+            self.read_until.max(self.intake.last_time())
         };
-        self.read_until = self.read_until.max(until);
         used
     }
 

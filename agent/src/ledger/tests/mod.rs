@@ -1,6 +1,7 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
 mod clean;
+mod clock_steps;
 mod evidence;
 mod faults;
 mod life;
