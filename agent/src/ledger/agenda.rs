@@ -51,6 +51,10 @@ impl Ledger {
             pod.agenda.pop_first();
             due.push((moment, id));
         }
+        if !due.is_empty() {
+            // Whoever misses a line may find it among these, which wait for more of their kind.
+            self.judge_forwarded(uid, self.captured_until);
+        }
         for (moment, id) in due {
             if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
                 mesh.agenda = None;

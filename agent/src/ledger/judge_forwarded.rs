@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Ledger,
+    CAPTURE_DELAY, Ledger,
     compare::compare,
     forwarded::Waiting,
     input::{Exchange, Line},
@@ -12,7 +12,7 @@ use super::{
 use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
 impl Ledger {
-    /// Judges the lines stamped by `due`.
+    /// Pairs the lines stamped by `due`, and judges those of them that wait no longer.
     pub(super) fn judge_forwarded(&mut self, uid: &str, due: Timestamp) {
         let connections = &self.connections;
         let Some(pod) = self.pods.get_mut(uid) else {
@@ -22,8 +22,13 @@ impl Ledger {
             due,
             |waiting| find(connections, waiting).is_some(),
             |waiting, entry| {
-                find(connections, waiting)
-                    .is_some_and(|(side, exchange)| compare(side, exchange, entry).agrees())
+                find(connections, waiting).is_some_and(|(side, exchange)| {
+                    let other_id = exchange
+                        .request_id
+                        .zip(entry.request_id)
+                        .is_some_and(|(kernel, log)| kernel != log);
+                    !other_id && compare(side, exchange, entry).agrees()
+                })
             },
         );
         for (line, partner) in taken {
@@ -47,7 +52,8 @@ impl Ledger {
         let connections = &self.connections;
         // An exchange in its time that misses its line will decide, unless the agent stops.
         let waits = |waiting: &Waiting| find(connections, waiting).is_some();
-        if due < Timestamp::MAX && pod.forwarded.has_waiting(entry, waits) {
+        let is_young = line.time > self.captured_until - CAPTURE_DELAY;
+        if due < Timestamp::MAX && (is_young || pod.forwarded.has_waiting(entry, waits)) {
             pod.forwarded.add_line(line);
             return;
         }

@@ -101,6 +101,86 @@ fn lines_behind_x_forwarded_for_find_their_exchange() {
 }
 
 #[test]
+fn a_reader_that_catches_up_finds_lines_behind_x_forwarded_for() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let sent = Sent {
+        forwarded: true,
+        ..get("/x")
+    };
+    let mut lines = Vec::new();
+    for _ in 0..3 {
+        let leg = scene.client_leg();
+        let exchange = scene.exchange(&leg, 0, &sent);
+        lines.push(scene.line(Side::Client, &leg, &exchange, &sent));
+        scene.close(&leg, 1, 1);
+    }
+    scene.pass(Duration::from_secs(60));
+    let now = scene.now;
+    scene.feed(Input::CaptureProgress(now));
+    for line in lines {
+        scene.read(line);
+    }
+    scene.feed(Input::LogProgress {
+        pod_uid: super::UID.into(),
+        read_until: now,
+    });
+    scene.feed(Input::Tick(now));
+    assert_eq!(
+        scene.verdicts(),
+        vec![(Verdict::Matched, (1, 1), vec![]); 4]
+    );
+    scene.stop();
+}
+
+#[test]
+fn ids_join_lines_behind_x_forwarded_for() {
+    let mut scene = Scene::new();
+    let sent = Sent {
+        forwarded: true,
+        ..get("/x")
+    };
+    let mut lines = Vec::new();
+    for id in ["a", "b"] {
+        let leg = scene.client_leg();
+        let time = scene.now;
+        scene.feed(Input::Begun {
+            connection: leg.id,
+            exchange: 0,
+            time,
+        });
+        let mut exchange = super::exchange(leg.id, 0, time, time, &sent);
+        exchange.request_id = Some(super::fingerprint(id));
+        let mut line = scene.line(Side::Client, &leg, &exchange, &sent);
+        entry(&mut line).request_id = exchange.request_id;
+        entry(&mut line).shown_request_id = Some(leg.source.port().to_string());
+        lines.push(line);
+        scene.feed(Input::Ended(Box::new(exchange)));
+    }
+    for line in lines.into_iter().rev() {
+        scene.read(line);
+    }
+    scene.settle();
+    let ids = scene
+        .records
+        .iter()
+        .filter_map(|record| match &record.body {
+            crate::record::Body::Traffic(traffic) => {
+                let id = traffic.envoy.as_ref()?.request_id.clone()?;
+                Some((id, traffic.attributes["client.port"].to_string()))
+            }
+            _ => None,
+        });
+    let ids: Vec<_> = ids.collect();
+    assert_eq!(ids.len(), 2);
+    assert!(
+        ids.iter().all(|(line, exchange)| line == exchange),
+        "{ids:?}"
+    );
+    scene.stop();
+}
+
+#[test]
 fn a_normalised_path_is_no_difference() {
     let mut scene = Scene::new();
     let leg = scene.client_leg();
