@@ -4,8 +4,10 @@
 //! `SEEDS=10000` runs so many; `SEED=7` runs one and, if it fails, tells its story.
 
 mod books;
+mod case;
 mod delivery;
 mod log;
+mod manner;
 mod pod;
 mod random;
 mod scene;

@@ -6,6 +6,7 @@ use super::{
     log::{Log, Written},
     pod::Pod,
     random::Random,
+    traffic::SPAN_MILLISECONDS,
     truth::Truth,
 };
 use crate::{
@@ -77,6 +78,17 @@ impl Scene {
             moments: HashSet::new(),
             end: BEGIN,
             random,
+        }
+    }
+
+    /// Everything that happens.
+    fn play(&mut self) {
+        for pod in 0..self.pods.len() {
+            self.requests(pod);
+            for _ in 0..self.random.between(0, 3) {
+                let time = BEGIN + self.random.millis(0, SPAN_MILLISECONDS);
+                self.logs[pod].other_output(time);
+            }
         }
     }
 

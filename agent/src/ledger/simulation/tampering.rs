@@ -31,8 +31,10 @@ pub(super) enum Field {
     RequestId,
 }
 
-const TAMPERINGS: [Tampering; 11] = [
-    Tampering::Removed,
+const OF_ANY_LINE: [Tampering; 3] = [Tampering::Removed, Tampering::Repeated, Tampering::Invented];
+
+/// Of a line that says of all there is to compare.
+const OF_A_PLAIN_LINE: [Tampering; 8] = [
     Tampering::Edited(Field::Method),
     Tampering::Edited(Field::Path),
     Tampering::Edited(Field::Query),
@@ -41,13 +43,14 @@ const TAMPERINGS: [Tampering; 11] = [
     Tampering::Edited(Field::RequestBytes),
     Tampering::Edited(Field::ResponseBytes),
     Tampering::Edited(Field::RequestId),
-    Tampering::Repeated,
-    Tampering::Invented,
 ];
 
 impl Tampering {
-    pub(super) fn any(random: &mut Random) -> Self {
-        *random.pick(&TAMPERINGS)
+    pub(super) fn any(plain: bool, random: &mut Random) -> Self {
+        match plain && random.chance(60) {
+            true => *random.pick(&OF_A_PLAIN_LINE),
+            false => *random.pick(&OF_ANY_LINE),
+        }
     }
 }
 

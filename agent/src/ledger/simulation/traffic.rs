@@ -1,85 +1,81 @@
-//! The traffic of a scene: connections with requests on them, and the lines about them.
+//! Connections between apps and their sidecars, with requests on them and lines about them.
 
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    random::Random,
+    case::Case,
+    manner::Manner,
     scene::{BEGIN, Scene},
     tampering::{Field, Tampering},
-    transaction::Transaction,
+    transaction::{Head, Logged, Reply, Transaction},
     truth::Statement,
     wire::Wire,
 };
 use crate::{
     envoy::LogEntry,
-    ledger::Input,
+    ledger::{Input, simulation::random::Random},
     record::{Reason, Side, Verdict},
     timestamp::Timestamp,
 };
 
 /// Connections open within this time.
-const SPAN_MILLISECONDS: u64 = 8_000;
+pub(super) const SPAN_MILLISECONDS: u64 = 8_000;
 
 impl Scene {
-    /// Everything that happens.
-    pub(super) fn play(&mut self) {
-        for pod in 0..self.pods.len() {
-            for side in [Side::Client, Side::Server] {
-                // Something to begin with: of a log without any line nothing is concluded.
-                self.connection(pod, side, BEGIN + Duration::from_millis(1), 1, 0);
-                for _ in 0..self.random.between(0, 4) {
-                    let begin = BEGIN + self.random.millis(100, SPAN_MILLISECONDS);
-                    let count = *self.random.pick(&[1, 1, 2, 4, 12]);
-                    let tampered = *self.random.pick(&[0, 0, 25, 60]);
-                    self.connection(pod, side, begin, count, tampered);
-                }
-            }
-            for _ in 0..self.random.between(0, 3) {
-                let time = BEGIN + self.random.millis(0, SPAN_MILLISECONDS);
-                self.logs[pod].other_output(time);
+    /// The requests of a pod, its own and those to it.
+    pub(super) fn requests(&mut self, pod: usize) {
+        for side in [Side::Client, Side::Server] {
+            // Something to begin with: of a log without any line nothing is concluded.
+            let first = Manner::first();
+            self.connection(pod, side, BEGIN + Duration::from_millis(1), &first);
+            for _ in 0..self.random.between(0, 4) {
+                let begin = BEGIN + self.random.millis(100, SPAN_MILLISECONDS);
+                let manner = Manner::any(&mut self.random);
+                self.connection(pod, side, begin, &manner);
             }
         }
     }
 
-    /// A connection with so many requests, of which so many percent are tampered with.
-    fn connection(
-        &mut self,
-        pod: usize,
-        side: Side,
-        begin: Timestamp,
-        requests: u32,
-        tampered: u64,
-    ) {
+    /// A connection in this manner.
+    fn connection(&mut self, pod: usize, side: Side, begin: Timestamp, manner: &Manner) {
         let wire = self.wire(pod, side, begin);
         let opened = Input::Opened(Box::new(wire.connection(&self.pods[pod])));
         let mut now = begin + self.random.micros(20, 2_000);
         self.tell(now, opened);
-        let manner = Manner::any(&mut self.random);
         let (mut bytes, mut made) = ((0, 0), begin);
         let mut may_tamper = true;
-        for number in 0..requests {
-            let transaction = self.transaction(number, side, &manner, now);
+        for number in 0..manner.requests {
+            let mut transaction = self.transaction(number, side, manner, now);
+            let case = match manner.odd && !manner.same_path {
+                true => Case::any(side, &mut self.random),
+                false => Case::Plain,
+            };
+            case.apply(side, &mut transaction, &mut self.random);
             now = transaction.ended + manner.pause(&mut self.random);
             bytes.0 += transaction.request_bytes + 100;
-            bytes.1 += transaction.response_bytes + 100;
-            let tampering = (may_tamper && self.random.chance(tampered))
-                .then(|| Tampering::any(&mut self.random));
+            bytes.1 += transaction.reply.as_ref().map_or(0, |reply| reply.bytes) + 100;
+            let tampering = (may_tamper && self.random.chance(manner.tampered))
+                .then(|| Tampering::any(case == Case::Plain, &mut self.random));
             // Two faults side by side would be one, and where all requests are alike, any two are.
             may_tamper = match tampering {
                 Some(_) => false,
                 None => may_tamper || !manner.same_path,
             };
+            // A worker writes the lines of a connection in order.
+            made = made.max(transaction.logged.made);
+            transaction.logged.made = made;
             self.exchange(&wire, &transaction);
-            // A worker writes the lines of a connection in order, about when the response leaves.
-            let ended = transaction.ended - Duration::from_micros(200);
-            made = made.max(ended + self.random.micros(1, 1_500));
-            self.log(pod, &wire, &transaction, made, tampering);
+            self.log(pod, &wire, &transaction, tampering);
+            if transaction.is_last {
+                now = transaction.ended;
+                break;
+            }
         }
         let told = now + self.random.micros(1, 3_000);
         self.tell(told, Input::Closed(wire.closed(now, bytes)));
     }
 
-    fn wire(&mut self, pod: usize, side: Side, begin: Timestamp) -> Wire {
+    pub(super) fn wire(&mut self, pod: usize, side: Side, begin: Timestamp) -> Wire {
         let id = self.next_connection;
         self.next_connection += 1;
         let opened = self.moment(begin);
@@ -135,6 +131,7 @@ impl Scene {
         }
     }
 
+    /// A request with a plain answer.
     fn transaction(
         &mut self,
         number: u32,
@@ -165,9 +162,12 @@ impl Scene {
             (false, 204) => 0,
             (false, _) => random.between(0, 5_000),
         };
+        let id = format!("{:08x}-{begun:?}", random.between(0, u64::from(u32::MAX)));
+        // The proxy overwrites this character with its decision to trace.
+        let logged_id = format!("{}9{}", &id[..14], &id[15..]);
         // The client side's request has an id only if the app gave it one; the proxy adds it.
-        let id = format!("{begun:?}-{:08x}", random.between(0, u64::from(u32::MAX)));
         let given = side == Side::Server || manner.gives_ids;
+        let forwarded_for = manner.forwarded.then(|| "198.51.100.7".to_owned());
         let request_ended = match request_bytes {
             0 => begun,
             _ => begun + random.micros(1, 2_000),
@@ -178,23 +178,46 @@ impl Scene {
             Side::Client => begun + random.micros(20, 1_200),
             _ => begun - random.micros(20, 20_000),
         };
+        let made = started.max(ended - Duration::from_micros(200) + random.micros(1, 1_500));
         Transaction {
             number,
-            method: method.to_owned(),
-            logged_path: path.clone(),
-            path,
-            authority: "backend".into(),
-            request_id: given.then(|| id.clone()),
-            logged_request_id: Some(id),
-            forwarded_for: None,
+            head: Some(Head {
+                method,
+                path: path.clone(),
+                authority: "backend".into(),
+                request_id: given.then_some(id),
+                forwarded_for: forwarded_for.clone(),
+            }),
             request_bytes,
-            status,
-            response_bytes,
             begun,
-            request_ended,
-            answered,
+            request_ended: Some(request_ended),
+            reply: Some(Reply {
+                answered,
+                status,
+                ended: Some(ended),
+                bytes: response_bytes,
+                upgraded: false,
+            }),
             ended,
-            started,
+            gap: None,
+            logged: Logged {
+                started,
+                method: Some(method),
+                path: Some(path),
+                authority: Some("backend".into()),
+                request_id: Some(logged_id),
+                forwarded_for,
+                request_bytes,
+                status,
+                response_bytes,
+                flags: None,
+                details: "via_upstream",
+                upstream: true,
+                made,
+            },
+            reasons: Vec::new(),
+            differences: Vec::new(),
+            is_last: false,
         }
     }
 
@@ -216,20 +239,26 @@ impl Scene {
         pod: usize,
         wire: &Wire,
         transaction: &Transaction,
-        made: Timestamp,
         tampering: Option<Tampering>,
     ) {
         let side = wire.side;
-        let likeness = self
-            .truth
-            .likeness(format!("{} {}", wire.id, transaction.likeness()));
+        let place = match transaction.logged.forwarded_for.is_some() && side == Side::Client {
+            true => format!("pod {pod} {}", wire.asked),
+            false => format!("#{}", wire.id),
+        };
+        let likeness = format!("{place} {}", transaction.likeness());
+        let likeness = self.truth.likeness(likeness);
         let uid = self.pods[pod].uid.clone();
         self.truth.observed(&uid, transaction.begun, likeness);
-        let mut entry = transaction.entry(wire);
-        let pair = |verdict| Statement::new(verdict, side).observed(likeness);
+        let made = transaction.logged.made;
+        let mut entry = transaction.logged.entry(wire);
+        let alone = |verdict| Statement::new(verdict, side);
+        let matched = transaction.matched(side, likeness);
         let mut expected = Vec::new();
         match tampering {
-            Some(Tampering::Removed) => expected.push(pair(Verdict::Unlogged)),
+            Some(Tampering::Removed) => {
+                expected.push(alone(Verdict::Unlogged).observed(likeness));
+            }
             Some(Tampering::Edited(field)) => {
                 field.edit(&mut entry, &mut self.random);
                 let edited = self.truth.unlike("edited");
@@ -240,25 +269,38 @@ impl Scene {
                 let again = made + self.random.micros(0, 50_000);
                 self.logs[pod].make(made, entry.clone(), likeness);
                 self.logs[pod].make(again, entry, likeness);
-                expected.push(pair(Verdict::Matched).logged(likeness));
-                let repeated = Statement::new(Verdict::Unseen, side).because(Reason::Repeated);
+                expected.push(matched);
+                let repeated = alone(Verdict::Unseen).because(Reason::Repeated);
                 expected.push(repeated.logged(likeness));
             }
             Some(Tampering::Invented) => {
                 let invented = self.truth.unlike("invented");
                 let forged = forge(entry.clone(), &mut self.random);
                 self.logs[pod].make(made, entry, likeness);
-                let later = made + self.random.micros(0, 1_000);
-                self.logs[pod].make(later, forged, invented);
-                expected.push(pair(Verdict::Matched).logged(likeness));
-                expected.push(Statement::new(Verdict::Unseen, side).logged(invented));
+                self.logs[pod].make(made, forged, invented);
+                expected.push(matched);
+                expected.push(alone(Verdict::Unseen).logged(invented));
             }
             None => {
                 self.logs[pod].make(made, entry, likeness);
-                expected.push(pair(Verdict::Matched).logged(likeness));
+                expected.push(matched);
             }
         }
-        self.truth.expected.extend(expected);
+        self.truth.expect(expected);
+    }
+}
+
+impl Transaction {
+    /// What must be said of it if nobody tampers with its line.
+    fn matched(&self, side: Side, likeness: u32) -> Statement {
+        let mut matched = Statement::new(Verdict::Matched, side);
+        for reason in &self.reasons {
+            matched = matched.because(*reason);
+        }
+        for field in &self.differences {
+            matched = matched.differing(field);
+        }
+        matched.observed(likeness).logged(likeness)
     }
 }
 
@@ -267,29 +309,4 @@ fn forge(mut entry: LogEntry, random: &mut Random) -> LogEntry {
     Field::Path.edit(&mut entry, random);
     Field::RequestId.edit(&mut entry, random);
     entry
-}
-
-/// How a client behaves on a connection.
-struct Manner {
-    same_path: bool,
-    gives_ids: bool,
-    /// Microseconds.
-    slowest_answer: u64,
-    /// Microseconds between a response and the next request.
-    pause: (u64, u64),
-}
-
-impl Manner {
-    fn any(random: &mut Random) -> Self {
-        Self {
-            same_path: random.chance(40),
-            gives_ids: random.chance(30),
-            slowest_answer: *random.pick(&[200, 3_000, 300_000]),
-            pause: *random.pick(&[(10, 100), (500, 20_000), (100_000, 900_000)]),
-        }
-    }
-
-    fn pause(&self, random: &mut Random) -> Duration {
-        random.micros(self.pause.0, self.pause.1)
-    }
 }

@@ -6,133 +6,184 @@ use std::time::Duration;
 use super::wire::Wire;
 use crate::{
     envoy::LogEntry,
-    http::{Exchange, Request, RequestHead, Response},
-    record::Side,
+    http::{Exchange, Gap, Request, RequestHead, Response},
+    record::{Reason, Side},
     timestamp::Timestamp,
 };
 
 const MILLISECOND: u64 = 1_000_000;
 
+/// As the kernel saw it. What the proxy makes of it stands in `logged`.
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
     pub(super) number: u32,
-    pub(super) method: String,
-    /// As it was sent.
+    /// None: the head never ended.
+    pub(super) head: Option<Head>,
+    pub(super) request_bytes: u64,
+    pub(super) begun: Timestamp,
+    pub(super) request_ended: Option<Timestamp>,
+    pub(super) reply: Option<Reply>,
+    /// When both messages had ended, or the connection.
+    pub(super) ended: Timestamp,
+    /// The capture missed a part.
+    pub(super) gap: Option<Gap>,
+    pub(super) logged: Logged,
+    /// With what reasons it is matched, and which fields differ all the same.
+    pub(super) reasons: Vec<Reason>,
+    pub(super) differences: Vec<&'static str>,
+    /// The connection ends with it.
+    pub(super) is_last: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) method: &'static str,
     pub(super) path: String,
-    /// As the proxy writes it, after its own normalisation.
-    pub(super) logged_path: String,
     pub(super) authority: String,
-    /// As the request bears it at this side.
     pub(super) request_id: Option<String>,
-    /// As the proxy writes it, with its trace decision in it.
-    pub(super) logged_request_id: Option<String>,
+    pub(super) forwarded_for: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) answered: Timestamp,
+    pub(super) status: u16,
+    pub(super) ended: Option<Timestamp>,
+    pub(super) bytes: u64,
+    pub(super) upgraded: bool,
+}
+
+/// What an honest proxy writes, in Istio's default format.
+#[derive(Clone, Debug)]
+pub(super) struct Logged {
+    pub(super) started: Timestamp,
+    pub(super) method: Option<&'static str>,
+    pub(super) path: Option<String>,
+    pub(super) authority: Option<String>,
+    pub(super) request_id: Option<String>,
     pub(super) forwarded_for: Option<String>,
     pub(super) request_bytes: u64,
     pub(super) status: u16,
     pub(super) response_bytes: u64,
-    pub(super) begun: Timestamp,
-    pub(super) request_ended: Timestamp,
-    pub(super) answered: Timestamp,
-    pub(super) ended: Timestamp,
-    /// What the proxy's clock says of its beginning.
-    pub(super) started: Timestamp,
+    pub(super) flags: Option<&'static str>,
+    pub(super) details: &'static str,
+    /// It found an upstream.
+    pub(super) upstream: bool,
+    /// When it makes the line.
+    pub(super) made: Timestamp,
 }
 
 impl Transaction {
-    /// How the capture tells it, if it saw all of it.
+    /// How the capture tells it.
     pub(super) fn exchange(&self, wire: &Wire) -> Exchange {
-        let mut headers = vec![("host".to_owned(), self.authority.clone())];
-        let mut header = |name: &str, value: &Option<String>| {
-            headers.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
-        };
-        header("x-request-id", &self.request_id);
-        header("x-forwarded-for", &self.forwarded_for);
         Exchange {
             connection: wire.id,
             exchange: self.number,
             time: self.begun,
-            end: self.ended.max(self.request_ended),
+            end: self.ended,
             request: Request {
-                head: Some(RequestHead {
-                    method: self.method.clone(),
-                    path: self.path.clone(),
-                    authority: Some(self.authority.clone()),
-                    version: "1.1".into(),
-                    headers,
-                    conflicting_length: false,
-                }),
-                ended: Some(self.request_ended),
+                head: self.head.as_ref().map(Head::told),
+                ended: self.request_ended,
                 body_bytes: self.request_bytes,
             },
-            response: Some(Response {
-                time: self.answered,
-                status: Some(self.status),
-                headers: Vec::new(),
-                ended: Some(self.ended),
-                body_bytes: self.response_bytes,
-                upgraded: false,
-            }),
-            gap: None,
+            response: self.reply.as_ref().map(Reply::told),
+            gap: self.gap,
             joined: false,
-        }
-    }
-
-    /// What an honest proxy writes about it, in Istio's default format.
-    pub(super) fn entry(&self, wire: &Wire) -> LogEntry {
-        let ended = self.ended.max(self.request_ended);
-        let cluster = match wire.side {
-            Side::Client => format!("outbound|{}||backend", wire.port()),
-            _ => format!("inbound|{}||", wire.port()),
-        };
-        let (upstream_host, upstream_local) = match wire.side {
-            Side::Client => (wire.network.1, wire.network.0),
-            _ => (wire.destination, wire.source),
-        };
-        let mut remote = match wire.side {
-            Side::Client => wire.source,
-            _ => wire.network.1,
-        };
-        if let Some(address) = &self.forwarded_for {
-            remote = format!("{address}:0").parse().unwrap();
-        }
-        LogEntry {
-            start_time: Some(Timestamp(self.started.0 / MILLISECOND * MILLISECOND)),
-            start_time_precision_nanoseconds: MILLISECOND,
-            method: Some(self.method.clone()),
-            path: Some(self.logged_path.clone()),
-            protocol: Some("HTTP/1.1".into()),
-            can_speak_http: true,
-            response_code: Some(self.status),
-            response_flags: None,
-            response_code_details: Some("via_upstream".into()),
-            bytes_received: Some(self.request_bytes),
-            bytes_sent: Some(self.response_bytes),
-            duration_milliseconds: Some(whole_milliseconds(ended.since(self.started))),
-            x_forwarded_for: self.forwarded_for.clone(),
-            request_id: self.logged_request_id.clone(),
-            authority: Some(self.authority.clone()),
-            upstream_host: Some(upstream_host.to_string()),
-            upstream_cluster: Some(cluster),
-            upstream_local_address: Some(upstream_local),
-            downstream_local_address: Some(wire.asked),
-            downstream_remote_address: Some(remote),
-            ..LogEntry::default()
         }
     }
 
     /// Whatever a line says of it but its times: exchanges of one connection with the same are
     /// interchangeable.
     pub(super) fn likeness(&self) -> String {
+        let head = self.head.as_ref();
         format!(
-            "{} {} {} {:?} {} {} {}",
-            self.method,
-            self.path,
-            self.authority,
-            self.request_id,
-            self.request_bytes,
-            self.status,
-            self.response_bytes
+            "{:?} {:?} {} {:?} {:?} {} {:?} {}",
+            head.map(|head| head.method),
+            self.logged.path,
+            self.logged.request_bytes,
+            head.and_then(|head| head.request_id.as_ref()),
+            self.logged.flags,
+            self.logged.status,
+            self.reasons,
+            self.logged.response_bytes
         )
+    }
+}
+
+impl Head {
+    fn told(&self) -> RequestHead {
+        let mut headers = vec![("host".to_owned(), self.authority.clone())];
+        let mut header = |name: &str, value: &Option<String>| {
+            headers.extend(value.iter().map(|value| (name.to_owned(), value.clone())));
+        };
+        header("x-request-id", &self.request_id);
+        header("x-forwarded-for", &self.forwarded_for);
+        RequestHead {
+            method: self.method.to_owned(),
+            path: self.path.clone(),
+            authority: Some(self.authority.clone()),
+            version: "1.1".into(),
+            headers,
+            conflicting_length: false,
+        }
+    }
+}
+
+impl Reply {
+    fn told(&self) -> Response {
+        Response {
+            time: self.answered,
+            status: Some(self.status),
+            headers: Vec::new(),
+            ended: self.ended,
+            body_bytes: self.bytes,
+            upgraded: self.upgraded,
+        }
+    }
+}
+
+impl Logged {
+    pub(super) fn entry(&self, wire: &Wire) -> LogEntry {
+        let outbound = wire.side == Side::Client;
+        let cluster = match (self.upstream, outbound) {
+            (false, _) => None,
+            (true, true) => Some(format!("outbound|{}||backend", wire.port())),
+            (true, false) => Some(format!("inbound|{}||", wire.port())),
+        };
+        let (upstream_host, upstream_local) = match outbound {
+            true => (wire.network.1, wire.network.0),
+            false => (wire.destination, wire.source),
+        };
+        let peer = match outbound {
+            true => wire.source,
+            false => wire.network.1,
+        };
+        let forwarded = self.forwarded_for.as_ref();
+        let remote = forwarded.map_or(peer, |address| format!("{address}:0").parse().unwrap());
+        let lasted = self.made.since(self.started);
+        LogEntry {
+            start_time: Some(Timestamp(self.started.0 / MILLISECOND * MILLISECOND)),
+            start_time_precision_nanoseconds: MILLISECOND,
+            method: self.method.map(str::to_owned),
+            path: self.path.clone(),
+            protocol: Some("HTTP/1.1".into()),
+            can_speak_http: true,
+            response_code: Some(self.status),
+            response_flags: self.flags.map(str::to_owned),
+            response_code_details: Some(self.details.to_owned()),
+            bytes_received: Some(self.request_bytes),
+            bytes_sent: Some(self.response_bytes),
+            duration_milliseconds: Some(whole_milliseconds(lasted)),
+            x_forwarded_for: self.forwarded_for.clone(),
+            request_id: self.request_id.clone(),
+            authority: self.authority.clone(),
+            upstream_host: self.upstream.then(|| upstream_host.to_string()),
+            upstream_cluster: cluster,
+            upstream_local_address: self.upstream.then_some(upstream_local),
+            downstream_local_address: Some(wire.asked),
+            downstream_remote_address: Some(remote),
+            ..LogEntry::default()
+        }
     }
 }
 

@@ -24,10 +24,14 @@ pub(super) struct Statement {
     pub(super) differences: Vec<String>,
 }
 
+/// What must be said together, in the ways in which it may be.
+pub(super) type Expectation = Vec<Vec<Statement>>;
+
 /// What is known of a scene beside what the ledger is told.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    pub(super) expected: Vec<Statement>,
+    /// Each must be said in one of its ways.
+    pub(super) expected: Vec<Expectation>,
     likenesses: BTreeMap<String, Likeness>,
     names: Vec<String>,
     /// By pod and first byte.
@@ -55,6 +59,13 @@ impl Truth {
 
     pub(super) fn name(&self, likeness: Option<Likeness>) -> &str {
         likeness.map_or("-", |likeness| self.names[likeness as usize].as_str())
+    }
+
+    /// All of this must be said.
+    pub(super) fn expect(&mut self, statements: Vec<Statement>) {
+        let each = statements.into_iter();
+        self.expected
+            .extend(each.map(|statement| vec![vec![statement]]));
     }
 
     /// An exchange, or a connection, that began at this moment, at which nothing else did.

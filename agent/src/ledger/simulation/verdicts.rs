@@ -1,6 +1,6 @@
 //! The verdicts, held against the truth.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
     books::revised,
@@ -10,31 +10,68 @@ use crate::record::{Body, Record, Units};
 
 /// Every unit got the verdict that the truth demands, once, and nothing else is said.
 pub(super) fn check(records: &[Record], truth: &Truth) -> Result<(), String> {
-    let mut found = statements(records, truth)?;
-    let mut expected = truth.expected.clone();
-    found.sort();
-    expected.sort();
-    let missing = without(&expected, &found);
-    let surplus = without(&found, &expected);
-    if missing.is_empty() && surplus.is_empty() {
-        return Ok(());
+    let mut found = Counted::default();
+    for statement in statements(records, truth)? {
+        *found.entry(statement).or_default() += 1;
     }
     let mut message = String::new();
-    for (what, statements) in [("expected", missing), ("got", surplus)] {
-        for statement in statements {
-            let (observed, logged) = (truth.name(statement.observed), truth.name(statement.logged));
-            let _ = writeln!(
-                message,
-                "{what} {:?} {:?} {:?} {:?} {:?}\n    exchange {observed}\n    line     {logged}",
-                statement.verdict,
-                statement.reasons,
-                statement.side,
-                statement.units,
-                statement.differences,
-            );
+    for expectation in &truth.expected {
+        if !expectation.iter().any(|way| take(way, &mut found)) {
+            for way in expectation {
+                describe("expected", way.iter(), truth, &mut message);
+            }
         }
     }
-    Err(message)
+    for (statement, count) in &found {
+        describe(
+            "got",
+            std::iter::repeat_n(statement, *count),
+            truth,
+            &mut message,
+        );
+    }
+    match message.is_empty() {
+        true => Ok(()),
+        false => Err(message),
+    }
+}
+
+type Counted = BTreeMap<Statement, usize>;
+
+/// Takes all of these out of what was found, or none.
+fn take(way: &[Statement], found: &mut Counted) -> bool {
+    for (at, statement) in way.iter().enumerate() {
+        match found.get_mut(statement) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => {
+                for taken in &way[..at] {
+                    *found.entry(taken.clone()).or_default() += 1;
+                }
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn describe<'a>(
+    what: &str,
+    statements: impl Iterator<Item = &'a Statement>,
+    truth: &Truth,
+    message: &mut String,
+) {
+    for statement in statements {
+        let (observed, logged) = (truth.name(statement.observed), truth.name(statement.logged));
+        let _ = writeln!(
+            message,
+            "{what} {:?} {:?} {:?} {:?} {:?}\n    exchange {observed}\n    line     {logged}",
+            statement.verdict,
+            statement.reasons,
+            statement.side,
+            statement.units,
+            statement.differences,
+        );
+    }
 }
 
 /// What the records that stand say of units.
@@ -86,17 +123,4 @@ fn statements(records: &[Record], truth: &Truth) -> Result<Vec<Statement>, Strin
         });
     }
     Ok(statements)
-}
-
-/// Of two sorted lists: what the first has more of than the second.
-fn without(left: &[Statement], right: &[Statement]) -> Vec<Statement> {
-    let mut rest = right.iter().peekable();
-    let mut surplus = Vec::new();
-    for statement in left {
-        while rest.next_if(|other| *other < statement).is_some() {}
-        if rest.next_if(|other| *other == statement).is_none() {
-            surplus.push(statement.clone());
-        }
-    }
-    surplus
 }
