@@ -4,14 +4,13 @@
 //! parsing of the recording is left out; the agent has its inputs without it.
 #![expect(clippy::print_stdout, reason = "it prints its one result")]
 
-use std::{env, path::Path, time::Duration};
+use std::{env, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use meshwitness::{
     ledger::{Input, Ledger},
     witness::Recording,
 };
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 /// Inputs that are read at a time: few enough to need little memory, and many enough for the
@@ -34,19 +33,19 @@ fn main() -> Result<()> {
         let ended = |input: &&Input| matches!(input, Input::Ended(_));
         exchanges += inputs.iter().filter(ended).count() as u64;
 
-        let began = thread_time();
+        let began = thread_time()?;
         let batch: Vec<_> = inputs
             .into_iter()
             .flat_map(|input| ledger.handle(input))
             .collect();
-        judging += thread_time() - began;
+        judging += thread_time()? - began;
 
-        let began = thread_time();
+        let began = thread_time()?;
         for record in batch {
             records += 1;
             bytes += record.seal()?.line.len();
         }
-        sealing += thread_time() - began;
+        sealing += thread_time()? - began;
     }
     println!(
         "{}",
@@ -61,9 +60,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// CPU time of this thread.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(time.tv_sec.cast_unsigned(), nanoseconds)
+/// CPU time of this thread: the first number of proc_pid_schedstat, nanoseconds.
+fn thread_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds = text.split(' ').next().unwrap_or_default();
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }

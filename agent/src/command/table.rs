@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Color, Style};
-use serde_json::Value;
 
 use crate::record::{Body, Kind, Lifecycle, Printable, Record, Side, Traffic, Verdict};
 
@@ -85,36 +84,24 @@ fn traffic_row(clock: &str, record: &Record, traffic: &Traffic) -> String {
 }
 
 fn exchange(traffic: &Traffic) -> String {
-    let text = |name: &str| traffic.attributes.get(name).and_then(Value::as_str);
-    let method = text("http.request.method").unwrap_or("-");
-    let path = text("url.path").unwrap_or("-");
-    let status = traffic
-        .attributes
-        .get("http.response.status_code")
-        .and_then(Value::as_u64);
+    let attributes = &traffic.attributes;
+    let method = attributes.method.as_deref().unwrap_or("-");
+    let path = attributes.shown.path.as_deref().unwrap_or("-");
+    let status = attributes.status;
     let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    let query = text("url.query")
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
+    let query = attributes.shown.query.as_ref();
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     format!("{status} {method} {path}{query}")
 }
 
 fn connection(traffic: &Traffic) -> String {
-    let end = |end: &str| {
-        let address = traffic
-            .attributes
-            .get(&format!("{end}.address"))
-            .and_then(Value::as_str);
-        let port = traffic
-            .attributes
-            .get(&format!("{end}.port"))
-            .and_then(Value::as_u64);
-        format!("{}:{}", address.unwrap_or("-"), port.unwrap_or(0))
-    };
+    let server = traffic.attributes.server;
+    let server = server.map_or_else(
+        || "-:0".to_owned(),
+        |server| format!("{}:{}", server.ip(), server.port()),
+    );
     let command = traffic.workload.command.as_deref().unwrap_or_default();
-    format!("tcp {} {command}", end("server"))
-        .trim_end()
-        .to_owned()
+    format!("tcp {server} {command}").trim_end().to_owned()
 }
 
 fn why(record: &Record, traffic: &Traffic) -> String {
@@ -175,11 +162,11 @@ fn clip(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::Arc;
 
     use super::row;
     use crate::{
-        record::{Body, Kind, Reason, Record, Side, Traffic, Units, Verdict},
+        record::{Body, Kind, Reason, Record, Shown, Side, Traffic, Units, Verdict},
         timestamp::Timestamp,
     };
 
@@ -189,9 +176,10 @@ mod tests {
             side: Some(Side::Client),
             ..Traffic::default()
         };
-        traffic
-            .attributes
-            .insert("url.path".into(), json!("/\u{1b}[2J\u{7}"));
+        traffic.attributes.shown = Arc::new(Shown {
+            path: Some("/\u{1b}[2J\u{7}".into()),
+            ..Shown::default()
+        });
         let record = Record {
             id: "s-1".into(),
             sequence: 1,

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     http::Closed,
-    ledger::input::{ComparedPath, Entry, Exchange, ResponseFact, Shown},
-    record::{Difference, Reason, Side},
+    ledger::input::{ComparedPath, Entry, Exchange, ResponseFact},
+    record::{Difference, Reason, Shown, Side},
     timestamp::Timestamp,
 };
 

@@ -1,13 +1,13 @@
 //! What the ledger is fed: redacted, serialisable, with every moment in it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{CgroupId, Cookie, Process},
     http::{Closed, Connection, ConnectionId, Gap},
-    record::Fingerprint,
+    record::{Fingerprint, Shown},
     timestamp::Timestamp,
     workload::WorkloadFact,
 };
@@ -149,7 +149,7 @@ pub struct Exchange {
     /// The position was found anew before it.
     pub joined: bool,
     /// What the record shows.
-    pub shown: Shown,
+    pub shown: Arc<Shown>,
 }
 
 /// The response half of an exchange.
@@ -167,23 +167,6 @@ pub struct ResponseFact {
     pub upgraded: bool,
     /// The `grpc-status` of the response, if it was in the head.
     pub grpc_status: Option<u32>,
-}
-
-/// The redacted values that a record shows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    /// The path.
-    pub path: Option<String>,
-    /// The query.
-    pub query: Option<String>,
-    /// The authority.
-    pub authority: Option<String>,
-    /// Request headers on the list.
-    pub request_headers: Vec<(String, Vec<String>)>,
-    /// Response headers on the list.
-    pub response_headers: Vec<(String, Vec<String>)>,
-    /// Both Content-Length and Transfer-Encoding were there.
-    pub conflicting_length: bool,
 }
 
 /// One line of a proxy container's log.
@@ -291,7 +274,7 @@ pub struct Entry {
     /// `x-request-id` as the record shows it.
     pub shown_request_id: Option<String>,
     /// What the record shows of the rest.
-    pub shown: Shown,
+    pub shown: Arc<Shown>,
 }
 
 impl Entry {

@@ -1,15 +1,15 @@
 //! The door of the ledger: what comes in is redacted here, so that no secret is ever kept.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     envoy::{self, LogEntry, LogLine},
     http::{self, RequestHead},
     ledger::{
-        input::{ComparedPath, Entry, Exchange, Line, LineContent, ResponseFact, Shown},
+        input::{ComparedPath, Entry, Exchange, Line, LineContent, ResponseFact},
         path::normalize,
     },
-    record::{Fingerprint, Fingerprints, Redaction},
+    record::{Fingerprint, Fingerprints, Redaction, Shown},
 };
 
 /// Turns exchanges and log lines into the ledger's inputs.
@@ -76,7 +76,7 @@ impl Intake {
             }),
             gap,
             joined,
-            shown,
+            shown: Arc::new(shown),
         }
     }
 
@@ -163,7 +163,7 @@ impl Intake {
             attempts: entry.attempts,
             access_log_type: entry.access_log_type,
             whole: Some(whole),
-            shown,
+            shown: Arc::new(shown),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     http::ConnectionId,
     ledger::roles::Place,
-    record::{Kind, Reason, Side, Traffic, Units, Verdict},
+    record::{Attributes, Kind, Reason, Side, Traffic, Units, Verdict},
     timestamp::Timestamp,
 };
 
@@ -267,7 +267,7 @@ impl Ledger {
             workload: workload(&self.roles, Some(&place), None),
             attributes: match &line.content {
                 LineContent::Entry(entry) => entry_attributes(entry),
-                _ => serde_json::Map::new(),
+                _ => Attributes::default(),
             },
             duration: entry
                 .and_then(|entry| entry.duration_milliseconds)

@@ -48,7 +48,7 @@ use account::Account;
 use clock::SteadyClock;
 use evidence::Evidence;
 pub use input::{
-    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact, Shown,
+    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact,
 };
 pub use intake::Intake;
 use pod::PodBook;

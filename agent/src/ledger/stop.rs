@@ -1,5 +1,7 @@
 //! The end: every pending unit gets its verdict at once, and the books close at zero.
 
+use std::sync::Arc;
+
 use super::{
     Ledger,
     input::{Exchange, Input},
@@ -145,7 +147,7 @@ impl Exchange {
             response: None,
             gap: None,
             joined: false,
-            shown: super::input::Shown::default(),
+            shown: Arc::default(),
         }
     }
 }

@@ -1,20 +1,18 @@
 //! Verdicts into records.
 
-use std::{collections::BTreeMap, net::SocketAddr};
-
-use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     clock::SteadyClock,
     compare::Comparison,
-    input::{Entry, Exchange, Line, LineContent, Shown},
+    input::{Entry, Exchange, Line, LineContent},
     roles::{Place, Roles},
 };
 use crate::{
     http::{Closed, Connection, End},
     record::{
-        Body, ConnectionBody, ConnectionState, EnvoyBody, Include, Kind, LedgerBody, Lifecycle,
-        Reason, Record, Side, Traffic, Units, Verdict, Workload,
+        Attributes, Body, ConnectionBody, ConnectionState, EnvoyBody, Include, Kind, LedgerBody,
+        Lifecycle, Reason, Record, Side, Traffic, Units, Verdict, Workload,
     },
     timestamp::Timestamp,
 };
@@ -177,12 +175,7 @@ pub(super) fn workload(roles: &Roles, place: Option<&Place>, end: Option<&End>) 
 }
 
 /// The attributes of a connection's two ends in the view of the workload.
-pub(super) fn addresses(
-    side: Side,
-    connection: &Connection,
-    entry: Option<&Entry>,
-) -> Map<String, Value> {
-    let mut attributes = Map::new();
+pub(super) fn addresses(side: Side, connection: &Connection, entry: Option<&Entry>) -> Attributes {
     let own = own_end(side, connection);
     let (client, server) = match side {
         Side::Client => (
@@ -197,13 +190,13 @@ pub(super) fn addresses(
             )
         }
     };
-    put_address(&mut attributes, "client", client);
-    put_address(&mut attributes, "server", server);
-    if let Some(end) = own {
-        put_address(&mut attributes, "network.peer", end.remote);
+    Attributes {
+        client: Some(client),
+        server: Some(server),
+        peer: own.map(|end| end.remote),
+        transport: Some("tcp"),
+        ..Attributes::default()
     }
-    attributes.insert("network.transport".into(), json!("tcp"));
-    attributes
 }
 
 /// The end that belongs to the workload.
@@ -216,65 +209,40 @@ pub(super) fn own_end(side: Side, connection: &Connection) -> Option<&End> {
 }
 
 /// The attributes of an exchange.
-pub(super) fn exchange_attributes(attributes: &mut Map<String, Value>, exchange: &Exchange) {
-    attributes.insert("network.protocol.name".into(), json!("http"));
-    if let Some(version) = &exchange.version {
-        attributes.insert("network.protocol.version".into(), json!(version));
-    }
-    if let Some(method) = &exchange.method {
-        attributes.insert("http.request.method".into(), json!(method));
-    }
-    shown_attributes(attributes, &exchange.shown);
+pub(super) fn exchange_attributes(attributes: &mut Attributes, exchange: &Exchange) {
+    attributes.protocol = Some("http");
+    attributes.protocol_version.clone_from(&exchange.version);
+    attributes.method.clone_from(&exchange.method);
+    attributes.shown = Arc::clone(&exchange.shown);
     if exchange.request_ended.is_some() {
-        attributes.insert(
-            "http.request.body.size".into(),
-            json!(exchange.request_bytes),
-        );
+        attributes.request_bytes = Some(exchange.request_bytes);
     }
     if let Some(response) = &exchange.response {
-        if let Some(status) = response.status {
-            attributes.insert("http.response.status_code".into(), json!(status));
-        }
+        attributes.status = response.status;
         if response.ended.is_some() && !response.upgraded {
-            attributes.insert("http.response.body.size".into(), json!(response.bytes));
+            attributes.response_bytes = Some(response.bytes);
         }
     }
 }
 
 /// The attributes that a line alone gives.
-pub(super) fn entry_attributes(entry: &Entry) -> Map<String, Value> {
-    let mut attributes = Map::new();
-    if let Some(client) = entry.downstream() {
-        put_address(&mut attributes, "client", client);
-    }
-    if let Some(server) = entry.downstream_local_address {
-        put_address(&mut attributes, "server", server);
-    }
-    if let Some(method) = &entry.method {
-        attributes.insert("http.request.method".into(), json!(method));
-    }
-    if let Some(version) = entry
-        .protocol
-        .as_deref()
-        .and_then(|p| p.strip_prefix("HTTP/"))
-    {
-        attributes.insert("network.protocol.name".into(), json!("http"));
-        attributes.insert("network.protocol.version".into(), json!(version));
-    }
-    if let Some(status) = entry.response_code.filter(|code| *code != 0) {
-        attributes.insert("http.response.status_code".into(), json!(status));
-    }
+pub(super) fn entry_attributes(entry: &Entry) -> Attributes {
+    let version = entry.protocol.as_deref();
+    let version = version.and_then(|protocol| protocol.strip_prefix("HTTP/"));
+    let mut attributes = Attributes {
+        client: entry.downstream(),
+        server: entry.downstream_local_address,
+        method: entry.method.clone(),
+        protocol: version.map(|_| "http"),
+        protocol_version: version.map(str::to_owned),
+        status: entry.response_code.filter(|code| *code != 0),
+        shown: Arc::clone(&entry.shown),
+        ..Attributes::default()
+    };
     if entry.speaks_of_http() {
-        for (name, size) in [
-            ("http.request.body.size", entry.bytes_received),
-            ("http.response.body.size", entry.bytes_sent),
-        ] {
-            if let Some(size) = size {
-                attributes.insert(name.into(), json!(size));
-            }
-        }
+        attributes.request_bytes = entry.bytes_received;
+        attributes.response_bytes = entry.bytes_sent;
     }
-    shown_attributes(&mut attributes, &entry.shown);
     attributes
 }
 
@@ -340,7 +308,7 @@ pub(super) fn connection_traffic(
 ) -> Traffic {
     let mut attributes = addresses(side, connection, None);
     if spoke_http {
-        attributes.insert("network.protocol.name".into(), json!("http"));
+        attributes.protocol = Some("http");
     }
     let own_is_client = match side {
         Side::Client => true,
@@ -373,24 +341,4 @@ pub(super) fn connection_traffic(
         }),
         ..Traffic::default()
     }
-}
-
-fn shown_attributes(attributes: &mut Map<String, Value>, shown: &Shown) {
-    if let Some(path) = &shown.path {
-        attributes.insert("url.path".into(), json!(path));
-    }
-    if let Some(query) = &shown.query {
-        attributes.insert("url.query".into(), json!(query));
-    }
-    for (name, values) in &shown.request_headers {
-        attributes.insert(format!("http.request.header.{name}"), json!(values));
-    }
-    for (name, values) in &shown.response_headers {
-        attributes.insert(format!("http.response.header.{name}"), json!(values));
-    }
-}
-
-fn put_address(attributes: &mut Map<String, Value>, end: &str, address: SocketAddr) {
-    attributes.insert(format!("{end}.address"), json!(address.ip().to_string()));
-    attributes.insert(format!("{end}.port"), json!(address.port()));
 }

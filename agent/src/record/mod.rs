@@ -1,13 +1,16 @@
 //! The record: its names, its redaction, its encoding.
 
+mod attributes;
 mod envelope;
 mod fingerprint;
 mod model;
 mod pattern;
 mod printable;
 mod redact;
+mod shown;
 mod verdict;
 
+pub use attributes::Attributes;
 pub use envelope::{Envelope, Include, Kind};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use model::{
@@ -17,4 +20,5 @@ pub use model::{
 pub use pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern};
 pub use printable::Printable;
 pub use redact::{QueryRedaction, REDACTED, Redaction};
+pub use shown::Shown;
 pub use verdict::{Reason, Verdict};

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Envelope, Kind, Reason, Verdict};
+use super::{Attributes, Envelope, Kind, Reason, Verdict};
 use crate::timestamp::Timestamp;
+
+/// Few records are longer: then the line has to be moved while it is written.
+const USUAL_BYTES: usize = 2048;
 
 /// One record, its fields in the order in which they are written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,7 +46,8 @@ impl Record {
     /// # Errors
     /// Only if a value cannot be written as JSON, which no value built here is.
     pub fn seal(&self) -> Result<Envelope, serde_json::Error> {
-        let mut line = serde_json::to_vec(self)?;
+        let mut line = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut line, self)?;
         line.push(b'\n');
         Ok(Envelope {
             id: self.id.as_str().into(),
@@ -113,7 +117,7 @@ pub struct Traffic {
     /// Whose books it belongs to.
     pub workload: Workload,
     /// OpenTelemetry attributes.
-    pub attributes: Map<String, Value>,
+    pub attributes: Attributes,
     /// Seconds from `time` to the unit's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,

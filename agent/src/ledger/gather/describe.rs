@@ -8,10 +8,10 @@ use crate::{
     ledger::{
         compare::{compare, fits_in_time},
         evidence::{Candidate, LogPlace, Misfit, Subject},
-        input::{Entry, Exchange, Line, LineContent, Shown},
+        input::{Entry, Exchange, Line, LineContent},
         tracked::MeshConnection,
     },
-    record::{Difference, Side},
+    record::{Difference, Shown, Side},
     timestamp::Timestamp,
 };
 

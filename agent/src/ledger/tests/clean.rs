@@ -167,7 +167,7 @@ fn ids_join_lines_behind_x_forwarded_for() {
         .filter_map(|record| match &record.body {
             crate::record::Body::Traffic(traffic) => {
                 let id = traffic.envoy.as_ref()?.request_id.clone()?;
-                Some((id, traffic.attributes["client.port"].to_string()))
+                Some((id, traffic.attributes.client?.port().to_string()))
             }
             _ => None,
         });

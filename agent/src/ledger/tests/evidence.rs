@@ -1,6 +1,6 @@
 //! Each verdict names what it rests on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn five_pending(tamper: impl FnOnce(&mut Vec<Line>)) -> Scene {
         let exchange = scene.exchange(&leg, number, &sent);
         let mut line = scene.line(Side::Client, &leg, &exchange, &sent);
         line.offset = 1000 + 100 * u64::from(number);
-        entry(&mut line).shown.path = Some(sent.path);
+        Arc::make_mut(&mut entry(&mut line).shown).path = Some(sent.path);
         lines.push(line);
         scene.pass(Duration::from_millis(5));
     }

@@ -39,7 +39,7 @@ fn accusations(scene: &Scene) -> Vec<(Verdict, (u64, u64), Vec<Reason>)> {
 
 fn shown_path(record: &Record) -> String {
     match &record.body {
-        Body::Traffic(traffic) => traffic.attributes["url.path"].as_str().unwrap().to_owned(),
+        Body::Traffic(traffic) => traffic.attributes.shown.path.clone().unwrap(),
         other => panic!("expected traffic, got {other:?}"),
     }
 }

@@ -7,17 +7,17 @@ mod faults;
 mod life;
 mod retries;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, ResponseFact,
-    Settings, Shown, evidence::Evidence, path::normalize,
+    Settings, evidence::Evidence, path::normalize,
 };
 use crate::{
     capture::Process,
     config::PolicyRule,
     http::{Closed, Connection, End},
-    record::{Body, Fingerprint, Fingerprints, Reason, Record, Side, Units, Verdict},
+    record::{Body, Fingerprint, Fingerprints, Reason, Record, Shown, Side, Units, Verdict},
     timestamp::Timestamp,
     workload::{Owner, Pod, WorkloadFact},
 };
@@ -437,10 +437,10 @@ fn exchange(
         }),
         gap: None,
         joined: false,
-        shown: Shown {
+        shown: Arc::new(Shown {
             path: Some(sent.path.clone()),
             ..Shown::default()
-        },
+        }),
     }
 }
 

@@ -1,0 +1,167 @@
+//! The OpenTelemetry attributes of a record.
+
+use std::{
+    fmt::{self, Display},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::Shown;
+
+/// What is known of a connection or an exchange. Written under the names of OpenTelemetry's
+/// semantic conventions, in the order of the alphabet; what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// `client.address` and `client.port`.
+    pub client: Option<SocketAddr>,
+    /// `http.request.body.size`.
+    pub request_bytes: Option<u64>,
+    /// `http.request.method`.
+    pub method: Option<String>,
+    /// `http.response.body.size`.
+    pub response_bytes: Option<u64>,
+    /// `http.response.status_code`.
+    pub status: Option<u16>,
+    /// `network.peer.address` and `network.peer.port`.
+    pub peer: Option<SocketAddr>,
+    /// `network.protocol.name`.
+    pub protocol: Option<&'static str>,
+    /// `network.protocol.version`.
+    pub protocol_version: Option<String>,
+    /// `network.transport`.
+    pub transport: Option<&'static str>,
+    /// `server.address` and `server.port`.
+    pub server: Option<SocketAddr>,
+    /// `url.path`, `url.query`, `http.request.header.…` and `http.response.header.…`. Shared with
+    /// the exchange or line that it is of.
+    pub shown: Arc<Shown>,
+}
+
+impl Serialize for Attributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        address(&mut map, ["client.address", "client.port"], self.client)?;
+        entry(&mut map, "http.request.body.size", &self.request_bytes)?;
+        headers(&mut map, "request", &self.shown.request_headers)?;
+        entry(&mut map, "http.request.method", &self.method)?;
+        entry(&mut map, "http.response.body.size", &self.response_bytes)?;
+        headers(&mut map, "response", &self.shown.response_headers)?;
+        entry(&mut map, "http.response.status_code", &self.status)?;
+        let peer = ["network.peer.address", "network.peer.port"];
+        address(&mut map, peer, self.peer)?;
+        entry(&mut map, "network.protocol.name", &self.protocol)?;
+        entry(&mut map, "network.protocol.version", &self.protocol_version)?;
+        entry(&mut map, "network.transport", &self.transport)?;
+        address(&mut map, ["server.address", "server.port"], self.server)?;
+        entry(&mut map, "url.path", &self.shown.path)?;
+        entry(&mut map, "url.query", &self.shown.query)?;
+        map.end()
+    }
+}
+
+fn entry<M: SerializeMap>(
+    map: &mut M,
+    name: &str,
+    value: &Option<impl Serialize>,
+) -> Result<(), M::Error> {
+    match value {
+        Some(value) => map.serialize_entry(name, value),
+        None => Ok(()),
+    }
+}
+
+fn address<M: SerializeMap>(
+    map: &mut M,
+    [address, port]: [&str; 2],
+    end: Option<SocketAddr>,
+) -> Result<(), M::Error> {
+    let Some(end) = end else { return Ok(()) };
+    map.serialize_entry(address, &Written(end.ip()))?;
+    map.serialize_entry(port, &end.port())
+}
+
+fn headers<M: SerializeMap>(
+    map: &mut M,
+    message: &str,
+    headers: &[(String, Vec<String>)],
+) -> Result<(), M::Error> {
+    let mut headers: Vec<_> = headers.iter().collect();
+    headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, values) in headers {
+        map.serialize_entry(&Written(HeaderName { message, name }), values)?;
+    }
+    Ok(())
+}
+
+struct HeaderName<'a> {
+    message: &'a str,
+    name: &'a str,
+}
+
+impl Display for HeaderName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in ["http.", self.message, ".header.", self.name] {
+            f.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// Goes into the output as it is displayed, without a string in between.
+struct Written<T>(T);
+
+impl<T: Display> Serialize for Written<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::Attributes;
+    use crate::record::Shown;
+
+    #[test]
+    fn are_written_in_the_order_of_their_names() {
+        let header = |name: &str| (name.to_owned(), vec!["\"1\"".to_owned(), "2".to_owned()]);
+        let attributes = Attributes {
+            client: "10.0.0.1:1".parse().ok(),
+            request_bytes: Some(0),
+            method: Some("GET".into()),
+            response_bytes: Some(7),
+            status: Some(200),
+            peer: "[fd00::1]:15001".parse().ok(),
+            protocol: Some("http"),
+            protocol_version: Some("1.1".into()),
+            transport: Some("tcp"),
+            server: "10.0.0.2:80".parse().ok(),
+            shown: Arc::new(Shown {
+                path: Some("/a".into()),
+                query: Some("b=REDACTED".into()),
+                request_headers: vec![header("user-agent"), header("traceparent")],
+                response_headers: vec![header("content-type")],
+                ..Shown::default()
+            }),
+        };
+        let text = serde_json::to_string(&attributes).unwrap();
+        // A map of this library is sorted, and has each name once.
+        let sorted: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text, sorted.to_string());
+        assert_eq!(sorted["network.peer.address"], "fd00::1");
+        assert_eq!(sorted["server.port"], 80);
+        assert_eq!(sorted["http.request.header.user-agent"][1], "2");
+        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(18));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let text = serde_json::to_string(&Attributes::default()).unwrap();
+        assert_eq!(text, "{}");
+    }
+}

@@ -1,0 +1,20 @@
+//! What records show of a message, already redacted.
+
+use serde::{Deserialize, Serialize};
+
+/// The redacted values that a record shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The path.
+    pub path: Option<String>,
+    /// The query.
+    pub query: Option<String>,
+    /// The authority.
+    pub authority: Option<String>,
+    /// Request headers on the list.
+    pub request_headers: Vec<(String, Vec<String>)>,
+    /// Response headers on the list.
+    pub response_headers: Vec<(String, Vec<String>)>,
+    /// Both Content-Length and Transfer-Encoding were there.
+    pub conflicting_length: bool,
+}
