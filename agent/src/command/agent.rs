@@ -16,7 +16,7 @@ use crate::{
     forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
     ledger::{Input, Ledger, Settings},
     record::{Body, Record, Units, Verdict},
-    telemetry::{Metrics, Side},
+    telemetry::{Metrics, ReadyTask, Side},
     witness::{Recorder, State, Witness, now},
 };
 
@@ -46,14 +46,19 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Works until a signal says to stop, then settles and delivers what can be.
+    /// Works until a signal says to stop, then settles and delivers what can be. `looking` is done
+    /// once everything was looked at.
     pub(super) fn work(
         mut self,
         runtime: tokio::runtime::Runtime,
         signals: &Signals,
         config_file: Option<&Path>,
+        looking: ReadyTask,
     ) {
         let mut inputs = Vec::new();
+        self.witness.poll(&mut inputs);
+        self.take(&mut inputs);
+        looking.done();
         let mut kept = Instant::now();
         while !signals.stop() {
             self.witness.poll(&mut inputs);

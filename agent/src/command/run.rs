@@ -133,7 +133,7 @@ fn work(
     };
     agent.take(&mut inputs);
     telemetry.attaching.done();
-    agent.work(runtime, &signals, config_file);
+    agent.work(runtime, &signals, config_file, telemetry.looking);
     Ok(())
 }
 
@@ -154,16 +154,19 @@ struct Telemetry {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     attaching: ReadyTask,
+    looking: ReadyTask,
 }
 
 impl Telemetry {
     fn new() -> Self {
         let health = Health::new();
         let attaching = health.wait_for("the programs to be attached");
+        let looking = health.wait_for("the first look at pods, logs and rings");
         Self {
             metrics: Arc::new(Metrics::new()),
             health,
             attaching,
+            looking,
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Witness {
     directory: Directory,
     reader: LogReader,
     intake: Intake,
+    /// What was read before the programs were attached.
+    first_lines: Vec<Input>,
     last_look: Option<Instant>,
     last_sweep: Instant,
     attached: Vec<PathBuf>,
@@ -94,7 +96,12 @@ impl Witness {
             config.logs.root.clone(),
             config.logs.proxy_containers.clone(),
         );
-        let reader = LogReader::new(settings, format(&config.logs.format)?, positions);
+        let mut reader = LogReader::new(settings, format(&config.logs.format)?, positions);
+        let intake = Intake::new(Fingerprints::new(&random_key()?), redaction(config));
+        // Before anything is captured: a line that is written meanwhile must not be taken for one
+        // of before, or its exchange would miss it.
+        let mut lines = Vec::new();
+        read(&mut reader, &intake, metrics, now(), &mut lines);
         let attached = cgroups(&mount, &config.capture);
         let excluded: Vec<_> = own_cgroup(&mount).into_iter().collect();
         let ring_bytes = u32::try_from(config.capture.ring_bytes).unwrap_or(u32::MAX);
@@ -115,7 +122,8 @@ impl Witness {
             tracker: Tracker::new(Bounds::default()),
             directory,
             reader,
-            intake: Intake::new(Fingerprints::new(&random_key()?), redaction(config)),
+            intake,
+            first_lines: lines,
             last_look: None,
             last_sweep: Instant::now(),
             attached,
@@ -131,6 +139,7 @@ impl Witness {
             self.look_at_pods(inputs);
         }
         self.drain(inputs);
+        inputs.append(&mut self.first_lines);
         if looks {
             self.read_logs(inputs);
             inputs.push(Input::Tick(self.capture.now()));
@@ -220,26 +229,31 @@ impl Witness {
     }
 
     fn read_logs(&mut self, inputs: &mut Vec<Input>) {
-        let Self {
-            reader,
-            intake,
-            metrics,
-            capture,
-            ..
-        } = self;
-        reader.poll(capture.now(), &mut |event| match event {
-            LogEvent::Line(line) => {
-                metrics.log_lines.add(kind_of(&line.content), 1);
-                inputs.push(Input::Line(Box::new(intake.line(line))));
-            }
-            LogEvent::Progress(progress) => inputs.push(Input::LogProgress {
-                pod_uid: progress.pod_uid,
-                read_until: progress.read_until,
-            }),
-            LogEvent::Problem(problem) => warn!("{problem}"),
-        });
+        let now = self.capture.now();
+        read(&mut self.reader, &self.intake, &self.metrics, now, inputs);
         self.reads.beat(Instant::now());
     }
+}
+
+/// Reads what is there of all logs.
+fn read(
+    reader: &mut LogReader,
+    intake: &Intake,
+    metrics: &Metrics,
+    now: Timestamp,
+    inputs: &mut Vec<Input>,
+) {
+    reader.poll(now, &mut |event| match event {
+        LogEvent::Line(line) => {
+            metrics.log_lines.add(kind_of(&line.content), 1);
+            inputs.push(Input::Line(Box::new(intake.line(line))));
+        }
+        LogEvent::Progress(progress) => inputs.push(Input::LogProgress {
+            pod_uid: progress.pod_uid,
+            read_until: progress.read_until,
+        }),
+        LogEvent::Problem(problem) => warn!("{problem}"),
+    });
 }
 
 /// The present moment on the wall clock.
