@@ -13,10 +13,10 @@ use super::{CommandError, signals::Signals};
 use crate::{
     config::Config,
     explain::{Kept, Store},
-    forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
+    forward::{self, Forwarder, Notice, SettingsError, SinkSettings, SinkStatus},
     ledger::{Input, Ledger, Settings},
     record::{Body, Record, Units, Verdict},
-    telemetry::{Metrics, ReadyTask, Side},
+    telemetry::{Metrics, ReadyTask, Side, SinkNumbers},
     witness::{Recorder, State, Witness, now},
 };
 
@@ -176,16 +176,9 @@ impl Agent {
             .set(Side::Observed, pending.observed);
         self.metrics.pending_units.set(Side::Logged, pending.logged);
         self.witness.tell_capture();
-        for status in self.forwarder.statuses() {
-            let sink = self.metrics.sink(&status.sink);
-            sink.connected.set(u64::from(status.connected.is_some()));
-            sink.queued_bytes.set(status.queued_bytes as u64);
-            sink.sent_records.set_total(status.sent + status.resent);
-            sink.acknowledged_records.set_total(status.acknowledged);
-            sink.dropped_records.set_total(status.dropped);
-            sink.filtered_records.set_total(status.filtered);
-            sink.connection_attempts.set_total(status.reconnects);
-        }
+        self.metrics.set_pods(now(), self.ledger.pods());
+        let sinks = self.forwarder.statuses().into_iter().map(numbers);
+        self.metrics.set_sinks(sinks.collect());
     }
 
     fn reload(&mut self, config_file: &Path) {
@@ -251,16 +244,46 @@ pub(super) fn sinks(config: &Config) -> Vec<SinkSettings> {
     config.forward.iter().map(sink).collect()
 }
 
+fn numbers(status: SinkStatus) -> SinkNumbers {
+    SinkNumbers {
+        name: status.sink.to_string(),
+        connected: status.connected.is_some(),
+        queued_records: status.queued as u64,
+        queued_bytes: status.queued_bytes as u64,
+        oldest_queued_seconds: status.oldest_queued.as_secs_f64(),
+        window_bytes: status.window_bytes as u64,
+        sent: status.sent,
+        resent: status.resent,
+        acknowledged: status.acknowledged,
+        dropped: status.dropped,
+        filtered: status.filtered,
+        attempts: status.attempts,
+        failures: status.failures,
+        certificate_expiry_seconds: status
+            .certificate_not_after
+            .map(|end| end.0 / 1_000_000_000),
+    }
+}
+
 fn count(metrics: &Metrics, record: &Record) {
     metrics.records.add((record.kind, record.verdict), 1);
-    if let (Some(Verdict::Unverifiable), Body::Traffic(_)) = (record.verdict, &record.body)
-        && let (Some(reason), Some(units)) = (record.reasons.iter().flatten().next(), record.units)
-    {
-        metrics
-            .lost_units
-            .add((*reason, Side::Observed), units.observed);
-        metrics
-            .lost_units
-            .add((*reason, Side::Logged), units.logged);
+    let (Some(verdict), Some(units), Body::Traffic(traffic)) =
+        (record.verdict, record.units, &record.body)
+    else {
+        return;
+    };
+    if !traffic.revises.is_empty() {
+        metrics.revisions.add(1);
+    }
+    let reason = record.reasons.iter().flatten().next();
+    let lost = reason.filter(|_| verdict == Verdict::Unverifiable);
+    for side in [Side::Observed, Side::Logged] {
+        let count = side.of(units);
+        if count > 0 {
+            metrics.units.add((verdict, side), count);
+            if let Some(reason) = lost {
+                metrics.lost_units.add((*reason, side), count);
+            }
+        }
     }
 }

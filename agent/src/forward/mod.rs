@@ -6,6 +6,7 @@
 //!
 //! - `settings`: what a sink is told
 //! - `queue`, `overflow`: what waits, what is kept, what was lost
+//! - `age`: how long the oldest has waited
 //! - `ack`: what a receiver answers
 //! - `backoff`: when to try again
 //! - `connect`, `error`: one attempt, and why it failed
@@ -13,6 +14,7 @@
 //! - `probe`: one connection that delivers nothing
 
 mod ack;
+mod age;
 mod backoff;
 mod carry;
 mod connect;

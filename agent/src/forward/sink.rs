@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     Notice, Report,
+    age::Ages,
     backoff::Backoff,
     connect::{Credentials, Link, connect},
     error::ConnectionError,
@@ -44,6 +45,10 @@ pub(super) struct State {
     filtered: u64,
     connected: Option<Receiver>,
     connections: u64,
+    attempts: u64,
+    failures: u64,
+    newest: Option<u64>,
+    ages: Ages,
     last_error: Option<String>,
     certificate_not_after: Option<Timestamp>,
 }
@@ -71,6 +76,10 @@ impl Sink {
                 filtered: 0,
                 connected: None,
                 connections: 0,
+                attempts: 0,
+                failures: 0,
+                newest: None,
+                ages: Ages::default(),
                 last_error: None,
                 certificate_not_after: None,
             }),
@@ -89,6 +98,7 @@ impl Sink {
             state.filtered += 1;
             return;
         }
+        state.newest = Some(envelope.sequence);
         state.outbox.push(envelope.clone());
         drop(state);
         self.wake.notify_one();
@@ -105,12 +115,20 @@ impl Sink {
     }
 
     pub(super) fn status(&self) -> SinkStatus {
-        let state = self.state();
+        let mut state = self.state();
         let counts = state.outbox.counts();
+        let (queued, oldest) = {
+            let mut queued = state.outbox.queued();
+            (queued.len(), queued.next().map(|oldest| oldest.sequence))
+        };
+        let newest = state.newest;
+        let oldest_queued = state.ages.sample(Instant::now(), newest, oldest);
         SinkStatus {
             sink: Arc::clone(&self.name),
             connected: state.connected,
+            queued,
             queued_bytes: state.outbox.queue_bytes(),
+            oldest_queued,
             window_bytes: state.outbox.window_bytes(),
             filtered: state.filtered,
             sent: counts.sent,
@@ -118,6 +136,8 @@ impl Sink {
             acknowledged: counts.acknowledged,
             dropped: counts.dropped,
             reconnects: state.connections.saturating_sub(1),
+            attempts: state.attempts,
+            failures: state.failures,
             last_error: state.last_error.clone(),
             certificate_not_after: state.certificate_not_after,
         }
@@ -190,7 +210,11 @@ impl Sink {
     }
 
     async fn attempt(&self) -> Result<Link, ConnectionError> {
-        let tls = self.state().settings.tls.clone();
+        let tls = {
+            let mut state = self.state();
+            state.attempts += 1;
+            state.settings.tls.clone()
+        };
         let credentials = Credentials::read(tls.clone()).await?;
         self.state().certificate_not_after = Some(credentials.not_after);
         connect(&self.name, &tls, credentials, &self.timing).await
@@ -218,7 +242,11 @@ impl Sink {
 
     fn failed(&self, error: &ConnectionError, retry_in: Duration) {
         let reason = error.to_string();
-        self.state().last_error = Some(reason.clone());
+        {
+            let mut state = self.state();
+            state.failures += 1;
+            state.last_error = Some(reason.clone());
+        }
         (self.report)(&Notice::Failed {
             sink: Arc::clone(&self.name),
             reason,

@@ -1,6 +1,6 @@
 //! What can be said of a sink at any time, and at its end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::queue::Receiver;
 use crate::timestamp::Timestamp;
@@ -12,8 +12,12 @@ pub struct SinkStatus {
     pub sink: Arc<str>,
     /// What it is connected to; only once the peer has accepted our certificate.
     pub connected: Option<Receiver>,
-    /// Bytes of lines that do not count as sent.
+    /// Records that do not count as sent.
+    pub queued: usize,
+    /// Bytes of their lines.
     pub queued_bytes: usize,
+    /// How long the oldest of them has waited, to the second if it is asked for every second.
+    pub oldest_queued: Duration,
     /// Bytes of lines kept for a silent receiver's resend.
     pub window_bytes: usize,
     /// Records that `include` kept away from it.
@@ -28,6 +32,10 @@ pub struct SinkStatus {
     pub dropped: u64,
     /// Connections after the first.
     pub reconnects: u64,
+    /// Attempts to connect.
+    pub attempts: u64,
+    /// Attempts and connections that failed.
+    pub failures: u64,
     /// Why it is not connected, or the last connection ended; none while connected.
     pub last_error: Option<String>,
     /// When the certificate that was last presented ends.

@@ -13,6 +13,8 @@ pub(super) struct Account {
     verdicts: BTreeMap<Verdict, Units>,
     lost: BTreeMap<Reason, Units>,
     other_lines: u64,
+    /// Judged in all intervals that are closed.
+    judged_before: BTreeMap<Verdict, Units>,
 }
 
 impl Account {
@@ -40,6 +42,15 @@ impl Account {
         add(&mut self.withdrawn, verdict, units);
     }
 
+    /// All that was ever judged, verdicts that were taken back included.
+    pub(super) fn judged(&self) -> BTreeMap<Verdict, Units> {
+        let mut sums = self.judged_before.clone();
+        for (verdict, units) in &self.verdicts {
+            add(&mut sums, *verdict, *units);
+        }
+        sums
+    }
+
     /// What entered and was not judged.
     pub(super) fn pending(&self) -> Units {
         let entered = self
@@ -63,6 +74,7 @@ impl Account {
             self,
             Self {
                 opening: closing,
+                judged_before: self.judged(),
                 ..Self::default()
             },
         );
@@ -110,7 +122,9 @@ mod tests {
         assert_eq!(body.lost[&Reason::RingLost], Units::new(1, 0));
         account.withdraw(Verdict::Unlogged, Units::new(1, 0));
         account.judge(Verdict::Matched, &[Reason::LateLine], Units::new(2, 0));
+        assert_eq!(account.judged()[&Verdict::Matched], Units::new(3, 1));
         let body = account.close();
+        assert_eq!(account.judged()[&Verdict::Matched], Units::new(3, 1));
         assert_eq!(body.opening, Units::new(1, 0));
         assert_eq!(body.closing, Units::default());
         assert!(account.is_idle());

@@ -33,6 +33,7 @@ mod settings;
 mod simulation;
 mod steady;
 mod stop;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -54,6 +55,7 @@ pub use intake::Intake;
 use pod::PodBook;
 use roles::Roles;
 pub use settings::Settings;
+pub use summary::PodSummary;
 use tracked::Tracked;
 use write::Writer;
 

@@ -1,15 +1,18 @@
 //! Every metric of the agent.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     exposition::{Exposition, MetricType},
-    family::Family,
-    sinks::SinkMetrics,
+    family::{Counter, Family},
+    pods::{PodMetrics, possible},
+    sinks::{self, SinkNumbers},
     workloads::WorkloadMetrics,
 };
 use crate::{
-    record::{Kind, Reason, Verdict},
+    ledger::PodSummary,
+    record::{Kind, Reason, Units, Verdict},
+    timestamp::Timestamp,
     workload,
 };
 
@@ -18,6 +21,10 @@ use crate::{
 pub struct Metrics {
     /// Records made, by kind and verdict, before any sink's filter.
     pub records: Family<(Kind, Option<Verdict>)>,
+    /// Units judged. Those that were judged anew count twice.
+    pub units: Family<(Verdict, Side)>,
+    /// Records that replace others.
+    pub revisions: Counter,
     /// Units whose verdict is withheld because the agent's own view is incomplete.
     pub lost_units: Family<(Reason, Side)>,
     /// Units that wait for their verdict.
@@ -32,7 +39,8 @@ pub struct Metrics {
     pub ring_fill: Family<&'static str, f64>,
     /// What the directory of workloads holds and left out.
     workloads: WorkloadMetrics,
-    sinks: Mutex<Vec<Arc<SinkMetrics>>>,
+    pods: Mutex<PodMetrics>,
+    sinks: Mutex<Vec<SinkNumbers>>,
 }
 
 /// The two sides of the books.
@@ -45,10 +53,19 @@ pub enum Side {
 }
 
 impl Side {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Observed => "observed",
             Self::Logged => "logged",
+        }
+    }
+
+    /// The units of this side.
+    #[must_use]
+    pub fn of(self, units: Units) -> u64 {
+        match self {
+            Self::Observed => units.observed,
+            Self::Logged => units.logged,
         }
     }
 }
@@ -120,6 +137,9 @@ impl Metrics {
         for kind in [Kind::Finding, Kind::Ledger, Kind::Lifecycle] {
             metrics.records.add((kind, None), 0);
         }
+        for key in possible() {
+            metrics.units.add(key, 0);
+        }
         for side in [Side::Observed, Side::Logged] {
             metrics.pending_units.add(side, 0);
             for reason in LOSSES {
@@ -132,16 +152,14 @@ impl Metrics {
         metrics
     }
 
-    /// The numbers of a sink, which are told from then on. Sinks come from the configuration;
-    /// asking for the same name again gives the same numbers.
-    pub fn sink(&self, name: &str) -> Arc<SinkMetrics> {
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sink) = sinks.iter().find(|sink| sink.name() == name) {
-            return Arc::clone(sink);
-        }
-        let sink = Arc::new(SinkMetrics::new(name));
-        sinks.push(Arc::clone(&sink));
-        sink
+    /// Takes over how all sinks stand.
+    pub fn set_sinks(&self, sinks: Vec<SinkNumbers>) {
+        *lock(&self.sinks) = sinks;
+    }
+
+    /// Takes over the books of all pods.
+    pub fn set_pods<'a>(&self, now: Timestamp, pods: impl Iterator<Item = PodSummary<'a>>) {
+        lock(&self.pods).set(now, pods);
     }
 
     /// Takes over what the directory of workloads says of itself.
@@ -162,9 +180,8 @@ impl Metrics {
         self.render_books(&mut page);
         self.render_inputs(&mut page);
         self.workloads.render(&mut page);
-        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        SinkMetrics::render(&sinks, &mut page);
-        drop(sinks);
+        lock(&self.pods).render(&mut page);
+        sinks::render(&lock(&self.sinks), &mut page);
         page.into_text()
     }
 
@@ -178,6 +195,22 @@ impl Metrics {
             let verdict = verdict.map_or("", Verdict::as_str);
             page.sample(&[("kind", kind.as_str()), ("verdict", verdict)], count);
         }
+        page.metric(
+            MetricType::Counter,
+            "meshwitness_units_total",
+            "Units judged: exchanges and connections observed, lines logged. Those that were \
+             judged anew count twice.",
+        );
+        for ((verdict, side), count) in self.units.values() {
+            let labels = [("side", side.as_str()), ("verdict", verdict.as_str())];
+            page.sample(&labels, count);
+        }
+        page.metric(
+            MetricType::Counter,
+            "meshwitness_revised_records_total",
+            "Records that replace others: a line that came after it had been missed.",
+        )
+        .sample(&[], self.revisions.value());
         page.metric(
             MetricType::Counter,
             "meshwitness_lost_units_total",
@@ -235,11 +268,16 @@ impl Metrics {
     }
 }
 
+/// No update leaves what it holds half done, so a panic elsewhere does not spoil it.
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::{Kind, LogLineKind, Metrics, Reason, Side, Verdict};
+    use super::{Kind, LogLineKind, Metrics, Reason, Side, SinkNumbers, Verdict};
     use crate::workload::{Directory, Places};
 
     #[test]
@@ -258,8 +296,14 @@ mod tests {
         metrics.log_lines.add(LogLineKind::Hole, 1);
         metrics.capture_refused.set("ring_full", 9);
         metrics.ring_fill.set("segments", 0.25);
-        metrics.sink("a:1").dropped_records.add(3);
-        metrics.sink("a:1").connected.set(1);
+        metrics.set_sinks(vec![SinkNumbers {
+            name: "a:1".into(),
+            connected: true,
+            dropped: 3,
+            oldest_queued_seconds: 1.5,
+            certificate_expiry_seconds: Some(1_795_334_897),
+            ..SinkNumbers::default()
+        }]);
         let page = metrics.render();
         for line in [
             "meshwitness_records_total{kind=\"http\",verdict=\"unlogged\"} 2",
@@ -270,6 +314,8 @@ mod tests {
             "meshwitness_ring_fill_ratio{ring=\"segments\"} 0.25",
             "meshwitness_sink_dropped_records_total{sink=\"a:1\"} 3",
             "meshwitness_sink_connected{sink=\"a:1\"} 1",
+            "meshwitness_sink_oldest_queued_age_seconds{sink=\"a:1\"} 1.5",
+            "meshwitness_sink_certificate_expiry_timestamp_seconds{sink=\"a:1\"} 1795334897",
         ] {
             assert!(page.lines().any(|other| other == line), "{line}\n{page}");
         }
@@ -308,7 +354,7 @@ mod tests {
     #[test]
     fn the_page_keeps_the_conventions() {
         let metrics = Metrics::new();
-        metrics.sink("b:2");
+        metrics.set_sinks(vec![SinkNumbers::default()]);
         let page = metrics.render();
         let mut seen = HashSet::new();
         for line in page.lines() {

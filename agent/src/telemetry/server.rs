@@ -188,6 +188,7 @@ mod tests {
     };
 
     use super::{Health, MOST_CONNECTIONS, Metrics, TIME, serve_within};
+    use crate::telemetry::SinkNumbers;
 
     struct Server {
         address: SocketAddr,
@@ -229,7 +230,11 @@ mod tests {
     #[tokio::test]
     async fn the_three_paths() {
         let server = Server::start().await;
-        server.metrics.sink("collector:6514").sent_records.add(5);
+        server.metrics.set_sinks(vec![SinkNumbers {
+            name: "collector:6514".into(),
+            sent: 5,
+            ..SinkNumbers::default()
+        }]);
         let page = server.get("/metrics").await;
         assert!(page.starts_with("HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4"));
         let sent = "\nmeshwitness_sink_sent_records_total{sink=\"collector:6514\"} 5\n";
