@@ -29,6 +29,54 @@ pub struct Evidence {
     pub further_candidates: usize,
 }
 
+impl Evidence {
+    /// Applies `change` to every time in it.
+    pub(super) fn each_time(&mut self, change: &impl Fn(Timestamp) -> Timestamp) {
+        let apply = |time: &mut Timestamp| *time = change(*time);
+        apply(&mut self.captured_until);
+        if let Some(connection) = &mut self.connection {
+            apply(&mut connection.opened);
+            connection.closed.iter_mut().for_each(apply);
+        }
+        if let Some(log) = &mut self.log {
+            apply(&mut log.from);
+            apply(&mut log.to);
+            let places = [&mut log.begin, &mut log.end];
+            places
+                .into_iter()
+                .flatten()
+                .for_each(|place| apply(&mut place.time));
+            log.read_until.iter_mut().for_each(apply);
+            log.holes.iter_mut().for_each(|hole| apply(&mut hole.time));
+        }
+        self.losses
+            .iter_mut()
+            .for_each(|loss| apply(&mut loss.time));
+        for candidate in &mut self.candidates {
+            match &mut candidate.subject {
+                Subject::Line {
+                    place, start_time, ..
+                } => {
+                    apply(&mut place.time);
+                    start_time.iter_mut().for_each(apply);
+                }
+                Subject::Exchange { time, end, .. } => {
+                    apply(time);
+                    end.iter_mut().for_each(apply);
+                }
+                Subject::Pair { time, stamp, .. } => {
+                    apply(time);
+                    apply(stamp);
+                }
+                Subject::Connection { opened, closed, .. } => {
+                    apply(opened);
+                    closed.iter_mut().for_each(apply);
+                }
+            }
+        }
+    }
+}
+
 /// A connection, as both its tuples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionEvidence {

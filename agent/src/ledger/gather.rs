@@ -168,7 +168,7 @@ impl Ledger {
         leads: Leads,
     ) {
         let (candidates, further_candidates) = leads.finish();
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             sequence: self.writer.last_sequence(),
             connection,
             log,
@@ -177,6 +177,9 @@ impl Ledger {
             candidates,
             further_candidates,
         };
+        if !self.clock.is_undisturbed() {
+            evidence.each_time(&|moment| self.clock.reading(moment));
+        }
         if let Some(gathered) = &mut self.evidence {
             gathered.push(evidence);
         }

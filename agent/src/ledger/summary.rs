@@ -1,6 +1,6 @@
 //! The books of each pod at a glance, for metrics.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Ledger;
 use crate::{
@@ -19,9 +19,8 @@ pub struct PodSummary<'a> {
     pub judged: BTreeMap<Verdict, Units>,
     /// What waits for its verdict.
     pub pending: Units,
-    /// Every line stamped before this was read; none where no log is read, or nothing more can
-    /// come.
-    pub read_until: Option<Timestamp>,
+    /// How far the reader of its log is behind; none where no log is read, or nothing more can come.
+    pub lag: Option<Duration>,
 }
 
 impl Ledger {
@@ -35,7 +34,10 @@ impl Ledger {
                 .map(|names| (&names.namespace[..], &names.name[..])),
             judged: pod.account.judged(),
             pending: pod.account.pending(),
-            read_until: pod.read_until.filter(|until| *until < Timestamp::MAX),
+            lag: pod
+                .read_until
+                .filter(|until| *until < Timestamp::MAX)
+                .map(|until| self.captured_until.since(until)),
         })
     }
 }

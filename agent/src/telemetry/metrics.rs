@@ -12,7 +12,6 @@ use super::{
 use crate::{
     ledger::PodSummary,
     record::{Kind, Reason, Units, Verdict},
-    timestamp::Timestamp,
     workload,
 };
 
@@ -158,8 +157,8 @@ impl Metrics {
     }
 
     /// Takes over the books of all pods.
-    pub fn set_pods<'a>(&self, now: Timestamp, pods: impl Iterator<Item = PodSummary<'a>>) {
-        lock(&self.pods).set(now, pods);
+    pub fn set_pods<'a>(&self, pods: impl Iterator<Item = PodSummary<'a>>) {
+        lock(&self.pods).set(pods);
     }
 
     /// Takes over what the directory of workloads says of itself.

@@ -9,7 +9,6 @@ use super::{
 use crate::{
     ledger::PodSummary,
     record::{Units, Verdict},
-    timestamp::Timestamp,
 };
 
 /// Pods that have labels of their own; the kubelet's bound is 110 a node unless told otherwise.
@@ -46,14 +45,14 @@ struct Pod {
 impl PodMetrics {
     /// Takes over the books of all pods. One that is not among them is gone, and its labels are
     /// free for another.
-    pub(super) fn set<'a>(&mut self, now: Timestamp, pods: impl Iterator<Item = PodSummary<'a>>) {
+    pub(super) fn set<'a>(&mut self, pods: impl Iterator<Item = PodSummary<'a>>) {
         self.others_pending = Units::default();
         self.lag_seconds = 0.0;
         let mut there = HashSet::new();
         let mut new = Vec::new();
         for pod in pods {
             there.insert(pod.uid.to_owned());
-            let lag_seconds = pod.read_until.map(|until| now.since(until).as_secs_f64());
+            let lag_seconds = pod.lag.map(|lag| lag.as_secs_f64());
             self.lag_seconds = self.lag_seconds.max(lag_seconds.unwrap_or(0.0));
             if self.others.contains_key(pod.uid) {
                 self.add_other(pod);
@@ -192,9 +191,7 @@ pub(super) fn possible() -> impl Iterator<Item = (Verdict, Side)> {
 mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
-    use super::{Exposition, MOST_LABELLED, PodMetrics, PodSummary, Timestamp, Units, Verdict};
-
-    const NOW: Timestamp = Timestamp(1_795_334_897_916_000_000);
+    use super::{Exposition, MOST_LABELLED, PodMetrics, PodSummary, Units, Verdict};
 
     fn summary(uid: &str, matched: u64) -> PodSummary<'_> {
         PodSummary {
@@ -202,7 +199,7 @@ mod tests {
             names: Some(("shop", uid)),
             judged: BTreeMap::from([(Verdict::Matched, Units::new(matched, matched))]),
             pending: Units::new(1, 0),
-            read_until: Some(NOW - Duration::from_millis(1500)),
+            lag: Some(Duration::from_millis(1500)),
         }
     }
 
@@ -221,7 +218,7 @@ mod tests {
     #[test]
     fn a_pod_has_its_labels_while_it_is_there() {
         let mut metrics = PodMetrics::default();
-        metrics.set(NOW, [summary("a", 5), summary("b", 6)].into_iter());
+        metrics.set([summary("a", 5), summary("b", 6)].into_iter());
         let text = page(&metrics);
         assert_eq!(
             (matched(&text, "a"), matched(&text, "b")),
@@ -236,7 +233,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
-        metrics.set(NOW, [summary("b", 7)].into_iter());
+        metrics.set([summary("b", 7)].into_iter());
         let text = page(&metrics);
         assert_eq!((matched(&text, "a"), matched(&text, "b")), (None, Some(7)));
     }
@@ -246,20 +243,19 @@ mod tests {
         let uids: Vec<String> = (0..MOST_LABELLED + 3).map(|n| format!("p{n:04}")).collect();
         let mut metrics = PodMetrics::default();
         let all = |matched| uids.iter().map(move |uid| summary(uid, matched));
-        metrics.set(NOW, all(1));
+        metrics.set(all(1));
         assert_eq!(matched(&page(&metrics), "_other"), Some(3));
-        metrics.set(NOW, all(5));
+        metrics.set(all(5));
         let text = page(&metrics);
         assert_eq!(matched(&text, "_other"), Some(15));
         assert!(text.contains("\nmeshwitness_overflowed_pods 3\n"));
         // All but one of them go, and one with labels; the sum stays.
-        metrics.set(NOW, all(6).skip(1).take(MOST_LABELLED));
+        metrics.set(all(6).skip(1).take(MOST_LABELLED));
         let text = page(&metrics);
         assert_eq!(matched(&text, "_other"), Some(16));
         assert!(text.contains("\nmeshwitness_overflowed_pods 1\n"));
         // A new one takes the labels that are free.
         metrics.set(
-            NOW,
             all(6)
                 .skip(1)
                 .take(MOST_LABELLED)

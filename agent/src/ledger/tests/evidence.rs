@@ -337,3 +337,27 @@ fn nobody_who_does_not_ask_is_told() {
     scene.ledger.handle(Input::Stopped(time));
     assert!(scene.ledger.take_evidence().is_empty());
 }
+
+#[test]
+fn times_are_those_of_the_wall_clock() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.settle();
+    scene.pass(Duration::from_secs(3600));
+    let (time, nanoseconds) = (scene.now, 3_580_000_000_000);
+    scene.feed(Input::ClockStep { time, nanoseconds });
+    scene.pass(Duration::from_secs(30));
+    scene.feed(Input::CaptureProgress(scene.now));
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/x"));
+    scene.close(&leg, 10, 10);
+    scene.settle();
+    let (_, evidence) = only(&scene, Verdict::Unlogged);
+    let connection = evidence.connection.as_ref().unwrap();
+    assert_eq!(
+        (connection.opened, connection.closed),
+        (leg.time, Some(exchange.end))
+    );
+    assert_eq!(evidence.log.as_ref().unwrap().from, exchange.time);
+    assert!(evidence.captured_until >= scene.now);
+}
