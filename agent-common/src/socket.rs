@@ -110,22 +110,22 @@ impl SocketRecord {
     pub const CLOSED: u32 = 2;
 }
 
-/// A socket began to listen.
+/// A socket began to listen, or was closed by its last holder.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerRecord {
     /// `kind` is [`ListenerRecord::KIND`].
     pub header: Header,
-    /// The listening socket.
+    /// The listening socket; 0 if it is older than the programs.
     pub cookie: u64,
-    /// The cgroup of the process that bound it.
+    /// The cgroup of the process.
     pub cgroup: u64,
-    /// Who bound it.
+    /// Who bound it; of one older than the programs, who closed it.
     pub process: Process,
-    /// The address it is bound to.
+    /// The address it is bound to, if that is known.
     pub local: Endpoint,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: it was closed.
+    pub closed: u32,
 }
 
 const _: () = assert!(size_of::<ListenerRecord>() == 80 && align_of::<ListenerRecord>() == 8);

@@ -40,6 +40,6 @@ pub(crate) fn listening(socket: &mut Socket, cookie: u64, local: Endpoint) {
     socket.facts.opened = 0;
     socket.facts.local = local;
     if !socket.is(Facts::EXCLUDED) {
-        report::listener(socket);
+        report::listener(socket, false);
     }
 }

@@ -2,6 +2,8 @@
 
 use agent_common::{
     account::{RING_SOCKETS, Refusal, ring_bytes},
+    endpoint::Endpoint,
+    process::Process,
     record::Header,
     socket::{ListenerRecord, SocketRecord},
 };
@@ -34,9 +36,9 @@ pub(crate) fn socket(socket: &mut Socket, phase: u32) {
     });
 }
 
-/// Ships that a socket listens.
+/// Ships that a socket listens, or was closed.
 #[inline(always)]
-pub(crate) fn listener(socket: &Socket) {
+pub(crate) fn listener(socket: &Socket, closed: bool) {
     let charged = Charged::of(socket.origin);
     ship(charged, |time| ListenerRecord {
         header: Header {
@@ -48,7 +50,25 @@ pub(crate) fn listener(socket: &Socket) {
         cgroup: socket.origin,
         process: socket.facts.process,
         local: socket.facts.local,
-        reserved: 0,
+        closed: u32::from(closed),
+    });
+}
+
+/// Ships that a process closed a listening socket of which nothing is known.
+#[inline(always)]
+pub(crate) fn old_listener(cgroup: u64, process: Process) {
+    let charged = Charged::of(cgroup);
+    ship(charged, |time| ListenerRecord {
+        header: Header {
+            kind: ListenerRecord::KIND,
+            account: charged.0,
+            time,
+        },
+        cookie: 0,
+        cgroup,
+        process,
+        local: Endpoint::default(),
+        closed: 1,
     });
 }
 

@@ -13,8 +13,8 @@ use aya::Pod;
 use thiserror::Error;
 
 use super::{
-    Listener, Observation, Opener, Peer, Phase, Process, Segment, Socket, StreamTotals,
-    clock::Clock,
+    Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process, Segment, Socket,
+    StreamTotals, clock::Clock,
 };
 
 /// A record that the kernel side of this build does not write.
@@ -37,7 +37,7 @@ pub(super) fn socket(record: &[u8], clock: &Clock) -> Result<(u32, Observation),
     let header: Header = read(record)?;
     let observation = match header.kind {
         SocketRecord::KIND => Observation::Socket(socket_facts(&read(record)?, clock)?),
-        ListenerRecord::KIND => Observation::Listener(listener(&read(record)?, clock)),
+        ListenerRecord::KIND => listener(&read(record)?, clock),
         kind => return Err(Malformed::Kind(kind)),
     };
     Ok((header.account, observation))
@@ -116,14 +116,24 @@ fn socket_facts(record: &SocketRecord, clock: &Clock) -> Result<Socket, Malforme
     })
 }
 
-fn listener(record: &ListenerRecord, clock: &Clock) -> Listener {
-    Listener {
-        cookie: record.cookie,
-        time: clock.wall(record.header.time),
-        cgroup: record.cgroup,
-        process: process(&record.process),
-        local: address(record.local),
+fn listener(record: &ListenerRecord, clock: &Clock) -> Observation {
+    let (time, cgroup) = (clock.wall(record.header.time), record.cgroup);
+    let process = process(&record.process);
+    if record.closed != 0 {
+        return Observation::ListenerClosed(ListenerClosed {
+            cookie: (record.cookie != 0).then_some(record.cookie),
+            time,
+            cgroup,
+            process,
+        });
     }
+    Observation::Listener(Listener {
+        cookie: record.cookie,
+        time,
+        cgroup,
+        process,
+        local: address(record.local),
+    })
 }
 
 const fn peer(facts: &Facts) -> Result<Peer, Malformed> {

@@ -35,8 +35,8 @@ pub use self::{
     load::{MINIMUM_RING_BYTES, Options},
     mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
-        CgroupId, Cookie, Listener, Observation, Opener, Peer, Phase, Process, Segment, Socket,
-        StreamTotals,
+        CgroupId, Cookie, Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process,
+        Segment, Socket, StreamTotals,
     },
     privileges::drop_privileges,
     probe::{Probe, probe},

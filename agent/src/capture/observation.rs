@@ -21,6 +21,8 @@ pub type CgroupId = u64;
 pub enum Observation {
     /// A socket began to listen.
     Listener(Listener),
+    /// A listening socket was closed by its last holder.
+    ListenerClosed(ListenerClosed),
     /// The facts of a TCP socket, at a turn of its life.
     Socket(Socket),
     /// Bytes that a socket sent.
@@ -49,6 +51,19 @@ pub struct Listener {
     pub process: Process,
     /// The address it is bound to.
     pub local: SocketAddr,
+}
+
+/// A listening socket that is no more. When a process ends, however it does, all of its are closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerClosed {
+    /// The listening socket; none if it is older than the programs.
+    pub cookie: Option<Cookie>,
+    /// When.
+    pub time: Timestamp,
+    /// The cgroup of the process.
+    pub cgroup: CgroupId,
+    /// Who bound it; of one older than the programs, who closed it.
+    pub process: Process,
 }
 
 /// A process as the kernel named it when it called `connect` or `bind`.

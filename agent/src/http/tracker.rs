@@ -101,7 +101,7 @@ impl Tracker {
             Observation::ClockStep { nanoseconds, .. } => {
                 self.steps = self.steps.saturating_add(nanoseconds);
             }
-            Observation::Listener(_) => {}
+            Observation::Listener(_) | Observation::ListenerClosed(_) => {}
         }
     }
 

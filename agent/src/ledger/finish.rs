@@ -123,7 +123,9 @@ impl Ledger {
         if pod.is_some_and(|pod| pod.holes.iter().any(in_hole)) {
             return (Verdict::Unverifiable, vec![Reason::LineLost]);
         }
-        (Verdict::Unlogged, Vec::new())
+        let killed = self.proxy_ended_over(&mesh.place.pod_uid, mesh.connection.time, ended);
+        let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();
+        (Verdict::Unlogged, reasons)
     }
 
     fn finish_with_exchanges(&mut self, id: ConnectionId) {

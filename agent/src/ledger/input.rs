@@ -24,6 +24,8 @@ pub enum Input {
     Workload(WorkloadFact),
     /// A socket began to listen.
     Listener(ListenerFact),
+    /// A listening socket was closed.
+    ListenerClosed(ListenerEnd),
     /// Both ends of a connection are known.
     Opened(Box<Connection>),
     /// The first byte of a request head was sent.
@@ -100,6 +102,19 @@ pub struct ListenerFact {
     pub process: Process,
     /// Its port.
     pub port: u16,
+}
+
+/// A listening socket that is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerEnd {
+    /// The socket; none if it is older than the programs.
+    pub cookie: Option<Cookie>,
+    /// When it was closed.
+    pub time: Timestamp,
+    /// Its process's cgroup.
+    pub cgroup: CgroupId,
+    /// The thread group that bound it, or, of one older than the programs, that closed it.
+    pub pid: u32,
 }
 
 /// A value that is compared, but not kept.

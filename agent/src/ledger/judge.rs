@@ -275,7 +275,9 @@ impl Ledger {
                 vec![Reason::PilotAgent, Reason::RoleByName],
             );
         }
-        (Verdict::Unlogged, Vec::new())
+        let killed = self.proxy_ended_over(uid, exchange.time, exchange.end);
+        let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();
+        (Verdict::Unlogged, reasons)
     }
 
     /// No exchange of its connection fits a line.

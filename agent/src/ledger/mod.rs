@@ -26,6 +26,7 @@ mod log_marks;
 mod path;
 mod pod;
 mod policy;
+mod proxy_end;
 mod put;
 mod roles;
 mod settings;
@@ -49,7 +50,8 @@ use account::Account;
 use clock::SteadyClock;
 use evidence::Evidence;
 pub use input::{
-    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerFact, ResponseFact,
+    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerEnd, ListenerFact,
+    ResponseFact,
 };
 pub use intake::Intake;
 use pod::PodBook;
@@ -159,6 +161,7 @@ impl Ledger {
                 self.retry_listeners();
             }
             Input::Listener(listener) => self.listener(listener),
+            Input::ListenerClosed(end) => self.listener_closed(&end),
             Input::Opened(connection) => self.opened(*connection),
             Input::Begun { connection, .. } | Input::Lost { connection, .. } => {
                 self.on_connection(connection, input);

@@ -48,6 +48,8 @@ pub(super) struct PodBook {
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
     pub(super) doubtful: VecDeque<Box<Line>>,
+    /// When the pod's proxies ended.
+    pub(super) proxy_ends: VecDeque<Timestamp>,
     /// Known holes in the log.
     pub(super) holes: VecDeque<Timestamp>,
     /// Where the log was read when, where evidence is kept.

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::input::ListenerFact;
+use super::{
+    input::{ListenerEnd, ListenerFact},
+    proxy_end::ProxyListeners,
+};
 use crate::{
     capture::{CgroupId, Process},
     http::End,
@@ -50,6 +53,7 @@ struct PodFacts {
     gone: bool,
     /// The kernel found the proxy's listener in its container.
     proven: bool,
+    listeners: ProxyListeners,
 }
 
 /// The part that one end of a connection plays.
@@ -175,9 +179,30 @@ impl Roles {
         let facts = self.pods.entry(pod_uid.clone()).or_default();
         if self.mesh_listeners.contains(&listener.port) {
             facts.proxies.insert(listener.process.pid);
+            facts
+                .listeners
+                .opened(listener.cookie, listener.process.pid);
         } else if PILOT_AGENT_PORTS.contains(&listener.port) {
             facts.pilot_agents.insert(listener.process.pid);
         }
+    }
+
+    /// A socket listens no more. The pod whose proxy thereby ended, if it did.
+    pub(super) fn unlisten(&mut self, end: &ListenerEnd) -> Option<&str> {
+        let Some(Owner::Container {
+            pod_uid,
+            container_id,
+        }) = self.cgroups.get(&end.cgroup)
+        else {
+            return None;
+        };
+        let (_, name) = self.containers.get(container_id)?;
+        if !self.proxy_containers.contains(name) {
+            return None;
+        }
+        let facts = self.pods.get_mut(pod_uid)?;
+        let is_pilot_agent = facts.pilot_agents.contains(&end.pid);
+        (!is_pilot_agent && facts.listeners.closed(end)).then_some(pod_uid)
     }
 
     /// Whether a listener's role can be decided yet: its container's name is known.

@@ -16,6 +16,7 @@ impl Ledger {
         match &mut input {
             Input::Opened(connection) => connection.time = clock.of_kernel(connection.time),
             Input::Begun { time, .. } | Input::Lost { time, .. } => *time = clock.of_kernel(*time),
+            Input::ListenerClosed(end) => end.time = clock.of_kernel(end.time),
             Input::Closed(closed) => closed.time = clock.of_kernel(closed.time),
             Input::Ended(exchange) => self.exchange_on_the_steady_clock(exchange),
             Input::Line(line) => self.line_on_the_steady_clock(line),

@@ -21,7 +21,7 @@ use crate::{
     config::{self, CgroupMount, Config, LogFormat},
     envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
     http::{Bounds, HttpEvent, Tracker},
-    ledger::{Input, Intake, ListenerFact},
+    ledger::{Input, Intake, ListenerEnd, ListenerFact},
     record::{Fingerprints, Redaction},
     telemetry::{Health, Heartbeat, LogLineKind, Metrics},
     timestamp::Timestamp,
@@ -192,6 +192,15 @@ impl Witness {
                         cgroup: listener.cgroup,
                         process: listener.process.clone(),
                         port: listener.local.port(),
+                    }));
+                    None
+                }
+                Observation::ListenerClosed(closed) => {
+                    inputs.push(Input::ListenerClosed(ListenerEnd {
+                        cookie: closed.cookie,
+                        time: closed.time,
+                        cgroup: closed.cgroup,
+                        pid: closed.process.pid,
                     }));
                     None
                 }

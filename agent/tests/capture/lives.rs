@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use meshwitness::capture::{Observation, Opener, Options, Peer, Phase};
+use meshwitness::capture::{ListenerClosed, Observation, Opener, Options, Peer, Phase};
 
 use crate::scene::{Scene, Watched, ends, sockets};
 
@@ -172,10 +172,50 @@ fn an_excluded_cgroup_is_left_out() {
     for seen in watched.all() {
         match seen {
             Observation::Listener(listener) => assert_eq!(listener.local, listeners[1]),
+            Observation::ListenerClosed(listener) => assert_ne!(listener.cgroup, excluded),
             Observation::Socket(socket) => assert_ne!(socket.cgroup, excluded),
             Observation::Segment(segment) => assert_ne!(segment.cgroup, excluded),
             seen => panic!("{seen:?}"),
         }
+    }
+    watched.assert_clean();
+}
+
+#[test]
+fn the_end_of_listeners() {
+    let scene = Scene::new();
+    let cgroup = scene.enter("server");
+    let older = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut watched = scene.capture(1 << 20);
+    let newer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let again = newer.try_clone().unwrap();
+    let cookie = watched.until(|seen| {
+        seen.iter().find_map(|seen| match seen {
+            Observation::Listener(listener) => Some(listener.cookie),
+            _ => None,
+        })
+    });
+    drop(newer);
+    // A connection that is closed is not the end of its listener.
+    drop(TcpStream::connect(again.local_addr().unwrap()).unwrap());
+    drop(again.accept().unwrap());
+    let closed = |seen: &[Observation]| -> Vec<ListenerClosed> {
+        let closed = seen.iter().filter_map(|seen| match seen {
+            Observation::ListenerClosed(closed) => Some(closed.clone()),
+            _ => None,
+        });
+        closed.collect()
+    };
+    watched.closed(2);
+    assert_eq!(closed(watched.all()), [], "it has another holder");
+    drop(again);
+    drop(older);
+    let closed = watched.until(|seen| Some(closed(seen)).filter(|closed| closed.len() >= 2));
+    let cookies: Vec<_> = closed.iter().map(|closed| closed.cookie).collect();
+    assert_eq!(cookies, [Some(cookie), None]);
+    for listener in closed {
+        let closed = (listener.cgroup, listener.process.pid);
+        assert_eq!(closed, (cgroup, std::process::id()));
     }
     watched.assert_clean();
 }

@@ -117,6 +117,7 @@ impl Watched {
         capture.drain(|observation| {
             match &observation {
                 Observation::Listener(listener) => assert!(listener.time >= before),
+                Observation::ListenerClosed(closed) => assert!(closed.time >= before),
                 Observation::Socket(socket) => assert!(socket.time >= before),
                 Observation::Segment(segment) => assert!(segment.time >= before),
                 Observation::Progress(time) => *progress = *time,

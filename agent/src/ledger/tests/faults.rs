@@ -1,9 +1,11 @@
 //! One fault, one record.
 
-use super::{APP_CGROUP, APP_PID, PROXY_CGROUP, Scene, Sent, address, end, entry, get};
+use std::time::Duration;
+
+use super::{APP_CGROUP, APP_PID, PROXY_CGROUP, PROXY_PID, Scene, Sent, address, end, entry, get};
 use crate::{
     config::{Direction, Expectation, PolicyRule},
-    ledger::Line,
+    ledger::{Input, Line, ListenerEnd},
     record::{Body, Reason, Record, Side, Verdict},
 };
 
@@ -21,7 +23,7 @@ fn keep_alive(distinct: bool, tamper: impl FnOnce(&mut Vec<Line>)) -> Scene {
         };
         let exchange = scene.exchange(&leg, number, &sent);
         lines.push(scene.line(Side::Client, &leg, &exchange, &sent));
-        scene.pass(std::time::Duration::from_millis(5));
+        scene.pass(Duration::from_millis(5));
     }
     tamper(&mut lines);
     for line in lines {
@@ -98,7 +100,7 @@ fn burst(tamper: impl FnOnce(&mut Vec<Line>)) -> Scene {
     for number in 0..10 {
         let exchange = scene.exchange(&leg, number, &get("/same"));
         lines.push(scene.line(Side::Client, &leg, &exchange, &get("/same")));
-        scene.now = exchange.time + std::time::Duration::from_micros(100);
+        scene.now = exchange.time + Duration::from_micros(100);
     }
     tamper(&mut lines);
     for line in lines {
@@ -216,6 +218,68 @@ fn a_line_that_repeats_another_does_not_hide_a_removed_one() {
         ]
     );
     scene.stop();
+}
+
+#[test]
+fn a_killed_proxy_takes_its_lines_with_it() {
+    for (cookies, ended) in [
+        (&[Some(15001), Some(15006)][..], true),
+        (&[Some(15006)], false),
+        (&[None, None], true),
+        (&[None], false),
+    ] {
+        let mut scene = Scene::bare(Vec::new());
+        scene.tell_pod();
+        let time = scene.now;
+        scene.feed(Input::Started { time });
+        // Listeners without a cookie are older than the agent.
+        if cookies[0].is_some() {
+            scene.tell_listeners();
+        }
+        scene.pass(Duration::from_secs(1));
+        scene.clean("/first");
+        let keep_alive = scene.client_leg();
+        scene.exchange(&keep_alive, 0, &get("/flushed"));
+        scene.pass(Duration::from_millis(1500));
+        scene.exchange(&keep_alive, 1, &get("/buffered"));
+        scene.pass(Duration::from_millis(300));
+        let time = scene.now;
+        scene.feed(Input::Begun {
+            connection: keep_alive.id,
+            exchange: 2,
+            time,
+        });
+        scene.pass(Duration::from_millis(2));
+        for cookie in cookies {
+            let end = ListenerEnd {
+                cookie: *cookie,
+                time: scene.now,
+                cgroup: PROXY_CGROUP,
+                pid: PROXY_PID,
+            };
+            scene.feed(Input::ListenerClosed(end));
+        }
+        scene.pass(Duration::from_millis(2));
+        let cut = super::exchange(keep_alive.id, 2, time, scene.now, &get("/cut"));
+        scene.feed(Input::Ended(Box::new(cut)));
+        scene.close(&keep_alive, 3, 3);
+        scene.settle();
+        let reasons = if ended {
+            vec![Reason::ProxyKilled]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(
+            accusations(&scene),
+            [
+                (Verdict::Unlogged, (1, 0), vec![]),
+                (Verdict::Unlogged, (1, 0), reasons.clone()),
+                (Verdict::Unlogged, (1, 0), reasons),
+            ],
+            "{cookies:?}"
+        );
+        scene.stop();
+    }
 }
 
 #[test]
