@@ -88,7 +88,7 @@ impl Ledger {
                 self.conclude_pair(id, &exchange, &line, comparison, Some(record));
             }
             Settled::Exchange(exchange) => self.conclude_exchange(id, exchange),
-            Settled::Line { line, repeated } => self.conclude_line(id, &line, repeated),
+            Settled::Line(line) => self.conclude_line(id, &line),
         }
     }
 
@@ -168,6 +168,12 @@ impl Ledger {
         if exchange.forwarded
             && let Some(line) = self.take_forwarded_line(id, &exchange)
         {
+            let side = self.side(id);
+            let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
+            self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
+            return;
+        }
+        if let Some(line) = self.take_copy(id, &exchange) {
             let side = self.side(id);
             let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
             self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
@@ -281,7 +287,7 @@ impl Ledger {
     }
 
     /// No exchange of its connection fits a line.
-    fn conclude_line(&mut self, id: ConnectionId, line: &Line, repeated: bool) {
+    fn conclude_line(&mut self, id: ConnectionId, line: &Line) {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -293,9 +299,6 @@ impl Ledger {
                 vec![Reason::LineAmbiguous],
                 side,
             );
-        } else if repeated {
-            mesh.note(Verdict::Unseen, &[Reason::Repeated]);
-            self.judge_line(line, Verdict::Unseen, vec![Reason::Repeated], side);
         } else if let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line()) {
             lost.excused_lines += 1;
             let reason = reason_of(lost.cause);

@@ -13,12 +13,9 @@ use super::{
     input::{Exchange, Line},
 };
 use crate::{
-    record::{Fingerprint, Reason, Side},
+    record::{Reason, Side},
     timestamp::Timestamp,
 };
-
-/// Fingerprints of paired lines that are kept to know a line that was written twice.
-const KEPT_FINGERPRINTS: usize = 256;
 
 /// Exchanges of one gap among which the one that a line belongs to is looked for with care.
 const MOST_COMPARED: usize = 64;
@@ -42,7 +39,6 @@ pub(super) struct Leg {
     lines: VecDeque<Placed>,
     next_order: u64,
     last_paired_order: Option<u64>,
-    paired_fingerprints: VecDeque<Fingerprint>,
     /// At least one exchange was paired with a line that agrees.
     pub(super) ever_matched: bool,
 }
@@ -66,8 +62,6 @@ enum Slot {
 struct Placed {
     order: u64,
     line: Box<Line>,
-    /// The same line was there before.
-    repeated: bool,
 }
 
 /// What became of an exchange, of a line, or of both.
@@ -89,7 +83,7 @@ pub(super) enum Settled {
     /// No line came.
     Exchange(Box<Exchange>),
     /// No exchange fits.
-    Line { line: Box<Line>, repeated: bool },
+    Line(Box<Line>),
 }
 
 /// What was open when the agent stopped.
@@ -123,7 +117,6 @@ impl Leg {
             lines: VecDeque::new(),
             next_order: 0,
             last_paired_order: None,
-            paired_fingerprints: VecDeque::new(),
             ever_matched: false,
         }
     }
@@ -157,12 +150,7 @@ impl Leg {
     pub(super) fn place(&mut self, line: Box<Line>) {
         let order = self.next_order;
         self.next_order += 1;
-        let repeated = self.is_repeated(&line);
-        self.lines.push_back(Placed {
-            order,
-            line,
-            repeated,
-        });
+        self.lines.push_back(Placed { order, line });
     }
 
     /// Nothing is open, accused slots apart.
@@ -172,6 +160,15 @@ impl Leg {
                 .slots
                 .iter()
                 .all(|slot| matches!(slot, Slot::Paired(_) | Slot::Accused { .. }))
+    }
+
+    /// Whether an exchange without a line lies in a time: from its begin to its end, so far.
+    pub(super) fn has_open(&self, in_time: impl Fn(Timestamp, Timestamp) -> bool) -> bool {
+        self.slots.iter().any(|slot| match slot {
+            Slot::Begun { time, .. } => in_time(*time, Timestamp::MAX),
+            Slot::Ended(exchange) => in_time(exchange.time, exchange.end),
+            Slot::Accused { .. } | Slot::Paired(_) => false,
+        })
     }
 
     /// Exchanges are kept that a late line may acquit.
@@ -266,7 +263,7 @@ impl Leg {
             let newest = self
                 .last_paired_order
                 .is_none_or(|last| placed.order > last);
-            let candidate = newest && !placed.repeated;
+            let candidate = newest;
             let known = passed == 0 || placed.line.time < captured;
             let found = (candidate && known)
                 .then(|| self.find_partner(&placed.line, passed))
@@ -280,7 +277,6 @@ impl Leg {
             let Some(Placed { order, line, .. }) = self.lines.remove(at) else {
                 break;
             };
-            self.remember(&line);
             self.last_paired_order = Some(order);
             match std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order))) {
                 Slot::Ended(exchange) => {
@@ -366,25 +362,6 @@ impl Leg {
         }
         let (at, comparison, in_time) = found?;
         in_time.then_some((at, comparison))
-    }
-
-    fn is_repeated(&self, line: &Line) -> bool {
-        let whole_of = |line: &Line| line.entry().and_then(|entry| entry.whole);
-        let Some(whole) = whole_of(line) else {
-            return false;
-        };
-        let mut waiting = self.lines.iter().rev();
-        self.paired_fingerprints.contains(&whole)
-            || waiting.any(|placed| whole_of(&placed.line) == Some(whole))
-    }
-
-    fn remember(&mut self, line: &Line) {
-        if let Some(whole) = line.entry().and_then(|entry| entry.whole) {
-            self.paired_fingerprints.push_back(whole);
-            if self.paired_fingerprints.len() > KEPT_FINGERPRINTS {
-                self.paired_fingerprints.pop_front();
-            }
-        }
     }
 
     /// Drops what no longer bounds an open slot: pairs between pairs, and accused slots before

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     CAPTURE_DELAY, Ledger,
+    copies::{Copy, is_interim},
     forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
     roles::PodKind,
@@ -34,6 +35,7 @@ impl Ledger {
         match &line.content {
             LineContent::Other => pod.account.other_line(),
             LineContent::Hole => {
+                pod.copies.hole();
                 pod.holes.push_back(line.time);
                 if pod.holes.len() > 1024 {
                     pod.holes.pop_front();
@@ -53,13 +55,26 @@ impl Ledger {
 
     /// Finds the connection that a line speaks of, or puts the line where it can wait.
     fn place(&mut self, line: Box<Line>) {
+        let grace = self.grace();
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return;
         };
         let Some(entry) = line.entry() else { return };
         if let Some(id) = pod.find(&line, entry) {
-            self.place_on(id, line);
+            if is_interim(entry) {
+                let of = Some((id, self.side(id)));
+                self.judge_copy(&Copy { of, line }, Verdict::Matched);
+            } else {
+                self.place_on(id, line);
+            }
             return;
+        }
+        if let LineContent::Entry(entry) = &line.content {
+            if pod.told.is_copy(entry) {
+                self.copy(Copy { of: None, line });
+                return;
+            }
+            pod.copies.first(&line, grace);
         }
         if self.judge_without_exchange(&line) {
             return;
@@ -90,10 +105,20 @@ impl Ledger {
     }
 
     fn place_on(&mut self, id: ConnectionId, line: Box<Line>) {
+        let grace = self.grace();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             self.judge_line(&line, Verdict::Unseen, Vec::new(), None);
             return;
         };
+        if let LineContent::Entry(entry) = &line.content {
+            if mesh.told.is_copy(entry) {
+                let of = Some((id, mesh.side));
+                self.copy(Copy { of, line });
+                return;
+            }
+            let pod = self.pods.entry(line.pod_uid.clone()).or_default();
+            pod.copies.first(&line, grace);
+        }
         let of_exchange = mesh.has_exchanges() && line.speaks_of_http();
         if mesh.line_agenda.is_none() {
             mesh.line_agenda = Some(line.time);
@@ -181,6 +206,7 @@ impl Ledger {
             self.judge_unplaced(&uid, due);
             self.judge_forwarded(&uid, due);
             self.judge_doubtful(&uid);
+            self.judge_copies(&uid, false);
         }
     }
 
@@ -230,11 +256,7 @@ impl Ledger {
 
     /// No exchange fits a line: is that the line's fault?
     pub(super) fn judge_unseen(&mut self, line: &Line, side: Option<Side>) {
-        let before = line
-            .entry()
-            .and_then(|entry| entry.start_time)
-            .is_some_and(|start| start < self.started + ATTACH_SPAN);
-        let (verdict, reasons) = if before {
+        let (verdict, reasons) = if self.is_of_before(line) {
             let reason = if self.settings.earlier_run {
                 Reason::AgentDown
             } else {
@@ -245,6 +267,12 @@ impl Ledger {
             (Verdict::Unseen, Vec::new())
         };
         self.judge_line(line, verdict, reasons, side);
+    }
+
+    /// Whether a line speaks of a time before the programs were attached.
+    pub(super) fn is_of_before(&self, line: &Line) -> bool {
+        let start = line.entry().and_then(|entry| entry.start_time);
+        start.is_some_and(|start| start < self.started + ATTACH_SPAN)
     }
 
     /// Writes the record of a line alone.

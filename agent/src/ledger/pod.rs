@@ -9,6 +9,7 @@ use std::{
 use super::{
     account::Account,
     attempts::Attempts,
+    copies::{Copies, Told},
     forwarded::Forwarded,
     gather::Rejected,
     input::{Entry, Line},
@@ -44,6 +45,10 @@ pub(super) struct PodBook {
     pub(super) forwarded: Forwarded,
     /// Inbound exchanges that may be attempts behind one line.
     pub(super) attempts: Attempts,
+    /// Which lines were written twice.
+    pub(super) copies: Copies,
+    /// Lines that name no connection between app and sidecar, to know those written twice.
+    pub(super) told: Told,
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
@@ -245,12 +250,16 @@ impl PodBook {
 
     /// Whether one more line may wait.
     pub(super) fn has_room_for_a_line(&self) -> bool {
-        self.unplaced.len() + self.forwarded.lines() + self.doubtful.len() < KEPT_LINES
+        let waiting = self.unplaced.len() + self.doubtful.len() + self.copies.waiting.len();
+        waiting + self.forwarded.lines() < KEPT_LINES
     }
 
     /// Nothing refers to this pod any more.
     pub(super) fn is_idle(&self) -> bool {
-        self.by_source.is_empty() && self.agenda.is_empty() && self.unplaced.is_empty()
+        self.by_source.is_empty()
+            && self.agenda.is_empty()
+            && self.unplaced.is_empty()
+            && self.copies.waiting.is_empty()
     }
 }
 

@@ -23,6 +23,7 @@ impl Ledger {
         }
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.judge_forwarded(&uid, Timestamp::MAX);
+            self.judge_copies(&uid, true);
         }
         let mut open: Vec<ConnectionId> = self.connections.keys().copied().collect();
         open.sort_unstable();

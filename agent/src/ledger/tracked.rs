@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    copies::Told,
     input::{Input, Line},
     leg::{Leg, RecentPairs},
     roles::Place,
@@ -61,6 +62,8 @@ pub(super) struct MeshConnection {
     /// Lines that speak of the connection as a whole, or came before its first exchange.
     #[expect(clippy::vec_box, reason = "lines move between lists")]
     pub(super) connection_lines: Vec<Box<Line>>,
+    /// Its lines, to know those that were written twice.
+    pub(super) told: Told,
     pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
     /// It stands on the pod's agenda at this moment.
@@ -114,6 +117,7 @@ impl MeshConnection {
             entered: 0,
             lost: Vec::new(),
             connection_lines: Vec::new(),
+            told: Told::default(),
             worst: None,
             finished: false,
             agenda: None,

@@ -54,9 +54,9 @@ impl Leg {
             after.is_none_or(|after| placed.order > after)
                 && before.is_none_or(|before| placed.order < before)
         };
-        let (repeated, lines): (Vec<usize>, Vec<usize>) = (0..self.lines.len())
+        let lines: Vec<usize> = (0..self.lines.len())
             .filter(|at| in_gap(&self.lines[*at]))
-            .partition(|at| self.lines[*at].repeated);
+            .collect();
         let ended: Vec<usize> = run
             .iter()
             .copied()
@@ -100,12 +100,8 @@ impl Leg {
             let may_find_one = open_since.is_some_and(|since| self.may_belong_after(*at, since));
             let alone = partner == Partner::None;
             if alone && self.line_is_due(*at, horizon) && !may_find_one {
-                self.settle_line(*at, false, settled);
-            }
-        }
-        for at in repeated {
-            if self.line_is_due(at, horizon) {
-                self.settle_line(at, true, settled);
+                let line = self.take_line(*at);
+                settled.push(Settled::Line(line));
             }
         }
     }
@@ -144,7 +140,6 @@ impl Leg {
             return;
         };
         let line = self.take_line(line);
-        self.remember(&line);
         let comparison = line
             .entry()
             .map(|entry| compare(self.side, &exchange, entry));
@@ -153,11 +148,6 @@ impl Leg {
             line,
             comparison: comparison.unwrap_or_default(),
         });
-    }
-
-    fn settle_line(&mut self, at: usize, repeated: bool, settled: &mut Vec<Settled>) {
-        let line = self.take_line(at);
-        settled.push(Settled::Line { line, repeated });
     }
 
     /// Leaves an empty line behind, which `settle` sweeps up, so that positions stay valid.

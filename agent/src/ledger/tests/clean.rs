@@ -270,6 +270,7 @@ fn what_the_proxy_answers_itself_needs_its_network_connection() {
     scene.read(line.clone());
     assert_eq!(scene.verdicts(), [(Verdict::ProxyAnswered, (0, 1), vec![])]);
     entry(&mut line).downstream_remote_address = Some(address("10.0.0.8", 1));
+    entry(&mut line).whole = None;
     scene.read(line);
     scene.close(&network, 1, 1);
     scene.settle();

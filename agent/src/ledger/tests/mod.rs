@@ -2,6 +2,7 @@
 
 mod clean;
 mod clock_steps;
+mod copies;
 mod evidence;
 mod faults;
 mod life;
