@@ -119,6 +119,10 @@ pub struct Closed {
     /// The client end closed before the server end had sent a byte and before a request line
     /// was complete: what Envoy's listener filters drop without a line.
     pub no_request: bool,
+    /// The client end sent its FIN, and the server end reset without having sent a byte: at least a
+    /// part of what it had received was never read. Envoy's listener filters do that, without a
+    /// line, where the FIN is there before they have looked.
+    pub unread: bool,
     /// Segments sent again, both ends together.
     pub retransmits: u32,
 }

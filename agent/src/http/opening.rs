@@ -89,6 +89,10 @@ pub(super) fn closed(
         (true, false) => true,
         _ => first_closed(0) <= first_closed(1),
     };
+    let unread = client_closed_first
+        && client.is_some_and(|facts| facts.fin_sent && facts.established)
+        && server.is_some_and(|facts| !facts.fin_sent && !facts.preexisting)
+        && server_bytes == 0;
     Closed {
         connection: connection.id,
         time,
@@ -97,6 +101,7 @@ pub(super) fn closed(
         both_fin: fin(client) && fin(server),
         established: both().any(|facts| facts.established),
         no_request: no_request && server_bytes == 0 && client_closed_first,
+        unread,
         retransmits: both().fold(0, |sum, facts| sum.saturating_add(facts.retransmits)),
     }
 }

@@ -313,7 +313,12 @@ fn read_whole(exchange: &Exchange, entry: &Entry) -> bool {
         && !entry.has_flag("DC")
 }
 
+/// A line without a method is of a head that the proxy refused to read; it says HTTP/1.1 whatever
+/// came.
 fn compare_protocol(exchange: &Exchange, entry: &Entry, comparison: &mut Comparison) {
+    if entry.method.is_none() {
+        return;
+    }
     let (Some(kernel), Some(protocol)) = (&exchange.version, &entry.protocol) else {
         return;
     };

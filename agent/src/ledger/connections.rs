@@ -129,6 +129,7 @@ impl Ledger {
             } => {
                 if side == Side::Proxy
                     && connection.client.is_none()
+                    && !reasons.contains(&Reason::PilotAgent)
                     && let Some(place) = &place
                 {
                     let pod = self.pods.entry(place.pod_uid.clone()).or_default();

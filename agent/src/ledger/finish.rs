@@ -4,6 +4,7 @@ use super::{
     Ledger,
     compare::{Comparison, compare_connection},
     input::LineContent,
+    put::TakenOver,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
 };
@@ -23,7 +24,9 @@ impl Ledger {
         let Some(closed) = &mesh.closed else { return };
         let read_until = self.read_until(&mesh.place.pod_uid);
         let past_close = closed.time + grace <= read_until;
-        if mesh.finished {
+        if mesh.finished && mesh.leg.has_accused() && mesh.is_carried_as_tcp() {
+            self.finish_as_connection(id);
+        } else if mesh.finished {
             self.judge_strays(id);
         } else if !mesh.has_exchanges() || mesh.is_carried_as_tcp() {
             if !mesh.connection_lines.is_empty() || past_close {
@@ -42,7 +45,18 @@ impl Ledger {
         };
         mesh.finished = true;
         let lines = std::mem::take(&mut mesh.connection_lines);
-        let exchanges = mesh.leg.drain().ended;
+        let mut taken_over = TakenOver {
+            revises: mesh.leg.take_accused(),
+            ..TakenOver::default()
+        };
+        taken_over.accused = taken_over.revises.len() as u64;
+        // What was written of its end repeated the worst of its exchanges, and is no unit.
+        taken_over.revises.extend(mesh.record.take());
+        let left = mesh.leg.drain();
+        let exchanges = left.ended;
+        if mesh.entered > 0 {
+            taken_over.pending = exchanges.len() as u64;
+        }
         let first = lines
             .iter()
             .position(|line| mesh.begun == 0 || !line.speaks_of_http());
@@ -69,6 +83,7 @@ impl Ledger {
             (None, _) => self.judge_silent_connection(id),
         };
         reasons.extend(as_tcp.then_some(Reason::LoggedAsTcp));
+        reasons.extend((taken_over.accused > 0).then_some(Reason::LateLine));
         for exchange in exchanges {
             let units = Units::default();
             let judgement = Judgement {
@@ -78,7 +93,8 @@ impl Ledger {
             };
             self.put_exchange(id, &exchange, None, judgement, None);
         }
-        let units = Units::new(1, u64::from(line.is_some()));
+        let observed = taken_over.pending + taken_over.accused;
+        let units = Units::new(observed.max(1), u64::from(line.is_some()));
         let judgement = Judgement {
             verdict,
             reasons,
@@ -86,11 +102,15 @@ impl Ledger {
         };
         let differences = comparison.map(|comparison| comparison.differences);
         let line = line.map(|line| &**line);
-        self.put_connection(id, line, differences.unwrap_or_default(), judgement);
+        let differences = differences.unwrap_or_default();
+        self.put_connection(id, line, differences, judgement, taken_over);
         for (at, line) in lines.iter().enumerate() {
             if Some(at) != first {
                 self.judge_unseen(line, Some(side));
             }
+        }
+        for line in left.lines {
+            self.judge_unseen(&line, Some(side));
         }
     }
 
@@ -102,6 +122,7 @@ impl Ledger {
         let pod = self.pods.get(&mesh.place.pod_uid);
         let carried_nothing = mesh.closed.as_ref().is_none_or(|closed| {
             closed.no_request
+                || closed.unread
                 || !closed.established
                 || (closed.client_bytes == 0 && closed.server_bytes == 0)
         });
@@ -152,6 +173,7 @@ impl Ledger {
                 reasons,
                 units,
             },
+            TakenOver::default(),
         );
         self.judge_strays(id);
     }

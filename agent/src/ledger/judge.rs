@@ -52,10 +52,15 @@ impl Ledger {
             captured: self.captured_until,
         };
         if mesh.has_exchanges() {
-            // While it is open the proxy may be carrying it as TCP.
+            // While it is open the proxy may be carrying it as TCP; for sure what does not read as
+            // HTTP.
             let as_http = (proved_http || past_close) && !mesh.is_carried_as_tcp();
             let held = self.held_attempts(id, horizon.exchanges);
-            let may_judge = |exchange: &Exchange| as_http && !held.contains(&exchange.exchange);
+            let may_judge = |exchange: &Exchange| {
+                as_http
+                    && (past_close || exchange.method.is_some())
+                    && !held.contains(&exchange.exchange)
+            };
             let mut settled = Vec::new();
             if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
                 mesh.leg.settle(horizon, &may_judge, &mut settled);
@@ -245,6 +250,9 @@ impl Ledger {
         if fell_into_hole {
             return unverifiable(Reason::LineLost);
         }
+        if mesh.closed.as_ref().is_some_and(|closed| closed.unread) {
+            return (Verdict::Outside, vec![Reason::NoRequest]);
+        }
         let connection = &mesh.connection;
         let server = connection.asked.unwrap_or(connection.destination);
         let remote = if mesh.side == Side::Client {
@@ -267,19 +275,23 @@ impl Ledger {
         ) {
             return (Verdict::Outside, vec![Reason::Policy]);
         }
-        if !pod.is_some_and(|pod| pod.lines_ever) {
+        let uid = &mesh.place.pod_uid;
+        // Which thread group is the proxy is not known, and pilot-agent probes the app too.
+        let is_doubtful =
+            mesh.side == Side::Server && !self.roles.is_proxy(uid, client_pid(connection));
+        let in_time = (exchange.time, exchange.end);
+        let may_be_carried =
+            !is_doubtful || pod.is_some_and(|pod| pod.held_any_network_connection(in_time));
+        if may_be_carried && !pod.is_some_and(|pod| pod.lines_ever) {
             return unverifiable(Reason::NoLog);
         }
         if mesh.withholds_accusations() {
             return unverifiable(Reason::Preexisting);
         }
-        let uid = &mesh.place.pod_uid;
-        if mesh.side == Side::Server && !self.roles.is_proxy(uid, client_pid(connection)) {
-            // Which thread group is the proxy is not known, and pilot-agent probes the app too.
-            return (
-                Verdict::Outside,
-                vec![Reason::PilotAgent, Reason::RoleByName],
-            );
+        if is_doubtful {
+            let mut reasons = vec![Reason::PilotAgent];
+            reasons.extend((!mesh.by_name).then_some(Reason::RoleByName));
+            return (Verdict::Outside, reasons);
         }
         let killed = self.proxy_ended_over(uid, exchange.time, exchange.end);
         let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();

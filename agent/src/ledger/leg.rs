@@ -178,6 +178,23 @@ impl Leg {
             .any(|slot| matches!(slot, Slot::Accused { .. }))
     }
 
+    /// Takes out the exchanges that are kept for a late line: the records in which they were
+    /// accused.
+    pub(super) fn take_accused(&mut self) -> Vec<String> {
+        let slots = std::mem::take(&mut self.slots);
+        let (accused, others): (Vec<Slot>, Vec<Slot>) = slots
+            .into_iter()
+            .partition(|slot| matches!(slot, Slot::Accused { .. }));
+        self.slots = others.into();
+        accused
+            .into_iter()
+            .filter_map(|slot| match slot {
+                Slot::Accused { record, .. } => Some(record),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Exchanges that wait for a verdict.
     pub(super) fn open_exchanges(&self) -> usize {
         let open = |slot: &&Slot| matches!(slot, Slot::Begun { .. } | Slot::Ended(_));

@@ -227,6 +227,12 @@ impl PodBook {
         }
     }
 
+    /// Whether the proxy held any network connection in this time.
+    pub(super) fn held_any_network_connection(&self, time: (Timestamp, Timestamp)) -> bool {
+        let mut spans = self.network.values().flatten();
+        spans.any(|span| covers(span, time))
+    }
+
     /// Connections with an address that a line names, whenever they were there.
     pub(super) fn connections_named(
         &self,

@@ -12,6 +12,17 @@ use crate::{
     record::{Difference, Kind, Reason, Side, Units, Verdict},
 };
 
+/// What a connection that turns out to be the unit takes over from its exchanges.
+#[derive(Debug, Default)]
+pub(super) struct TakenOver {
+    /// Units that wait for a verdict.
+    pub(super) pending: u64,
+    /// Units that were accused of having no line.
+    pub(super) accused: u64,
+    /// The records that said so, and that of the connection's end.
+    pub(super) revises: Vec<String>,
+}
+
 impl Ledger {
     /// Books and writes the verdict on an exchange; returns the record's id. `revises` names the
     /// record in which it was accused before.
@@ -65,13 +76,15 @@ impl Ledger {
         record
     }
 
-    /// Books and writes the verdict on a connection. As a unit it enters the books here.
+    /// Books and writes the verdict on a connection. As a unit it enters the books here, but for
+    /// what it takes over from its exchanges.
     pub(super) fn put_connection(
         &mut self,
         id: ConnectionId,
         line: Option<&Line>,
         differences: Vec<Difference>,
         mut judgement: Judgement,
+        taken_over: TakenOver,
     ) {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
@@ -98,10 +111,24 @@ impl Ledger {
             .entry(mesh.place.pod_uid.clone())
             .or_default()
             .account;
-        account.enter(Units::new(judgement.units.observed, 0));
+        let TakenOver {
+            pending,
+            accused,
+            revises,
+        } = taken_over;
+        account.enter(Units::new(
+            judgement.units.observed.saturating_sub(pending + accused),
+            0,
+        ));
+        if accused > 0 {
+            account.withdraw(Verdict::Unlogged, Units::new(accused, 0));
+        }
+        traffic.revises = revises;
         account.judge(judgement.verdict, &judgement.reasons, judgement.units);
-        self.writer
+        let record = self
+            .writer
             .traffic(Kind::Connection, time, judgement, traffic);
+        mesh.record = Some(record);
         if gathers {
             self.gather_mesh(id, paired);
         }

@@ -7,6 +7,7 @@ use super::{
     input::{Exchange, Input},
     leg::Leftovers,
     lines::doubt_of,
+    put::TakenOver,
     tracked::Tracked,
     write::Judgement,
 };
@@ -89,7 +90,13 @@ impl Ledger {
         if let Some(Tracked::Mesh(mesh)) = self.connections.get(&id)
             && mesh.closed.is_some()
         {
-            self.put_connection(id, None, Vec::new(), agent_down(Units::new(1, 0)));
+            self.put_connection(
+                id,
+                None,
+                Vec::new(),
+                agent_down(Units::new(1, 0)),
+                TakenOver::default(),
+            );
         }
     }
 

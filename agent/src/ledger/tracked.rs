@@ -66,6 +66,8 @@ pub(super) struct MeshConnection {
     pub(super) told: Told,
     pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
+    /// The record of its end, once that is written.
+    pub(super) record: Option<String>,
     /// It stands on the pod's agenda at this moment.
     pub(super) agenda: Option<Timestamp>,
     /// It stands on the ledger's agenda of lines at this moment.
@@ -120,6 +122,7 @@ impl MeshConnection {
             told: Told::default(),
             worst: None,
             finished: false,
+            record: None,
             agenda: None,
             line_agenda: None,
         }
@@ -153,7 +156,8 @@ impl MeshConnection {
     /// The proxy wrote a line for the whole of it, and never one for an exchange.
     pub(super) fn is_carried_as_tcp(&self) -> bool {
         let of_the_whole = |line: &Line| !line.speaks_of_http();
-        self.entered == 0
+        // Heads that are lost are units of their own.
+        (self.entered == 0 || self.lost.is_empty())
             && !self.leg.ever_matched
             && self.connection_lines.iter().any(|line| of_the_whole(line))
     }

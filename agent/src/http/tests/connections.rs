@@ -171,6 +171,25 @@ fn a_remote_peer_means_facts_only() {
 }
 
 #[test]
+fn a_reset_after_the_clients_fin_left_bytes_unread() {
+    let whole = Script::default().request(GET, "");
+    let is_unread = |edit: &dyn Fn(&mut Socket)| {
+        let mut all = whole.observations(&Cutting::default());
+        facts(&mut all, edit);
+        closed(&run(all))[0].unread
+    };
+    let is_server = |socket: &Socket| socket.cookie == cookie(SERVER);
+    assert!(is_unread(&|socket| socket.fin_sent &= !is_server(socket)));
+    // What was read is closed with a FIN, and who never half-closed may have been reset for it.
+    assert!(!is_unread(&|_| {}));
+    assert!(!is_unread(&|socket| socket.fin_sent = false));
+    let answered = one();
+    let mut all = answered.observations(&Cutting::default());
+    facts(&mut all, |socket| socket.fin_sent &= !is_server(socket));
+    assert!(!closed(&run(all))[0].unread);
+}
+
+#[test]
 fn a_connection_that_never_was() {
     for (phase, peer) in [
         (Phase::Closed, Peer::Unknown),

@@ -63,6 +63,7 @@ impl Wire {
             both_fin: true,
             established: true,
             no_request: client == 0,
+            unread: false,
             retransmits: 0,
         }
     }

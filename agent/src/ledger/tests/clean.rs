@@ -7,6 +7,7 @@ use super::{
     address, end, entry, get,
 };
 use crate::{
+    http::Closed,
     ledger::Input,
     record::{Reason, Side, Verdict},
 };
@@ -284,14 +285,7 @@ fn http_carried_as_tcp_is_one_connection() {
     let leg = scene.client_leg();
     let exchange = scene.exchange(&leg, 0, &get("/a"));
     scene.exchange(&leg, 1, &get("/b"));
-    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/a"));
-    let fields = entry(&mut line);
-    (fields.method, fields.path, fields.protocol) = (None, None, None);
-    (
-        fields.response_code,
-        fields.bytes_received,
-        fields.bytes_sent,
-    ) = (Some(0), Some(70), Some(90));
+    let line = scene.line_of_the_whole(&leg, &exchange, 70, 90);
     scene.close(&leg, 70, 90);
     scene.read(line);
     scene.settle();
@@ -312,6 +306,29 @@ fn a_connection_without_a_request_is_outside() {
     assert_eq!(
         scene.verdicts()[1],
         (Verdict::Outside, (1, 0), vec![Reason::NoRequest])
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_request_that_the_proxy_never_read_is_outside() {
+    let mut scene = Scene::new();
+    scene.clean("/before");
+    for unread in [true, false] {
+        let leg = scene.client_leg();
+        scene.unanswered(&leg, "/with-a-fin");
+        scene.feed(Input::Closed(Closed {
+            unread,
+            ..scene.closed(&leg, 50, 0)
+        }));
+    }
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[1..],
+        [
+            (Verdict::Outside, (1, 0), vec![Reason::NoRequest]),
+            (Verdict::Unlogged, (1, 0), vec![])
+        ]
     );
     scene.stop();
 }

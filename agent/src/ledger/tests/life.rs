@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Scene, UID, end, entry, get};
+use super::{PROXY_CGROUP, PROXY_PID, Scene, UID, address, end, entry, get};
 use crate::{
     http::Gap,
     ledger::{Input, LineContent},
@@ -32,6 +32,65 @@ fn a_late_line_revises() {
 }
 
 #[test]
+fn a_late_line_of_the_whole_connection_revises() {
+    let mut scene = Scene::new();
+    scene.clean("/as-http");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/a"));
+    scene.exchange(&leg, 1, &get("/b"));
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[1..],
+        [
+            (Verdict::Unlogged, (1, 0), vec![]),
+            (Verdict::Unlogged, (1, 0), vec![])
+        ]
+    );
+    scene.close(&leg, 70, 90);
+    let line = scene.line_of_the_whole(&leg, &exchange, 70, 90);
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[3..],
+        [(
+            Verdict::Matched,
+            (2, 1),
+            vec![Reason::LoggedAsTcp, Reason::LateLine]
+        )]
+    );
+    let revised = scene
+        .records
+        .iter()
+        .rev()
+        .find_map(|record| match &record.body {
+            Body::Traffic(traffic) if !traffic.revises.is_empty() => Some(traffic.revises.len()),
+            _ => None,
+        });
+    assert_eq!(revised, Some(3), "both exchanges, and the connection's end");
+    scene.stop();
+}
+
+#[test]
+fn bytes_that_are_answered_in_http_wait_for_the_close() {
+    let mut scene = Scene::new();
+    scene.clean("/as-http");
+    let leg = scene.client_leg();
+    let exchange = scene.unreadable(&leg);
+    scene.settle();
+    assert_eq!(scene.verdicts().len(), 1);
+    scene.pass(Duration::from_secs(60));
+    scene.close(&leg, 70, 90);
+    let line = scene.line_of_the_whole(&leg, &exchange, 70, 90);
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        scene.verdicts()[1..],
+        [(Verdict::Matched, (1, 1), vec![Reason::LoggedAsTcp])]
+    );
+    scene.stop();
+}
+
+#[test]
 fn without_a_single_line_nothing_is_accused() {
     let mut scene = Scene::new();
     let leg = scene.client_leg();
@@ -41,6 +100,49 @@ fn without_a_single_line_nothing_is_accused() {
     assert_eq!(
         scene.verdicts(),
         [(Verdict::Unverifiable, (1, 0), vec![Reason::NoLog])]
+    );
+    scene.stop();
+}
+
+#[test]
+fn in_a_silent_pod_what_nobody_asked_for_is_a_probe() {
+    let mut scene = Scene::bare(Vec::new());
+    scene.tell_pod();
+    scene.feed(Input::Started { time: scene.now });
+    let probe = scene.server_leg();
+    scene.exchange(&probe, 0, &get("/probe"));
+    scene.close(&probe, 1, 1);
+    scene.pass(Duration::from_secs(1));
+    let (source, destination) = (address("10.0.0.7", 33333), address("10.0.0.1", 15006));
+    let network = scene.connect(
+        None,
+        Some(end(PROXY_CGROUP, PROXY_PID, destination, "10.0.0.7:33333")),
+        (source, destination),
+        None,
+    );
+    let carried = scene.server_leg();
+    scene.exchange(&carried, 0, &get("/carried"));
+    scene.close(&carried, 1, 1);
+    scene.close(&network, 1, 1);
+    scene.settle();
+    let reasons: Vec<_> = scene
+        .verdicts()
+        .into_iter()
+        .filter(|(_, units, _)| *units == (1, 0))
+        .map(|(verdict, _, reasons)| (verdict, reasons))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            (
+                Verdict::Outside,
+                vec![Reason::PilotAgent, Reason::RoleByName]
+            ),
+            (
+                Verdict::Unverifiable,
+                vec![Reason::NoLog, Reason::RoleByName]
+            ),
+        ]
     );
     scene.stop();
 }
@@ -60,7 +162,7 @@ fn the_ends_of_a_run_leave_nothing_pending() {
     let other = scene.client_leg();
     let exchange = super::exchange(other.id, 0, time, time, &get("/x"));
     let mut line = scene.line(Side::Client, &other, &exchange, &get("/x"));
-    entry(&mut line).downstream_remote_address = Some(super::address("10.0.0.1", 1));
+    entry(&mut line).downstream_remote_address = Some(address("10.0.0.1", 1));
     scene.read(line);
     scene.stop();
     let down = |units| (Verdict::Unverifiable, units, vec![Reason::AgentDown]);
@@ -149,10 +251,7 @@ fn lines_of_a_time_before_the_start_are_not_forged() {
 fn accusations_wait_on_connections_older_than_the_agent() {
     let mut scene = Scene::new();
     scene.clean("/first");
-    let (source, destination) = (
-        super::address("10.0.0.1", 7777),
-        super::address("127.0.0.1", 15001),
-    );
+    let (source, destination) = (address("10.0.0.1", 7777), address("127.0.0.1", 15001));
     let mut old = scene.connect(None, None, (source, destination), None);
     old.id = 999;
     old.preexisting = true;
@@ -162,12 +261,7 @@ fn accusations_wait_on_connections_older_than_the_agent() {
         source,
         "10.0.0.9:8080",
     ));
-    old.server = Some(end(
-        super::PROXY_CGROUP,
-        super::PROXY_PID,
-        destination,
-        "10.0.0.1:7777",
-    ));
+    old.server = Some(end(PROXY_CGROUP, PROXY_PID, destination, "10.0.0.1:7777"));
     old.asked = Some("10.0.0.9:8080".parse().unwrap());
     scene.feed(Input::Opened(Box::new(old.clone())));
     scene.exchange(&old, 0, &get("/unlogged"));
@@ -195,7 +289,7 @@ fn a_pod_without_a_sidecar_is_outside() {
     let time = scene.now;
     scene.feed(Input::Started { time });
     scene.tell_pod();
-    let (source, destination) = (super::address("10.0.0.5", 1), super::address("10.0.0.6", 2));
+    let (source, destination) = (address("10.0.0.5", 1), address("10.0.0.6", 2));
     let cgroup = 77;
     let owner = crate::workload::Owner::Container {
         pod_uid: "22222222-2222-2222-2222-222222222222".into(),

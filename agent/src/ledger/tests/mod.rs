@@ -259,6 +259,39 @@ impl Scene {
         exchange
     }
 
+    /// Bytes that are no request, and an answer in HTTP all the same.
+    fn unreadable(&mut self, connection: &Connection) -> Exchange {
+        let time = self.now;
+        self.feed(Input::Begun {
+            connection: connection.id,
+            exchange: 0,
+            time,
+        });
+        self.pass(Duration::from_millis(3));
+        let exchange = Exchange {
+            method: None,
+            path: None,
+            ..exchange(connection.id, 0, time, self.now, &get("/"))
+        };
+        self.feed(Input::Ended(Box::new(exchange.clone())));
+        exchange
+    }
+
+    /// A request that nobody answers.
+    fn unanswered(&mut self, connection: &Connection, path: &str) {
+        let time = self.now;
+        self.feed(Input::Begun {
+            connection: connection.id,
+            exchange: 0,
+            time,
+        });
+        self.pass(Duration::from_millis(3));
+        self.feed(Input::Ended(Box::new(Exchange {
+            response: None,
+            ..exchange(connection.id, 0, time, self.now, &get(path))
+        })));
+    }
+
     /// The line that an honest proxy writes for it.
     fn line(&self, side: Side, connection: &Connection, exchange: &Exchange, sent: &Sent) -> Line {
         let (mut upstream_local, mut remote) = (None, Some(connection.source));
@@ -302,12 +335,34 @@ impl Scene {
         }
     }
 
+    /// The line that a proxy writes for a connection that it carried as TCP.
+    fn line_of_the_whole(
+        &self,
+        connection: &Connection,
+        exchange: &Exchange,
+        received: u64,
+        sent: u64,
+    ) -> Line {
+        let mut line = self.line(Side::Client, connection, exchange, &get("/"));
+        let fields = entry(&mut line);
+        (fields.method, fields.path, fields.protocol) = (None, None, None);
+        (fields.response_code, fields.response_code_details) = (Some(0), None);
+        (fields.bytes_received, fields.bytes_sent) = (Some(received), Some(sent));
+        line
+    }
+
     fn read(&mut self, line: Line) {
         self.feed(Input::Line(Box::new(line)));
     }
 
     fn close(&mut self, connection: &Connection, client_bytes: u64, server_bytes: u64) {
-        self.feed(Input::Closed(Closed {
+        let closed = self.closed(connection, client_bytes, server_bytes);
+        self.feed(Input::Closed(closed));
+    }
+
+    /// How a connection ended that ends now, with a FIN at both ends.
+    fn closed(&self, connection: &Connection, client_bytes: u64, server_bytes: u64) -> Closed {
+        Closed {
             connection: connection.id,
             time: self.now,
             client_bytes,
@@ -315,8 +370,9 @@ impl Scene {
             both_fin: true,
             established: true,
             no_request: client_bytes == 0,
+            unread: false,
             retransmits: 0,
-        }));
+        }
     }
 
     /// One exchange with its line, on a connection of its own.
