@@ -4,6 +4,7 @@ mod fault;
 mod rotation;
 
 use std::{
+    cell::Cell,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, PipeReader, Write},
     os::unix::fs::symlink,
@@ -169,6 +170,25 @@ impl Log {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Waits until `count` lines that `matches` were written.
+    ///
+    /// # Errors
+    ///
+    /// If they were not within `patience`.
+    pub fn wait_for_count(
+        &self,
+        count: usize,
+        patience: Duration,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let found = Cell::new(0);
+        self.wait_for(patience, |line| {
+            found.set(found.get() + usize::from(matches(line)));
+            found.get() >= count
+        })?;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod cluster;
+pub mod edit;
 mod filter_chain;
 mod listener;
 mod tls;
@@ -80,6 +81,13 @@ fn configuration(host: &str, listeners: Vec<Value>, clusters: Vec<Value>) -> Val
         "admin": { "address": address("127.0.0.1", ADMIN_PORT) },
         "static_resources": { "listeners": listeners, "clusters": clusters },
     })
+}
+
+/// A cluster that leads to one port of a pod whatever the connection was meant for.
+#[must_use]
+pub fn fixed_cluster(sidecar: &Sidecar<'_>, peer: &Peer, port: u16) -> Value {
+    let address = SocketAddrV4::new(peer.addresses.v4, port);
+    cluster::fixed(sidecar, peer, port, address)
 }
 
 fn address(host: &str, port: u16) -> Value {

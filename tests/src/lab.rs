@@ -108,10 +108,27 @@ impl Lab {
     pub fn add_pods(&mut self, specs: impl IntoIterator<Item = PodSpec>) -> Result<()> {
         let mut new = Vec::new();
         for spec in specs {
-            let addresses = Addresses::of(self.next);
+            new.push((spec, Addresses::of(self.next)));
             self.next += 1;
-            self.peers.push(spec.peer(addresses));
-            new.push((spec, addresses));
+        }
+        self.launch(new)
+    }
+
+    /// Removes a pod and makes one from `spec` at its addresses: a new pod to Kubernetes, whatever
+    /// it is called.
+    ///
+    /// # Errors
+    ///
+    /// If a part does not come up.
+    pub fn replace_pod(&mut self, name: &str, spec: PodSpec) -> Result<()> {
+        let addresses = self.pod(name).addresses();
+        self.remove_pod(name);
+        self.launch(vec![(spec, addresses)])
+    }
+
+    fn launch(&mut self, new: Vec<(PodSpec, Addresses)>) -> Result<()> {
+        for (spec, addresses) in &new {
+            self.peers.push(spec.peer(*addresses));
         }
         let around = Surroundings {
             mount: &self.mount,

@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,8 @@ impl Addresses {
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    /// The hub's namespace and the port of the bridge there.
+    port: Option<(String, String)>,
 }
 
 impl Namespace {
@@ -75,15 +78,19 @@ impl Namespace {
     ///
     /// If `ip` fails; the message has what it said.
     pub fn host(hub: &Self, name: &str, addresses: Addresses) -> Result<Self> {
-        let host = Self::create(name)?;
+        let mut host = Self::create(name)?;
         let Addresses { v4, v6 } = addresses;
         let gateway = Addresses::of(GATEWAY);
         // Both ends are made inside namespaces: the machine's own never holds one.
+        let port = next_port();
+        // Who takes over an address takes over what the neighbours know of it.
+        let [.., number] = v4.octets();
         hub.configure(&format!(
-            "link add port-{name} type veth peer name eth0 netns {}\n\
-             link set port-{name} master bridge up\n",
+            "link add {port} type veth peer name eth0 address 02:77:00:00:00:{number:02x} netns {}\n\
+             link set {port} master bridge up\n",
             host.name
         ))?;
+        host.port = Some((hub.name.clone(), port));
         // ::6 is what ::6/128 of Istio's rules means; unlike 127.0.0.6 it is not there by itself.
         host.configure(&format!(
             "link set lo up\n\
@@ -118,7 +125,7 @@ impl Namespace {
         sweep::may_make()?;
         let name = format!("{PREFIX}{name}");
         feed(Command::new("ip").args(["netns", "add", &name]), "")?;
-        Ok(Self { name })
+        Ok(Self { name, port: None })
     }
 
     /// Runs a batch of `ip` commands inside.
@@ -130,8 +137,20 @@ impl Namespace {
     }
 }
 
+/// A name for a port of the bridge; the pod's own may be too long for one.
+fn next_port() -> String {
+    static PORTS: AtomicU32 = AtomicU32::new(1);
+    format!("port-{}", PORTS.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if let Some((hub, port)) = &self.port {
+            let _ = Command::new("ip")
+                .args(["-n", hub, "link", "delete", port])
+                .stderr(Stdio::null())
+                .status();
+        }
         delete(&self.name);
     }
 }

@@ -21,7 +21,11 @@ pub const LARGE: usize = 10_000_000;
 /// | `/early…` | 201 before the body is read |
 /// | `/large` | [`LARGE`] bytes |
 /// | `/chunked` | 200 of unknown length |
-/// | `/slow/<seconds>`, `/upload…`, `/ws…`, `/drip/<pieces>` | the helper behind a unix socket |
+/// | `/close…` | none: the connection is closed |
+/// | `/nothing…`, `/unchanged…` | 204, 304 |
+/// | `/flaky/<failures>…` | 503 so often, then 200; by the helper, as are the next |
+/// | `/half…` | 200 and a part of the body, then the connection is closed |
+/// | `/slow/<seconds>`, `/upload…`, `/ws…`, `/drip/<pieces>` | as their names say |
 ///
 /// # Errors
 ///
@@ -61,10 +65,13 @@ http {{
     location / {{ return 200 "$uri\n"; }}
     location /missing {{ return 404; }}
     location /fail {{ return 500 "fail"; }}
+    location /close {{ return 444; }}
+    location /nothing {{ return 204; }}
+    location /unchanged {{ return 304; }}
     location /early {{ return 201 "early"; }}
     location = /large {{ }}
     location = /chunked {{ sub_filter_types *; sub_filter word WORD; sub_filter_once off; }}
-    location ~ ^/(slow|upload|ws|drip) {{
+    location ~ ^/(slow|upload|ws|drip|flaky|half) {{
       proxy_pass http://unix:{socket};
       proxy_http_version 1.1;
       proxy_set_header Host $host;

@@ -7,7 +7,7 @@ mod spec;
 use std::{
     ffi::OsStr,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Output,
     thread,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 pub use container::Container;
 pub(crate) use launch::Surroundings;
-pub use spec::{Kind, PodSpec};
+pub use spec::{Edit, Kind, PodSpec};
 
 use crate::{
     cgroup::Cgroup,
@@ -140,7 +140,9 @@ impl Pod {
     /// Runs one of the helper's clients in the app container and returns what it received.
     ///
     /// `pipeline ADDRESS PATH COUNT` · `bytes ADDRESS TEXT WAIT-MSEC` · `requests ADDRESS SCRIPT` ·
-    /// `short ADDRESS,ADDRESS PATH COUNT` · `websocket ADDRESS PATH COUNT`
+    /// `short ADDRESS,ADDRESS PATH COUNT` · `websocket ADDRESS PATH COUNT` ·
+    /// `reuseport ADDRESS,ADDRESS PATH` · `transfer ADDRESS COUNT BYTES` ·
+    /// `half-close ADDRESS PATH COUNT`
     ///
     /// # Errors
     ///
@@ -162,6 +164,28 @@ impl Pod {
                 })
             })
             .collect()
+    }
+
+    /// Starts one of the helper's servers in the app container and waits until it listens.
+    ///
+    /// `echo`: sends back what comes.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come to listen.
+    pub fn serve(&self, what: &str, port: u16) -> Result<Process> {
+        let number = port.to_string();
+        let words = [OsStr::new("serve"), OsStr::new(what), OsStr::new(&number)];
+        let words = [self.helper.as_os_str()].into_iter().chain(words);
+        let server = self.spawn(APP, User::APP, words)?;
+        wait_for_listener(server.id(), port)?;
+        Ok(server)
+    }
+
+    /// The lab's own helper, which every user may execute.
+    #[must_use]
+    pub fn helper(&self) -> &Path {
+        &self.helper
     }
 
     /// What nginx logged.

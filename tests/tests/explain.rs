@@ -1,5 +1,4 @@
 //! `explain` tells of each verdict what it rests on.
-#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
 use std::{
     process::Output,

@@ -1,6 +1,7 @@
 //! How a pod comes up.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::PipeWriter,
     os::unix::fs::chown,
@@ -79,13 +80,36 @@ impl Pod {
             };
             iptables::install(&place, &pod.spec.exclusions)?;
         }
+        for name in pod.spec.containers.clone() {
+            pod.add_container(name, User::APP, around)?;
+        }
+        let has_app = !matches!(pod.spec.kind, Kind::Gateway { .. });
+        let comes_early = !pod.spec.early.is_empty();
+        if has_app && comes_early {
+            pod.start_app(around)?;
+            pod.run_early()?;
+        }
         if pod.spec.kind != Kind::Plain {
             pod.start_proxy(around)?;
         }
-        if !matches!(pod.spec.kind, Kind::Gateway { .. }) {
+        if has_app && !comes_early {
             pod.start_app(around)?;
         }
         Ok(pod)
+    }
+
+    fn run_early(&self) -> Result<()> {
+        let own = self.addresses.v4.to_string();
+        for (container, user, words) in &self.spec.early {
+            let words = words.iter().map(|word| match word.as_str() {
+                "HELPER" => self.helper.as_os_str(),
+                "OWN" => OsStr::new(&own),
+                word => OsStr::new(word),
+            });
+            // That it fails may be the point of it.
+            self.run(container, *user, words)?;
+        }
+        Ok(())
     }
 
     fn start_proxy(&mut self, around: &Surroundings<'_>) -> Result<()> {
@@ -122,6 +146,9 @@ impl Pod {
                 .arg("--interval-msec")
                 .arg(interval.as_millis().to_string());
         }
+        if let Some(port) = self.spec.metrics {
+            command.arg("--metrics").arg(port.to_string());
+        }
         self.others.push(Process::start(&mut command)?);
         Ok(())
     }
@@ -156,7 +183,7 @@ impl Pod {
             Kind::Meshed | Kind::Plain => envoy::sidecar(&sidecar),
         };
         if let Some(edit) = self.spec.edit {
-            edit(&mut config);
+            edit(&mut config, &sidecar);
         }
         Ok(config)
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    envoy::{AccessLog, Format, Peer},
+    envoy::{AccessLog, Format, Peer, Sidecar},
     iptables::Exclusions,
     network::Addresses,
     nginx,
+    process::User,
 };
 
 /// What is in a pod.
@@ -41,8 +42,15 @@ pub struct PodSpec {
     pub(super) exclusions: Exclusions,
     pub(super) denied: Vec<String>,
     pub(super) probe: Option<Duration>,
-    pub(super) edit: Option<fn(&mut Value)>,
+    pub(super) edit: Option<Edit>,
+    pub(super) containers: Vec<&'static str>,
+    pub(super) metrics: Option<u16>,
+    pub(super) tcp_ports: Vec<u16>,
+    pub(super) early: Vec<(&'static str, User, Vec<String>)>,
 }
+
+/// A change of Envoy's configuration, which may ask what the sidecar knows of the mesh.
+pub type Edit = fn(&mut Value, &Sidecar<'_>);
 
 impl PodSpec {
     /// A meshed pod in namespace `shop` with nginx as the app, logging in Istio's text.
@@ -59,6 +67,10 @@ impl PodSpec {
             denied: Vec::new(),
             probe: None,
             edit: None,
+            containers: Vec::new(),
+            metrics: None,
+            tcp_ports: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -158,8 +170,38 @@ impl PodSpec {
 
     /// Changes Envoy's configuration before it starts.
     #[must_use]
-    pub fn editing(mut self, edit: fn(&mut Value)) -> Self {
+    pub fn editing(mut self, edit: Edit) -> Self {
         self.edit = Some(edit);
+        self
+    }
+
+    /// Adds a container, in which nothing runs until somebody starts it.
+    #[must_use]
+    pub fn with_container(mut self, name: &'static str) -> Self {
+        self.containers.push(name);
+        self
+    }
+
+    /// Lets pilot-agent ask the app for its metrics on `port` when it is asked for them.
+    #[must_use]
+    pub fn merging_metrics_from(mut self, port: u16) -> Self {
+        self.metrics = Some(port);
+        self
+    }
+
+    /// Lets the pod's service name `port`, on which somebody other than nginx will listen.
+    #[must_use]
+    pub fn naming(mut self, port: u16) -> Self {
+        self.tcp_ports.push(port);
+        self
+    }
+
+    /// Runs a command in a container before the sidecar starts. `HELPER` stands for the lab's own
+    /// program, `OWN` for the pod's address.
+    #[must_use]
+    pub fn running_early(mut self, container: &'static str, user: User, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.early.push((container, user, words));
         self
     }
 
@@ -179,7 +221,7 @@ impl PodSpec {
             host: format!("{name}.{namespace}.svc.cluster.local"),
             identity: format!("spiffe://cluster.local/ns/{namespace}/sa/{name}"),
             addresses,
-            ports: self.ports.clone(),
+            ports: [&self.ports[..], &self.tcp_ports].concat(),
         }
     }
 

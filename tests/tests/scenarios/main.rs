@@ -13,11 +13,20 @@
     reason = "the table is what the program says at its end"
 )]
 
+mod aborts;
 mod evidence;
 mod heads;
+mod logs;
+mod messages;
+mod paths;
+mod pods;
 mod replies;
+mod retries;
+mod sockets;
 mod stage;
 mod table;
+mod tcp;
+mod traffic;
 
 use std::{
     collections::HashSet,
@@ -34,7 +43,18 @@ use stage::{Group, Verdicts};
 const GROUPS: [&Group; 1] = [&Group {
     name: "ordinary",
     config: |config| config,
-    chapters: &[&replies::CHAPTER, &heads::CHAPTER],
+    chapters: &[
+        &messages::CHAPTER,
+        &paths::CHAPTER,
+        &heads::CHAPTER,
+        &aborts::CHAPTER,
+        &retries::CHAPTER,
+        &replies::CHAPTER,
+        &tcp::CHAPTER,
+        &sockets::CHAPTER,
+        &pods::CHAPTER,
+        &logs::CHAPTER,
+    ],
 }];
 
 fn main() -> ExitCode {

@@ -3,65 +3,220 @@
 use anyhow::{Result, ensure};
 use lab::{
     Session,
-    pod::{APP, PodSpec},
-    process::User,
+    envoy::{
+        Sidecar,
+        edit::{INBOUND, OUTBOUND, http_managers},
+    },
+    pod::PodSpec,
 };
+use serde_json::{Value, json};
 
-use crate::stage::{Chapter, Judge, Scenario, judge};
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{curl, get, matched, matched_at_both},
+};
 
 pub(crate) const CHAPTER: Chapter = Chapter {
     title: "Answers that Envoy gives by itself",
     scenarios: &[
         Scenario {
             name: "inbound_refusal",
-            happens: "the server's sidecar refuses a request with 403",
+            happens: "the server's sidecar refuses a request with 403 (RBAC)",
             recorded: "server: `proxy_answered` 0/1; client: `matched`",
             pods,
-            play: inbound_refusal,
+            play: |session| answered(session, "/rbac/plain", 403, &[]),
         },
         Scenario {
             name: "inbound_refusal_forwarded",
-            happens: "the same with X-Forwarded-For, where the line shows that address and port 0",
+            happens: "the same with X-Forwarded-For, where the line has that address and port 0",
             recorded: "server: `proxy_answered` 0/1; client: `matched`",
             pods,
-            play: inbound_refusal_forwarded,
+            play: |session| answered(session, "/rbac/forwarded", 403, &FORWARDED),
+        },
+        Scenario {
+            name: "inbound_rate_limit",
+            happens: "the server's sidecar lets one request pass and refuses the next with 429",
+            recorded: "the first: `matched`; the next, server: `proxy_answered` 0/1; client: `matched`",
+            pods,
+            play: |session| {
+                let first = get(session, "a", "strict", "/limited/first", &[])?;
+                ensure!(first == 200, "expected 200, got {first}");
+                let next = answered(session, "/limited/next", 429, &[])?;
+                judge(|evidence| {
+                    matched_at_both(evidence, "a", "strict", "/limited/first")?;
+                    next(evidence)
+                })
+            },
+        },
+        Scenario {
+            name: "inbound_rate_limit_forwarded",
+            happens: "the same with X-Forwarded-For",
+            recorded: "server: `proxy_answered` 0/1; client: `matched`",
+            pods,
+            play: |session| answered(session, "/never/forwarded", 429, &FORWARDED),
+        },
+        Scenario {
+            name: "inbound_no_route",
+            happens: "the server's sidecar has no route for the host and answers 404",
+            recorded: "server: `proxy_answered` 0/1; client: `matched`",
+            pods,
+            play: |session| answered(session, "/no-route/plain", 404, &["-H", "host: nowhere"]),
+        },
+        Scenario {
+            name: "inbound_no_route_forwarded",
+            happens: "the same with X-Forwarded-For",
+            recorded: "server: `proxy_answered` 0/1; client: `matched`",
+            pods,
+            play: |session| {
+                let options = [&FORWARDED[..], &["-H", "host: nowhere"]].concat();
+                answered(session, "/no-route/forwarded", 404, &options)
+            },
+        },
+        Scenario {
+            name: "inbound_app_refuses_connection",
+            happens: "nobody listens on the port of the app; its sidecar answers 503",
+            recorded: "server: `proxy_answered` 0/1; client: `matched`",
+            pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
+            play: inbound_app_refuses_connection,
+        },
+        Scenario {
+            name: "outbound_refusal",
+            happens: "the client's own sidecar refuses a request with 403",
+            recorded: "client: `matched` 1/1",
+            pods: || vec![PodSpec::new("walled").editing(wall), PodSpec::new("b")],
+            play: |session| outbound(session, "/wall/plain", &[]),
+        },
+        Scenario {
+            name: "outbound_refusal_forwarded",
+            happens: "the same with X-Forwarded-For",
+            recorded: "client: `matched` 1/1",
+            pods: || vec![PodSpec::new("walled").editing(wall), PodSpec::new("b")],
+            play: |session| outbound(session, "/wall/forwarded", &FORWARDED),
+        },
+        Scenario {
+            name: "outbound_host_refuses_connection",
+            happens: "nobody listens at the host outside the mesh; the sidecar answers 503",
+            recorded: "client: `matched` 1/1",
+            pods: || vec![PodSpec::new("a")],
+            play: outbound_host_refuses_connection,
         },
     ],
 };
 
+const FORWARDED: [&str; 2] = ["-H", "x-forwarded-for: 198.51.100.7"];
+
 fn pods() -> Vec<PodSpec> {
-    vec![PodSpec::new("a"), PodSpec::new("deny").denying("/denied")]
+    vec![PodSpec::new("a"), PodSpec::new("strict").editing(refuse)]
 }
 
-fn inbound_refusal(session: &mut Session) -> Result<Judge> {
-    refused(session, "/denied/plain", &[])
+/// RBAC for `/rbac`, one request an hour for `/limited`, none for `/never`, no route for `nowhere`.
+fn refuse(config: &mut Value, _: &Sidecar<'_>) {
+    for manager in http_managers(config, INBOUND) {
+        let rbac = json!({
+            "name": "envoy.filters.http.rbac",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+                "rules": { "action": "DENY", "policies": { "denied": {
+                    "permissions": [{ "url_path": { "path": { "prefix": "/rbac" } } }],
+                    "principals": [{ "any": true }],
+                } } },
+            },
+        });
+        let limit = json!({
+            "name": "envoy.filters.http.local_ratelimit",
+            "typed_config": { "@type": LIMIT, "stat_prefix": "limit" },
+        });
+        if let Some(filters) = manager["http_filters"].as_array_mut() {
+            filters.splice(0..0, [rbac, limit]);
+        }
+        let Some(hosts) = manager["route_config"]["virtual_hosts"].as_array_mut() else {
+            continue;
+        };
+        let all = hosts[0]["routes"][0].clone();
+        let limited = [("/limited", 1), ("/never", 0)].map(|(prefix, tokens)| {
+            let mut route = all.clone();
+            route["match"] = json!({ "prefix": prefix });
+            route["typed_per_filter_config"] =
+                json!({ "envoy.filters.http.local_ratelimit": limit_to(tokens) });
+            route
+        });
+        if let Some(routes) = hosts[0]["routes"].as_array_mut() {
+            routes.splice(0..0, limited);
+        }
+        hosts.push(json!({ "name": "nowhere", "domains": ["nowhere"], "routes": [] }));
+    }
 }
 
-fn inbound_refusal_forwarded(session: &mut Session) -> Result<Judge> {
-    refused(
-        session,
-        "/denied/forwarded",
-        &["-H", "x-forwarded-for: 198.51.100.7"],
-    )
-}
+const LIMIT: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit";
 
-fn refused(session: &Session, path: &'static str, options: &[&str]) -> Result<Judge> {
-    let address = session.lab.pod("deny").addresses().v4;
-    let url = format!("http://{address}:8080{path}");
-    let words = ["curl", "-sS", "-w", "%{http_code}", &url];
-    let words = words.iter().chain(options);
-    let output = session.lab.pod("a").run(APP, User::APP, words)?;
-    ensure!(output.stdout == b"403", "{output:?}");
-    judge(move |evidence| {
-        ensure!(evidence.nginx("deny", path)?.is_empty());
-        evidence
-            .http("deny", "server", path)
-            .are("proxy_answered")?
-            .of_units(0, 1)?;
-        evidence
-            .http("a", "client", path)
-            .are("matched")?
-            .of_units(1, 1)?;
-        Ok(())
+/// So many requests an hour; none: the filter refuses all (one token is spent on nothing).
+fn limit_to(tokens: u32) -> Value {
+    let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
+    json!({
+        "@type": LIMIT,
+        "stat_prefix": "limit",
+        "token_bucket": { "max_tokens": tokens, "tokens_per_fill": 1, "fill_interval": "3600s" },
+        "filter_enabled": always,
+        "filter_enforced": always,
     })
 }
+
+fn wall(config: &mut Value, _: &Sidecar<'_>) {
+    for manager in http_managers(config, OUTBOUND) {
+        let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut();
+        if let Some(routes) = routes {
+            let refusal = json!({ "status": 403, "body": { "inline_string": "no" } });
+            routes.insert(
+                0,
+                json!({ "match": { "prefix": "/wall" }, "direct_response": refusal }),
+            );
+        }
+    }
+}
+
+/// The sidecar of `strict` answers.
+fn answered(session: &Session, path: &'static str, status: u16, options: &[&str]) -> Result<Judge> {
+    let received = get(session, "a", "strict", path, options)?;
+    ensure!(received == status, "expected {status}, got {received}");
+    judge(move |evidence| {
+        ensure!(evidence.nginx("strict", path)?.is_empty(), "the app had it");
+        let found = evidence.http("strict", "server", path);
+        found.are("proxy_answered")?.of_units(0, 1)?;
+        matched(evidence, "a", "client", path)
+    })
+}
+
+fn outbound(session: &Session, path: &'static str, options: &[&str]) -> Result<Judge> {
+    let received = get(session, "walled", "b", path, options)?;
+    ensure!(received == 403, "expected 403, got {received}");
+    judge(move |evidence| {
+        ensure!(evidence.nginx("b", path)?.is_empty(), "the app had it");
+        matched(evidence, "walled", "client", path)
+    })
+}
+
+fn inbound_app_refuses_connection(session: &mut Session) -> Result<Judge> {
+    let path = "/refused-by-app";
+    let address = session.lab.pod("b").addresses().v4;
+    let url = format!("http://{address}:{CLOSED_PORT}{path}");
+    let received = curl(session.lab.pod("a"), &[&url])?;
+    ensure!(received == 503, "expected 503, got {received}");
+    judge(move |evidence| {
+        let found = evidence.http("b", "server", path);
+        found.are("proxy_answered")?.of_units(0, 1)?;
+        matched(evidence, "a", "client", path)
+    })
+}
+
+fn outbound_host_refuses_connection(session: &mut Session) -> Result<Judge> {
+    let path = "/refused-outside";
+    let address = session.lab.outside().addresses().v4;
+    let url = format!("http://{address}:{CLOSED_PORT}{path}");
+    let received = curl(session.lab.pod("a"), &[&url])?;
+    ensure!(received == 503, "expected 503, got {received}");
+    judge(move |evidence| matched(evidence, "a", "client", path))
+}
+
+/// Nobody listens there, in pods and outside.
+const CLOSED_PORT: u16 = 9997;

@@ -2,8 +2,11 @@
 //! shows in the pod's network.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
+    net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -18,6 +21,15 @@ pub(crate) fn run(socket: &str) -> Result<()> {
         thread::spawn(move || serve(stream));
     }
     Ok(())
+}
+
+/// How often a path was asked for, this time included.
+fn attempt(path: &str) -> u64 {
+    static ATTEMPTS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let mut attempts = ATTEMPTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = attempts.entry(path.to_owned()).or_default();
+    *count += 1;
+    *count
 }
 
 struct Head {
@@ -40,7 +52,20 @@ fn serve(stream: UnixStream) -> io::Result<()> {
             return echo(&head, reader, writer);
         }
         let received = read_body(&head, &mut reader)?;
-        if let Some(seconds) = number("/slow/") {
+        if let Some(failures) = number("/flaky/") {
+            let status = if attempt(&head.path) <= failures {
+                "503 Service Unavailable"
+            } else {
+                "200 OK"
+            };
+            respond(&mut writer, status, "flaky\n")?;
+        } else if head.path.starts_with("/half") {
+            write!(
+                writer,
+                "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf"
+            )?;
+            return writer.shutdown(Shutdown::Both);
+        } else if let Some(seconds) = number("/slow/") {
             thread::sleep(Duration::from_secs(seconds));
             respond(&mut writer, "200 OK", &format!("after {seconds} s\n"))?;
         } else if let Some(pieces) = number("/drip/") {

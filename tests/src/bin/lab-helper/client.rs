@@ -4,12 +4,15 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::net::{
+    AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseport,
+};
 use serde_json::Value;
 
 /// How long any answer may take: longer than the slowest location of the app.
@@ -62,6 +65,61 @@ pub(crate) fn short(addresses: &str, path: &str, count: &str) -> Result<()> {
         let head = format!("GET {path}/{number} HTTP/1.1\r\nhost: {address}\r\n\r\n");
         connection.writer.write_all(head.as_bytes())?;
         connection.read_response("GET")?.print()?;
+    }
+    Ok(())
+}
+
+/// Opens a connection to each of `addresses` from one local port (SO_REUSEPORT), all at once, and
+/// asks on each for `<path>/<n>`.
+pub(crate) fn reuseport(addresses: &str, path: &str) -> Result<()> {
+    let mut local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let mut connections = Vec::new();
+    for address in addresses.split(',') {
+        let address: SocketAddr = address.parse().context("expected address:port")?;
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        set_socket_reuseport(&socket, true)?;
+        bind(&socket, &local)?;
+        connect(&socket, &address)?;
+        let stream = TcpStream::from(socket);
+        local = stream.local_addr()?;
+        connections.push((address, Connection::over(stream)?));
+    }
+    for (number, (address, connection)) in connections.iter_mut().enumerate() {
+        let head = format!("GET {path}/{number} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        connection.writer.write_all(head.as_bytes())?;
+        connection.read_response("GET")?.print()?;
+    }
+    Ok(())
+}
+
+/// Opens `count` connections one after the other, sends `bytes` bytes on each and reads them back
+/// from an echo.
+pub(crate) fn transfer(address: &str, count: &str, bytes: &str) -> Result<()> {
+    let bytes = bytes.parse::<u64>()?;
+    for _ in 0..count.parse::<usize>()? {
+        let mut connection = Connection::open(address)?;
+        let mut writer = connection.writer.try_clone()?;
+        let sent = vec![0xfe; usize::try_from(bytes)?];
+        let sender = thread::spawn(move || writer.write_all(&sent));
+        // Envoy drops a connection whose FIN is there before it has looked at the first bytes.
+        connection.skip(bytes)?;
+        sender.join().map_err(|_| anyhow!("the sender failed"))??;
+        connection.writer.shutdown(Shutdown::Write)?;
+        io::copy(&mut connection.reader, &mut io::sink())?;
+    }
+    Ok(())
+}
+
+/// Opens `count` connections one after the other, sends a request on each and half-closes at once.
+/// Prints how each ended: `<status> <bytes of the body>`, status 0 if there was no response.
+pub(crate) fn half_close(address: &str, path: &str, count: &str) -> Result<()> {
+    for number in 0..count.parse::<usize>()? {
+        let mut connection = Connection::open(address)?;
+        let head = format!("GET {path}/{number} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        connection.writer.write_all(head.as_bytes())?;
+        connection.writer.shutdown(Shutdown::Write)?;
+        let none = Response { status: 0, body: 0 };
+        connection.read_response("GET").unwrap_or(none).print()?;
     }
     Ok(())
 }
@@ -119,6 +177,10 @@ impl Connection {
         let address: SocketAddr = address.parse().context("expected address:port")?;
         let writer =
             TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
+        Self::over(writer)
+    }
+
+    fn over(writer: TcpStream) -> Result<Self> {
         writer.set_read_timeout(Some(PATIENCE))?;
         writer.set_nodelay(true)?;
         Ok(Self {

@@ -3,7 +3,9 @@
 
 mod app;
 mod client;
+mod mesh_init;
 mod pilot_agent;
+mod server;
 
 use std::{
     env,
@@ -37,6 +39,11 @@ fn run(words: &[&str]) -> Result<()> {
         ["bytes", address, text, wait_msec] => client::bytes(address, text, wait_msec),
         ["requests", address, script] => client::requests(address, script),
         ["short", addresses, path, count] => client::short(addresses, path, count),
+        ["reuseport", addresses, path] => client::reuseport(addresses, path),
+        ["half-close", address, path, count] => client::half_close(address, path, count),
+        ["transfer", address, count, bytes] => client::transfer(address, count, bytes),
+        ["serve", "echo", port] => server::echo(port),
+        ["validate", own] => mesh_init::validate(own),
         ["websocket", address, path, count] => client::websocket(address, path, count),
         _ => bail!("unknown command"),
     }

@@ -23,11 +23,13 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     let mut admin = None;
     let mut probe: Option<SocketAddrV4> = None;
     let mut interval = Duration::from_secs(1);
+    let mut metrics: Option<SocketAddr> = None;
     for pair in options.chunks(2) {
         match pair {
             ["--admin", address] => admin = Some(address.parse::<SocketAddr>()?),
             ["--probe", address] => probe = Some(address.parse()?),
             ["--interval-msec", number] => interval = Duration::from_millis(number.parse()?),
+            ["--metrics", port] => metrics = Some((Ipv4Addr::LOCALHOST, port.parse()?).into()),
             _ => bail!("unknown option {pair:?}"),
         }
     }
@@ -35,7 +37,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     for port in PORTS {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .with_context(|| format!("listening on {port}"))?;
-        thread::spawn(move || serve(&listener));
+        thread::spawn(move || serve(&listener, metrics, probe));
     }
     let admin = admin.context("expected --admin")?;
     while !get(TcpStream::connect(admin), "/ready").is_ok_and(|status| status == 200) {
@@ -52,15 +54,26 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     }
 }
 
-/// Answers every request with 200.
-fn serve(listener: &TcpListener) {
+/// Answers every request with 200; for the merged metrics and for the kubelet's probes, which
+/// Istio rewrites to come here, it asks the app first.
+fn serve(listener: &TcpListener, metrics: Option<SocketAddr>, probe: Option<SocketAddrV4>) {
     for stream in listener.incoming().flatten() {
-        thread::spawn(move || answer(stream));
+        thread::spawn(move || answer(stream, metrics, probe));
     }
 }
 
-fn answer(mut stream: TcpStream) -> io::Result<()> {
-    read_head(&mut stream)?;
+fn answer(
+    mut stream: TcpStream,
+    metrics: Option<SocketAddr>,
+    probe: Option<SocketAddrV4>,
+) -> io::Result<()> {
+    let head = read_head(&mut stream)?;
+    if let Some(app) = probe.filter(|_| head.starts_with("GET /app-health/")) {
+        get(connect_from_loopback(app), "/rewritten")?;
+    }
+    if let Some(app) = metrics.filter(|_| head.starts_with("GET /stats/prometheus ")) {
+        get(TcpStream::connect(app), "/metrics")?;
+    }
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 

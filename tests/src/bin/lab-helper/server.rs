@@ -1,0 +1,26 @@
+//! Servers that do not speak HTTP.
+
+use std::{
+    io,
+    net::{Ipv6Addr, Shutdown, TcpListener, TcpStream},
+    thread,
+};
+
+use anyhow::Result;
+
+/// Sends back what comes, and closes when the client does.
+pub(crate) fn echo(port: &str) -> Result<()> {
+    // A socket of IPv6 takes IPv4 too (ip(7), ipv6(7): IPV6_V6ONLY is off).
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port.parse()?))?;
+    for stream in listener.incoming() {
+        let stream = stream?;
+        // A client that leaves early is no matter of this program.
+        thread::spawn(move || send_back(stream));
+    }
+    Ok(())
+}
+
+fn send_back(mut stream: TcpStream) -> io::Result<()> {
+    io::copy(&mut stream.try_clone()?, &mut stream)?;
+    stream.shutdown(Shutdown::Write)
+}

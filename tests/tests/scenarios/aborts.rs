@@ -1,0 +1,126 @@
+//! Exchanges that somebody left early.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use lab::{
+    Session,
+    envoy::{
+        Sidecar,
+        edit::{INBOUND, routes},
+    },
+    pod::PodSpec,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{get, matched, wait_for_line},
+};
+
+pub(crate) const CHAPTER: Chapter = Chapter {
+    title: "Exchanges that somebody left early",
+    scenarios: &[
+        Scenario {
+            name: "client_leaves",
+            happens: "the client leaves after half a second; the app would answer after two",
+            recorded: "both sides: `matched` 1/1, `aborted`",
+            pods,
+            play: client_leaves,
+        },
+        Scenario {
+            name: "early_response",
+            happens: "the app answers an upload of 20 MB before it has read it",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: early_response,
+        },
+        Scenario {
+            name: "app_closes",
+            happens: "the app closes without an answer; its sidecar answers 503 `UC`",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: |session| cut(session, "/close/at-once", 503),
+        },
+        Scenario {
+            name: "app_closes_amid_body",
+            happens: "the app closes amid the body of its answer",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: |session| cut(session, "/half/body", 200),
+        },
+        Scenario {
+            name: "inbound_timeout",
+            happens: "the server's sidecar gives up after half a second: 504 `UT`",
+            recorded: "both sides: `matched` 1/1",
+            pods: || vec![PodSpec::new("a"), PodSpec::new("hasty").editing(hurry)],
+            play: inbound_timeout,
+        },
+    ],
+};
+
+fn pods() -> Vec<PodSpec> {
+    vec![PodSpec::new("a"), PodSpec::new("b")]
+}
+
+fn hurry(config: &mut Value, _: &Sidecar<'_>) {
+    for route in routes(config, INBOUND) {
+        route["timeout"] = json!("0.5s");
+    }
+}
+
+fn client_leaves(session: &mut Session) -> Result<Judge> {
+    let path = "/slow/2/left";
+    let received = get(session, "a", "b", path, &["-m", "0.5"])?;
+    ensure!(received == 0, "expected no answer, got {received}");
+    for pod in ["a", "b"] {
+        let line = wait_for_line(session, pod, path)?;
+        ensure!(line.contains(" 0 DC "), "{line}");
+    }
+    judge(move |evidence| {
+        for (pod, side) in [("a", "client"), ("b", "server")] {
+            matched(evidence, pod, side, path)?;
+            evidence.http(pod, side, path).with_reason("aborted")?;
+        }
+        Ok(())
+    })
+}
+
+fn early_response(session: &mut Session) -> Result<Judge> {
+    let path = "/early/upload";
+    let body = session.lab.directory().join("early-upload");
+    fs::write(&body, vec![b'u'; 20_000_000])?;
+    let body = format!("@{}", body.display());
+    let received = get(
+        session,
+        "a",
+        "b",
+        path,
+        &["-H", "expect:", "--data-binary", &body],
+    )?;
+    ensure!(received == 201, "expected 201, got {received}");
+    judge(move |evidence| {
+        matched(evidence, "a", "client", path)?;
+        matched(evidence, "b", "server", path)
+    })
+}
+
+fn cut(session: &Session, path: &'static str, status: u16) -> Result<Judge> {
+    let received = get(session, "a", "b", path, &[])?;
+    ensure!(received == status, "expected {status}, got {received}");
+    judge(move |evidence| {
+        matched(evidence, "a", "client", path)?;
+        matched(evidence, "b", "server", path)
+    })
+}
+
+fn inbound_timeout(session: &mut Session) -> Result<Judge> {
+    let path = "/slow/2/timeout";
+    let received = get(session, "a", "hasty", path, &[])?;
+    ensure!(received == 504, "expected 504, got {received}");
+    judge(move |evidence| {
+        ensure!(evidence.lines("hasty", " 504 UT ")?.len() == 1);
+        matched(evidence, "a", "client", path)?;
+        matched(evidence, "hasty", "server", path)
+    })
+}

@@ -1,0 +1,152 @@
+//! What the sidecar is told to log, and how its log is kept.
+
+use anyhow::{Result, ensure};
+use lab::{
+    Session,
+    envoy::Format,
+    pod::{APP, PROXY, PodSpec},
+    process::User,
+};
+use serde_json::json;
+
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{PATIENCE, get, matched, matched_at_both, url},
+};
+
+pub(crate) const CHAPTER: Chapter = Chapter {
+    title: "What the sidecar logs, and how its log is kept",
+    scenarios: &[
+        Scenario {
+            name: "log_filter",
+            happens: "the client's sidecar logs errors only",
+            recorded: "client: what is not logged is `unlogged` 1/0, what is logged `matched`",
+            pods: || {
+                let filter = json!({ "status_code_filter": { "comparison": {
+                    "op": "GE", "value": { "default_value": 400, "runtime_key": "none" },
+                } } });
+                vec![
+                    PodSpec::new("filtered").filtering(filter),
+                    PodSpec::new("b"),
+                ]
+            },
+            play: log_filter,
+        },
+        Scenario {
+            name: "log_sampling",
+            happens: "the client's sidecar logs about half of the requests",
+            recorded: "client: what is not logged is `unlogged` 1/0, what is logged `matched`",
+            pods: || {
+                let filter = json!({ "runtime_filter": {
+                    "runtime_key": "none",
+                    "percent_sampled": { "numerator": 50, "denominator": "HUNDRED" },
+                } });
+                vec![PodSpec::new("sampled").filtering(filter), PodSpec::new("b")]
+            },
+            play: log_sampling,
+        },
+        Scenario {
+            name: "json_log",
+            happens: "both sidecars log in Istio's JSON format",
+            recorded: "both sides: `matched` 1/1",
+            pods: || {
+                vec![
+                    PodSpec::new("jsonclient").logging(Format::IstioJson),
+                    PodSpec::new("jsonserver").logging(Format::IstioJson),
+                ]
+            },
+            play: json_log,
+        },
+        Scenario {
+            name: "rotation",
+            happens: "the kubelet rotates and compresses the logs amid a burst of requests",
+            recorded: "both sides: every request `matched` 1/1",
+            pods: || vec![PodSpec::new("rotatedclient"), PodSpec::new("rotatedserver")],
+            play: rotation,
+        },
+    ],
+};
+
+const SAMPLED: usize = 40;
+const BURST: usize = 6_000;
+const ROTATIONS: usize = 5;
+
+fn log_filter(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "filtered", "b", "/filtered-out", &[])? == 200);
+    ensure!(get(session, "filtered", "b", "/missing/logged", &[])? == 404);
+    judge(|evidence| {
+        ensure!(evidence.lines("filtered", "/filtered-out")?.is_empty());
+        let found = evidence.http("filtered", "client", "/filtered-out");
+        found.are("unlogged")?.of_units(1, 0)?;
+        matched(evidence, "b", "server", "/filtered-out")?;
+        matched_at_both(evidence, "filtered", "b", "/missing/logged")
+    })
+}
+
+fn log_sampling(session: &mut Session) -> Result<Judge> {
+    for number in 0..SAMPLED {
+        ensure!(get(session, "sampled", "b", &format!("/sampled/{number}"), &[])? == 200);
+    }
+    judge(|evidence| {
+        let mut logged = 0;
+        for number in 0..SAMPLED {
+            let path = format!("/sampled/{number}");
+            matched(evidence, "b", "server", &path)?;
+            if evidence
+                .lines("sampled", &format!("{path} HTTP"))?
+                .is_empty()
+            {
+                let found = evidence.http("sampled", "client", &path);
+                found.are("unlogged")?.of_units(1, 0)?;
+            } else {
+                logged += 1;
+                matched(evidence, "sampled", "client", &path)?;
+            }
+        }
+        ensure!(
+            (1..SAMPLED).contains(&logged),
+            "{logged} of {SAMPLED} were logged"
+        );
+        Ok(())
+    })
+}
+
+fn json_log(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "jsonclient", "jsonserver", "/json?a=\"b\"", &[])? == 200);
+    judge(|evidence| {
+        ensure!(evidence.lines("jsonserver", "{")?.len() == 1);
+        matched_at_both(evidence, "jsonclient", "jsonserver", "/json")
+    })
+}
+
+fn rotation(session: &mut Session) -> Result<Judge> {
+    let (client, server) = (
+        session.lab.pod("rotatedclient"),
+        session.lab.pod("rotatedserver"),
+    );
+    let (count, url) = (BURST.to_string(), url(server, "/rotated"));
+    let words = [
+        "h2load", "--h1", "-n", &count, "-c", "8", "--rps", "200", &url,
+    ];
+    let load = client.spawn(APP, User::APP, words)?;
+    for turn in 1..=ROTATIONS {
+        for pod in [client, server] {
+            let log = &pod.container(PROXY).log;
+            // So many lines were written since the last turn: each file has some.
+            let due = turn * BURST / (ROTATIONS + 1);
+            log.wait_for_count(due, PATIENCE, |line| line.contains("/rotated "))?;
+            log.rotate()?;
+        }
+    }
+    let output = load.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    judge(|evidence| {
+        ensure!(evidence.nginx("rotatedserver", "/rotated")?.len() == BURST);
+        let count = i64::try_from(BURST)?;
+        for (pod, side) in [("rotatedclient", "client"), ("rotatedserver", "server")] {
+            let found = evidence.http(pod, side, "/rotated");
+            found.are("matched")?.of_units(count, count)?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,140 @@
+//! Paths that Envoy writes otherwise than the client did.
+
+use anyhow::{Result, ensure};
+use lab::{Session, pod::PodSpec};
+
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{get, matched, matched_at_both},
+};
+
+pub(crate) const CHAPTER: Chapter = Chapter {
+    title: "Paths that Envoy writes otherwise than the client did",
+    scenarios: &[
+        Scenario {
+            name: "dot_segments",
+            happens: "the client asks for `/dots//x/../y`, Envoy logs `/dots/y`",
+            recorded: "client: `matched` 1/1, `path_normalized`; server: `matched`",
+            pods,
+            play: |session| normalized(session, "/dots//x/../y", "/dots/y"),
+        },
+        Scenario {
+            name: "escapes",
+            happens: "the client escapes what needs no escape: `/%65scapes/%7Euser`",
+            recorded: "client: `matched` 1/1; server: `matched`",
+            pods,
+            play: escapes,
+        },
+        Scenario {
+            name: "escaped_slash",
+            happens: "the client asks for `/escaped%2Fslash`, which is one segment",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: |session| unchanged(session, "/escaped%2Fslash"),
+        },
+        Scenario {
+            name: "absolute_form",
+            happens: "the client asks for `http://other.host/absolute` under `Host: b`",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: absolute_form,
+        },
+        Scenario {
+            name: "fragment",
+            happens: "the client sends a fragment: `/fragment#part`",
+            recorded: "client: `matched` 1/1",
+            pods,
+            play: fragment,
+        },
+        Scenario {
+            name: "query_in_all_forms",
+            happens: "the query has escapes, a question mark and dots: `/query?a=%2e&b=?/../x`",
+            recorded: "both sides: `matched` 1/1",
+            pods,
+            play: query,
+        },
+    ],
+};
+
+fn pods() -> Vec<PodSpec> {
+    vec![PodSpec::new("a"), PodSpec::new("b")]
+}
+
+/// Asks for a target as it is.
+fn ask(session: &Session, target: &str) -> Result<u16> {
+    get(
+        session,
+        "a",
+        "b",
+        "/",
+        &["--request-target", target, "-H", "host: b"],
+    )
+}
+
+fn normalized(session: &Session, asked: &'static str, logged: &'static str) -> Result<Judge> {
+    let received = ask(session, asked)?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(move |evidence| {
+        matched(evidence, "a", "client", asked)?;
+        evidence
+            .http("a", "client", asked)
+            .with_reason("path_normalized")?;
+        matched(evidence, "b", "server", logged)
+    })
+}
+
+fn escapes(session: &mut Session) -> Result<Judge> {
+    let received = ask(session, "/%65scapes/%7Euser")?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(|evidence| {
+        matched(evidence, "a", "client", "/%65scapes/%7Euser")?;
+        let found = evidence.of("b", "escapes", |record| record.path().contains("scapes/"));
+        found.are("matched")?.of_units(1, 1)?;
+        Ok(())
+    })
+}
+
+fn unchanged(session: &Session, path: &'static str) -> Result<Judge> {
+    let received = ask(session, path)?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(move |evidence| matched_at_both(evidence, "a", "b", path))
+}
+
+fn absolute_form(session: &mut Session) -> Result<Judge> {
+    let received = ask(session, "http://other.host/absolute")?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(|evidence| {
+        let lines = evidence.lines("a", "\"other.host\"")?;
+        ensure!(
+            lines.len() == 1 && lines[0].contains("/absolute HTTP"),
+            "{lines:?}"
+        );
+        let found = evidence.of("a", "absolute", |record| {
+            record.path().contains("/absolute")
+        });
+        found.are("matched")?.of_units(1, 1)?;
+        matched(evidence, "b", "server", "/absolute")
+    })
+}
+
+fn fragment(session: &mut Session) -> Result<Judge> {
+    let received = ask(session, "/fragment#part")?;
+    judge(move |evidence| {
+        let found = evidence.of("a", "fragment", |record| {
+            record.path().starts_with("/fragment")
+        });
+        found.are("matched")?.of_units(1, 1)?;
+        let status = found.records[0].status();
+        ensure!(
+            status == Some(u64::from(received)),
+            "{status:?}, not {received}"
+        );
+        Ok(())
+    })
+}
+
+fn query(session: &mut Session) -> Result<Judge> {
+    let received = ask(session, "/query?a=%2e&b=?/../x")?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(|evidence| matched_at_both(evidence, "a", "b", "/query"))
+}

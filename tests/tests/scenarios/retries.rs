@@ -1,0 +1,123 @@
+//! One request, several attempts.
+
+use anyhow::{Result, ensure};
+use lab::{
+    Session,
+    envoy::{
+        Sidecar,
+        edit::{OUTBOUND, routes},
+        fixed_cluster,
+    },
+    pod::PodSpec,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{get, matched},
+};
+
+pub(crate) const CHAPTER: Chapter = Chapter {
+    title: "One request, several attempts",
+    scenarios: &[
+        Scenario {
+            name: "outbound_retry",
+            happens: "the client's sidecar tries three times until the app answers with 200",
+            recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            pods: || vec![PodSpec::new("retrying").editing(retry), PodSpec::new("b")],
+            play: outbound_retry,
+        },
+        Scenario {
+            name: "outbound_retries_in_vain",
+            happens: "it tries three times and the app answers with 500 each time",
+            recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            pods: || vec![PodSpec::new("retrying").editing(retry), PodSpec::new("b")],
+            play: outbound_retries_in_vain,
+        },
+        Scenario {
+            name: "outbound_hedge",
+            happens: "the client's sidecar starts further attempts while the first is under way",
+            recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            pods: || vec![PodSpec::new("hedging").editing(hedge), PodSpec::new("b")],
+            play: outbound_hedge,
+        },
+        Scenario {
+            name: "mirror",
+            happens: "the client's sidecar sends a shadow of the request",
+            recorded: "client: `matched` 1/1; server: request and shadow `matched` 1/1 each",
+            pods: || vec![PodSpec::new("mirroring").editing(mirror), PodSpec::new("b")],
+            play: mirrored,
+        },
+    ],
+};
+
+fn retry(config: &mut Value, _: &Sidecar<'_>) {
+    for route in routes(config, OUTBOUND) {
+        route["retry_policy"] = json!({ "retry_on": "5xx", "num_retries": 2 });
+    }
+}
+
+fn hedge(config: &mut Value, _: &Sidecar<'_>) {
+    for route in routes(config, OUTBOUND) {
+        route["retry_policy"] =
+            json!({ "retry_on": "5xx", "num_retries": 2, "per_try_timeout": "0.4s" });
+        route["hedge_policy"] = json!({ "hedge_on_per_try_timeout": true });
+    }
+}
+
+/// A shadow has no connection of its own downstream, so its cluster has to know where to go.
+fn mirror(config: &mut Value, sidecar: &Sidecar<'_>) {
+    for peer in sidecar.peers.iter().filter(|peer| peer.name == "b") {
+        let mut cluster = fixed_cluster(sidecar, peer, 8080);
+        cluster["name"] = json!("shadow");
+        cluster["load_assignment"]["cluster_name"] = json!("shadow");
+        // What a request tells its own connection, it does not tell its shadow's.
+        let tls = &mut cluster["transport_socket"]["typed_config"]["common_tls_context"];
+        tls["alpn_protocols"] = json!(["istio-http/1.1", "istio", "http/1.1"]);
+        if let Some(clusters) = config["static_resources"]["clusters"].as_array_mut() {
+            clusters.push(cluster);
+        }
+    }
+    for route in routes(config, OUTBOUND) {
+        route["request_mirror_policies"] = json!([{ "cluster": "shadow" }]);
+    }
+}
+
+fn outbound_retry(session: &mut Session) -> Result<Judge> {
+    attempted(session, "retrying", "/flaky/2/outbound", 200, 3)
+}
+
+fn outbound_retries_in_vain(session: &mut Session) -> Result<Judge> {
+    attempted(session, "retrying", "/fail/outbound", 500, 3)
+}
+
+fn outbound_hedge(session: &mut Session) -> Result<Judge> {
+    attempted(session, "hedging", "/slow/1/hedge", 200, 3)
+}
+
+fn mirrored(session: &mut Session) -> Result<Judge> {
+    attempted(session, "mirroring", "/mirrored", 200, 2)
+}
+
+/// One exchange at the client, `attempts` at `b`.
+fn attempted(
+    session: &Session,
+    client: &'static str,
+    path: &'static str,
+    status: u16,
+    attempts: i64,
+) -> Result<Judge> {
+    let received = get(session, client, "b", path, &[])?;
+    ensure!(received == status, "expected {status}, got {received}");
+    judge(move |evidence| {
+        let served = evidence.nginx("b", path)?.len();
+        ensure!(
+            i64::try_from(served)? == attempts,
+            "the app had it {served} times"
+        );
+        matched(evidence, client, "client", path)?;
+        let found = evidence.http("b", "server", path);
+        found.are("matched")?.of_units(attempts, attempts)?;
+        Ok(())
+    })
+}
