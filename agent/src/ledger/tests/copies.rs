@@ -1,6 +1,6 @@
 //! Lines that are written twice: by every sink of a log, or by somebody.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Scene, Sent, UID, address, end, entry, get};
 use crate::{
@@ -31,7 +31,7 @@ fn same(line: &Line) -> Line {
 
 fn read(scene: &mut Scene, mut line: Line, offset: u64) {
     line.offset = offset;
-    entry(&mut line).shown.path = None;
+    Arc::make_mut(&mut entry(&mut line).shown).path = None;
     scene.read(line);
 }
 
