@@ -2,6 +2,7 @@
 
 mod attributes;
 mod envelope;
+mod escape;
 mod fingerprint;
 mod model;
 mod pattern;

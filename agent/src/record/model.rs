@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attributes, Envelope, Kind, Reason, Verdict};
+use super::{Attributes, Envelope, Kind, Reason, Verdict, escape};
 use crate::timestamp::Timestamp;
 
 /// Few records are longer: then the line has to be moved while it is written.
@@ -47,7 +47,7 @@ impl Record {
     /// Only if a value cannot be written as JSON, which no value built here is.
     pub fn seal(&self) -> Result<Envelope, serde_json::Error> {
         let mut line = Vec::with_capacity(USUAL_BYTES);
-        serde_json::to_writer(&mut line, self)?;
+        escape::to_writer(&mut line, self)?;
         line.push(b'\n');
         Ok(Envelope {
             id: self.id.as_str().into(),

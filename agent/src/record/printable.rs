@@ -29,7 +29,7 @@ impl fmt::Display for Printable<'_> {
 
 /// Controls of C0 and C1, and the format characters of Unicode that change how their neighbours
 /// are shown (UAX 9) or are not shown at all.
-fn needs_escape(character: char) -> bool {
+pub(super) fn needs_escape(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
