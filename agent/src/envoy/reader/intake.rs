@@ -86,7 +86,7 @@ impl Intake {
         hand_out(path, whole.offset, whole.length, whole.time, content);
     }
 
-    /// Tells that lines are missing at a place.
+    /// Tells that lines are missing at a place, as is noticed now.
     pub(super) fn hole(
         &mut self,
         path: &str,
@@ -99,7 +99,7 @@ impl Intake {
             file: path.to_owned(),
             offset,
             length: 0,
-            time: self.last_time.unwrap_or(now),
+            time: now,
             content: Content::Hole,
         }));
     }

@@ -28,6 +28,13 @@ pub(super) const HEAD_BYTES: usize = 1 << 10;
 /// told otherwise.
 const MAX_INFLATED_BYTES: u64 = 1 << 30;
 
+/// And the most for each of its bytes: lines differ by a time at least, so that access logs come to
+/// a fiftieth at best. More holds up the log that follows for nothing.
+const MAX_INFLATION: u64 = 128;
+
+/// So much may come out of a compressed file of any size.
+const SMALL_INFLATED_BYTES: u64 = 1 << 20;
+
 /// How far back the beginning of the last line is searched in a file that is read from its end:
 /// longer than any framed part.
 const LOOK_BACK_BYTES: u64 = 64 << 10;
@@ -57,6 +64,8 @@ enum Source {
         decoder: Box<MultiGzDecoder<File>>,
         /// How many uncompressed bytes came out of it.
         produced: u64,
+        /// And how many may.
+        limit: u64,
     },
 }
 
@@ -101,10 +110,12 @@ impl LogFile {
                 return Ok(None);
             };
             let decoder = Box::new(MultiGzDecoder::new(File::from(file)));
+            let limit = SMALL_INFLATED_BYTES + status.size.saturating_mul(MAX_INFLATION);
             (
                 Source::Gzip {
                     decoder,
                     produced: 0,
+                    limit: limit.min(MAX_INFLATED_BYTES),
                 },
                 head,
             )
@@ -169,7 +180,11 @@ impl LogFile {
                 self.lines.feed(&buffer[..read], emit);
                 Ok(Progress::Bytes(read))
             }
-            Source::Gzip { decoder, produced } => {
+            Source::Gzip {
+                decoder,
+                produced,
+                limit,
+            } => {
                 let read = decoder
                     .read(buffer)
                     .map_err(|error| failed(&self.path, error))?;
@@ -178,11 +193,10 @@ impl LogFile {
                 }
                 let begin = *produced;
                 *produced += read as u64;
-                if *produced > MAX_INFLATED_BYTES {
-                    let limit = MAX_INFLATED_BYTES;
+                if *produced > *limit {
                     return Err(LogError::Inflated {
                         path: self.path.clone(),
-                        limit,
+                        limit: *limit,
                     });
                 }
                 // What was handed out before a restart is uncompressed again, and left out.
@@ -223,7 +237,7 @@ impl LogFile {
     }
 
     /// Goes on after the file was written anew: from its beginning if it became shorter, else
-    /// from the next line.
+    /// from where it stood, or from the next line if that is within one.
     pub(super) fn start_anew(&mut self) -> io::Result<()> {
         let Source::Plain(file) = &self.source else {
             return Ok(());
@@ -231,7 +245,12 @@ impl LogFile {
         let cut = self.was_cut()?;
         self.head = read_at(file, 0, HEAD_BYTES)?;
         let offset = if cut { 0 } else { self.lines.fed() };
-        self.lines = RawLines::starting_at(offset, !cut);
+        let before = offset.checked_sub(1);
+        let after_break = match before {
+            Some(before) => read_at(file, before, 1)? == b"\n",
+            None => true,
+        };
+        self.lines = RawLines::starting_at(offset, !after_break);
         Ok(())
     }
 

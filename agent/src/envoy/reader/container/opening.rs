@@ -19,7 +19,7 @@ use crate::{
 /// What became of opening a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
-    /// It is open, behind all others.
+    /// It is open, behind all others that are not later.
     Done,
     /// It is one of those, compressed.
     Known,
@@ -235,7 +235,7 @@ impl ContainerLog {
         self.open_all(later.into_iter(), now, sink);
     }
 
-    /// Opens a file behind all others.
+    /// Opens a file behind all others that are not later.
     fn open(&mut self, entry: &Entry, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) -> Opening {
         let Some(directory) = &self.directory else {
             return Opening::Failed;
@@ -256,11 +256,15 @@ impl ContainerLog {
                 // A name of a rotated file that is there already is older than this file.
                 let mut before = self.rotated.iter();
                 file.after = before.rfind(|it| **it <= entry.generation).cloned();
-                self.files.push_back(file);
+                // What bears the name of an earlier file and was not there is read first: it ends
+                // no file that the runtime still writes to.
+                let later = |open: &LogFile| open.listed && open.generation > file.generation;
+                let at = self.files.iter().position(later);
+                self.files.insert(at.unwrap_or(self.files.len()), file);
                 Opening::Done
             }
+            // No log, and nothing that could become one without being listed anew.
             Ok(None) => {
-                self.complete = false;
                 self.tell_once(&entry.name, LogError::NotRegular { path }, sink);
                 Opening::NotRegular
             }

@@ -138,3 +138,69 @@ fn messages_say_nothing_of_the_content() {
             .all(|problem| !problem.contains("secret"))
     );
 }
+
+#[test]
+fn a_file_that_the_kubelet_did_not_rotate_ends_no_log() {
+    for later in ["0.log.29991231-235959", "0.log.29991231-235959.gz"] {
+        let mut node = Node::new();
+        node.append("0.log", &line("a"));
+        node.settle();
+        node.append("planted", &line("planted"));
+        if later.ends_with(".gz") {
+            node.rename("planted", "0.log.29991231-235959");
+            node.compress("0.log.29991231-235959");
+        } else {
+            node.rename("planted", later);
+        }
+        node.settle();
+        for text in ["b", "c"] {
+            node.append("0.log", &line(text));
+            node.settle();
+        }
+        assert_eq!(node.texts(), ["a", "planted", "b", "c"], "{later}");
+    }
+}
+
+#[test]
+fn what_is_no_log_holds_no_verdict_back() {
+    let mut node = Node::new();
+    node.append("0.log", &line("a"));
+    fs::create_dir(node.path("1.log")).unwrap();
+    node.settle();
+    assert_eq!(node.progress, Some(node.now), "the log was read to its end");
+}
+
+#[test]
+fn a_file_that_was_overwritten_in_place_loses_no_later_line() {
+    let mut node = Node::new();
+    node.append("0.log", &line("a"));
+    node.settle();
+    let content = fs::read(node.path("0.log")).unwrap();
+    fs::write(node.path("0.log"), vec![b'x'; content.len()]).unwrap();
+    node.settle();
+    node.append("0.log", &format!("\n{}", line("b")));
+    node.append("0.log", &line("c"));
+    node.settle();
+    assert_eq!(node.texts(), ["a", "Hole", "b", "c"]);
+    let mut bytes = fs::read(node.path("0.log")).unwrap();
+    bytes[0] = b'y';
+    fs::write(node.path("0.log"), &bytes).unwrap();
+    node.settle();
+    node.append("0.log", &line("d"));
+    node.settle();
+    assert_eq!(node.texts(), ["Hole", "d"]);
+}
+
+#[test]
+fn a_compressed_bomb_is_given_up_soon() {
+    let mut node = Node::new();
+    node.append("0.log", &line("a"));
+    node.append("0.log.20260822-101112", &"\0".repeat(100 << 20));
+    node.compress("0.log.20260822-101112");
+    node.settle();
+    node.append("0.log", &line("b"));
+    node.settle();
+    assert_eq!(node.texts(), ["Unknown", "Hole", "a", "b"]);
+    assert_eq!(node.problems.len(), 1, "{:?}", node.problems);
+    assert!(node.problems[0].contains("when uncompressed"));
+}
