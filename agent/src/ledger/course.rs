@@ -146,6 +146,18 @@ fn inside(connection: &Connection, roles: &mut Roles, client: Role, server: Role
                 by_name,
             }
         }
+        // `pilot-agent wait` and `request` run beside pilot-agent and speak to it or to the proxy's
+        // administration.
+        (Role::Foreign(place), Role::PilotAgent(_) | Role::Proxy { .. })
+            if !roles.is_mesh_listener(port) =>
+        {
+            alone(
+                Some(place),
+                Side::Client,
+                Verdict::Outside,
+                Reason::PodInternal,
+            )
+        }
         (Role::Foreign(place), _) => from_proxy_container(place),
         (Role::PilotAgent(_), Role::App(place)) => {
             read_alone(place, Side::Server, Reason::PilotAgent)

@@ -1,7 +1,7 @@
 //! Who is who: from a cgroup and a process to a part in the mesh.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -25,8 +25,13 @@ const PILOT_AGENT_PORTS: [u16; 3] = [15020, 15021, 15053];
 /// The mesh's own init containers.
 const MESH_INIT_CONTAINERS: [&str; 2] = ["istio-init", "istio-validation"];
 
-/// Pods and cgroups that are remembered after they are gone, each.
+/// Pods, cgroups and names of containers that are kept, each: more than the agent's view of a node
+/// holds at once, and those that are gone besides.
 const KEPT: usize = 65_536;
+
+/// Pods and cgroups that are remembered after they are gone, each, for what still comes of them:
+/// those that went last.
+const KEPT_GONE: usize = 16_384;
 
 /// What the agent knows of cgroups, containers, pods and listeners.
 #[derive(Debug)]
@@ -36,6 +41,9 @@ pub(super) struct Roles {
     cgroups: HashMap<CgroupId, Owner>,
     containers: HashMap<String, (String, String)>,
     pods: BTreeMap<String, PodFacts>,
+    /// What is gone, in the order in which it went.
+    gone_cgroups: VecDeque<CgroupId>,
+    gone_pods: VecDeque<String>,
     started: Option<Timestamp>,
     has_kubelet: bool,
 }
@@ -50,6 +58,8 @@ struct PodFacts {
     meshed: bool,
     proxies: BTreeSet<u32>,
     pilot_agents: BTreeSet<u32>,
+    /// The proxy was seen to bind its listeners, so its container is no older than the agent.
+    seen_to_bind: bool,
     gone: bool,
     /// The kernel found the proxy's listener in its container.
     proven: bool,
@@ -114,6 +124,8 @@ impl Roles {
             cgroups: HashMap::new(),
             containers: HashMap::new(),
             pods: BTreeMap::new(),
+            gone_cgroups: VecDeque::new(),
+            gone_pods: VecDeque::new(),
             started: None,
             has_kubelet: false,
         }
@@ -133,6 +145,12 @@ impl Roles {
                 self.has_kubelet |= owner == Owner::Kubelet;
                 if self.cgroups.len() < KEPT || self.cgroups.contains_key(&id) {
                     self.cgroups.insert(id, owner);
+                }
+            }
+            WorkloadFact::CgroupGone { id } => {
+                self.gone_cgroups.push_back(id);
+                if self.gone_cgroups.len() > KEPT_GONE {
+                    self.forget_oldest_cgroup();
                 }
             }
             WorkloadFact::Container { id, pod_uid, name } => {
@@ -156,9 +174,36 @@ impl Roles {
             WorkloadFact::PodGone { uid } => {
                 if let Some(facts) = self.pods.get_mut(&uid) {
                     facts.gone = true;
+                    self.gone_pods.push_back(uid);
+                }
+                if self.gone_pods.len() > KEPT_GONE {
+                    self.forget_oldest_pod();
                 }
             }
         }
+    }
+
+    fn forget_oldest_cgroup(&mut self) {
+        let oldest = self.gone_cgroups.pop_front();
+        if let Some(Owner::Pod { pod_uid }) = oldest.and_then(|id| self.cgroups.remove(&id)) {
+            let was_never_named = |facts: &PodFacts| facts.pod.is_none();
+            if self.pods.get(&pod_uid).is_some_and(was_never_named) {
+                self.forget_pod(&pod_uid);
+            }
+        }
+    }
+
+    fn forget_oldest_pod(&mut self) {
+        if let Some(uid) = self.gone_pods.pop_front()
+            && self.is_gone(&uid)
+        {
+            self.forget_pod(&uid);
+        }
+    }
+
+    fn forget_pod(&mut self, uid: &str) {
+        self.pods.remove(uid);
+        self.containers.retain(|_, (pod_uid, _)| pod_uid != uid);
     }
 
     pub(super) fn listen(&mut self, listener: &ListenerFact) {
@@ -182,6 +227,7 @@ impl Roles {
             facts
                 .listeners
                 .opened(listener.cookie, listener.process.pid);
+            facts.seen_to_bind = true;
         } else if PILOT_AGENT_PORTS.contains(&listener.port) {
             facts.pilot_agents.insert(listener.process.pid);
         }
@@ -342,7 +388,10 @@ impl Roles {
                 by_name: false,
             },
             // pilot-agent may be older than the agent and have shown no listener.
-            (Some(_), Some(_)) if facts.is_some_and(|facts| facts.pilot_agents.is_empty()) => {
+            (Some(_), Some(_))
+                if facts
+                    .is_some_and(|facts| facts.pilot_agents.is_empty() && !facts.seen_to_bind) =>
+            {
                 Role::PilotAgent(place)
             }
             (Some(_), Some(_)) => Role::Foreign(place),

@@ -41,6 +41,8 @@ pub(super) struct CgroupTree {
     known: BTreeMap<String, Known>,
     in_pods: HashMap<String, usize>,
     jobs: JobQueue<String>,
+    /// Cgroups that are gone and were not told yet.
+    departed: Vec<CgroupId>,
     pub(super) missed: u64,
     pub(super) refused: u64,
 }
@@ -74,6 +76,7 @@ impl CgroupTree {
             known: BTreeMap::new(),
             in_pods: HashMap::new(),
             jobs: JobQueue::default(),
+            departed: Vec::new(),
             missed: 0,
             refused: 0,
         }
@@ -86,6 +89,12 @@ impl CgroupTree {
 
     pub(super) fn has_work(&self) -> bool {
         !self.jobs.is_empty()
+    }
+
+    /// Tells the cgroups that are gone since this was last asked.
+    pub(super) fn tell_departed(&mut self, facts: &mut Vec<WorkloadFact>) {
+        let departed = self.departed.drain(..);
+        facts.extend(departed.map(|id| WorkloadFact::CgroupGone { id }));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -293,6 +302,7 @@ impl CgroupTree {
             let Some(known) = self.known.remove(&path) else {
                 continue;
             };
+            self.departed.push(known.id);
             let Some(uid) = pod_of(&known.owner) else {
                 continue;
             };

@@ -152,6 +152,7 @@ impl Directory {
                 &mut facts,
             );
         }
+        self.cgroups.tell_departed(&mut facts);
         if !facts.is_empty() {
             self.logs.complete_cut_ids(&self.cgroups, &mut facts);
         }

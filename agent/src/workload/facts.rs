@@ -14,6 +14,11 @@ pub enum WorkloadFact {
         /// Whose it is.
         owner: Owner,
     },
+    /// A cgroup that was told is gone. Late events still resolve for minutes.
+    CgroupGone {
+        /// The cgroup.
+        id: CgroupId,
+    },
     /// The container's name became known (from `containers/`).
     Container {
         /// The runtime's id of it, as in its cgroup.
