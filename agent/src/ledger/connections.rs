@@ -11,6 +11,7 @@ use super::{
     write::{Judgement, connection_traffic, exchange_traffic, workload},
 };
 use crate::{
+    capture::CgroupId,
     config::Expectation,
     http::{Closed, Connection, ConnectionId},
     ledger::{KEPT_KUBELET_TUPLES, policy},
@@ -21,12 +22,16 @@ use crate::{
 /// Events of one connection that are kept until its course is known.
 const KEPT_EVENTS: usize = 1024;
 
-/// Connections whose course is open, all together.
+/// Connections whose course is open, of one cgroup: one that floods is judged with what is known.
+const KEPT_WAITING_OF_ONE: usize = 4096;
+
+/// The same, all together.
 const KEPT_WAITING: usize = 65_536;
 
 impl Ledger {
     pub(super) fn opened(&mut self, connection: Connection) {
         let id = connection.id;
+        let cgroup = cgroup_of(&connection);
         let waiting = Waiting {
             connection,
             events: Vec::new(),
@@ -35,7 +40,9 @@ impl Ledger {
         self.connections
             .insert(id, Tracked::Waiting(Box::new(waiting)));
         self.waiting.insert(id);
-        let last_chance = self.waiting.len() > KEPT_WAITING;
+        let of_its_cgroup = self.waiting_of.entry(cgroup).or_default();
+        *of_its_cgroup += 1;
+        let last_chance = *of_its_cgroup > KEPT_WAITING_OF_ONE || self.waiting.len() > KEPT_WAITING;
         self.consider(id, self.captured_until, last_chance);
     }
 
@@ -94,6 +101,13 @@ impl Ledger {
         let Waiting {
             connection, events, ..
         } = *waiting;
+        let cgroup = cgroup_of(&connection);
+        if let Some(waiting) = self.waiting_of.get_mut(&cgroup) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting_of.remove(&cgroup);
+            }
+        }
         self.assign(connection, course);
         for event in events {
             self.on_connection(id, event);
@@ -140,6 +154,9 @@ impl Ledger {
                 {
                     verdict = Verdict::Outside;
                     reasons = vec![Reason::Policy];
+                }
+                if verdict == Verdict::Bypassed && connection.preexisting {
+                    reasons.push(Reason::Preexisting);
                 }
                 let alone = AloneConnection {
                     connection,
@@ -425,4 +442,10 @@ impl Ledger {
             self.gather_alone(&connection, Some(closed));
         }
     }
+}
+
+/// The cgroup of the end that a connection is judged by.
+fn cgroup_of(connection: &Connection) -> CgroupId {
+    let end = connection.client.as_ref().or(connection.server.as_ref());
+    end.map_or(0, |end| end.cgroup)
 }

@@ -140,8 +140,7 @@ impl Ledger {
             .as_ref()
             .map_or(Timestamp::MAX, |closed| closed.time);
         let grace = self.grace();
-        let in_hole = |hole: &Timestamp| *hole >= ended && *hole <= ended + grace * 2;
-        if pod.is_some_and(|pod| pod.holes.iter().any(in_hole)) {
+        if pod.is_some_and(|pod| pod.fell_into_hole(ended, grace)) {
             return (Verdict::Unverifiable, vec![Reason::LineLost]);
         }
         let killed = self.proxy_ended_over(&mesh.place.pod_uid, mesh.connection.time, ended);

@@ -188,8 +188,9 @@ impl Ledger {
     fn window(&self, uid: &str, from: Timestamp, to: Timestamp) -> LogWindow {
         const WIDENED: Duration = Duration::from_secs(10);
         let pod = self.pods.get(uid);
-        let holes = pod.into_iter().flat_map(|pod| &pod.holes);
-        let near = |hole: &&Timestamp| **hole + WIDENED >= from && **hole <= to + WIDENED;
+        let holes = pod.into_iter().flat_map(|pod| pod.holes());
+        let holes = holes.map(|hole| hole.noticed);
+        let near = |noticed: &Timestamp| *noticed + WIDENED >= from && *noticed <= to + WIDENED;
         LogWindow {
             from,
             to,
@@ -198,7 +199,7 @@ impl Ledger {
             read_until: pod.and_then(|pod| pod.read_until),
             holes: holes
                 .filter(near)
-                .map(|time| HoleEvidence { time: *time })
+                .map(|time| HoleEvidence { time })
                 .collect(),
             lines_ever: pod.is_some_and(|pod| pod.lines_ever),
         }

@@ -3,9 +3,9 @@
 use super::{
     CAPTURE_DELAY, Ledger,
     compare::{Comparison, compare},
+    doubt::doubt_of,
     input::{Exchange, Line, LineContent},
     leg::{Horizon, Settled},
-    lines::doubt_of,
     policy,
     tracked::{Tracked, reason_of},
     write::Judgement,
@@ -65,9 +65,13 @@ impl Ledger {
             if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
                 mesh.leg.settle(horizon, &may_judge, &mut settled);
             }
-            // A line that names one attempt speaks for the others, too.
-            let is_pair = |item: &Settled| matches!(item, Settled::Pair { .. });
-            settled.sort_by_key(|item| !is_pair(item));
+            // A line that names one attempt speaks for the others, too; and a doubtful line is of
+            // the exchange that it fits, if there is one.
+            settled.sort_by_cached_key(|item| match item {
+                Settled::Pair { .. } => 0,
+                Settled::Exchange(exchange) if self.fits_a_doubtful_line(id, exchange) => 1,
+                _ => 2,
+            });
             for item in settled {
                 self.conclude(id, item);
             }
@@ -217,32 +221,13 @@ impl Ledger {
         }
     }
 
-    /// A line that cannot be read for sure may be the one that an exchange misses.
-    fn take_doubtful_line(&mut self, id: ConnectionId, exchange: &Exchange) -> Option<Box<Line>> {
-        let grace = self.grace();
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return None;
-        };
-        let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
-        let in_time = exchange.time..=exchange.end + grace;
-        let at = pod
-            .doubtful
-            .iter()
-            .position(|line| in_time.contains(&line.time))?;
-        pod.doubtful.remove(at)
-    }
-
     fn judge_missing_line(&self, id: ConnectionId, exchange: &Exchange) -> (Verdict, Vec<Reason>) {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return (Verdict::Unverifiable, vec![Reason::Evicted]);
         };
         let pod = self.pods.get(&mesh.place.pod_uid);
         let grace = self.grace();
-        let fell_into_hole = pod.is_some_and(|pod| {
-            pod.holes
-                .iter()
-                .any(|hole| *hole >= exchange.end && *hole <= exchange.end + grace * 2)
-        });
+        let fell_into_hole = pod.is_some_and(|pod| pod.fell_into_hole(exchange.end, grace));
         let unverifiable = |reason| (Verdict::Unverifiable, vec![reason]);
         if let Some(gap) = exchange.gap {
             return unverifiable(reason_of(gap));

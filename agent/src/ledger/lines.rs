@@ -36,10 +36,7 @@ impl Ledger {
             LineContent::Other => pod.account.other_line(),
             LineContent::Hole => {
                 pod.copies.hole();
-                pod.holes.push_back(line.time);
-                if pod.holes.len() > 1024 {
-                    pod.holes.pop_front();
-                }
+                pod.tell_hole(line.time);
             }
             LineContent::Unknown => {
                 pod.account.enter(Units::new(0, 1));
@@ -91,16 +88,6 @@ impl Ledger {
             pod.forwarded.add_line(line);
         } else {
             pod.unplaced.push_back(line);
-        }
-    }
-
-    /// A line that cannot be read for sure waits for an exchange that misses one.
-    fn doubt(&mut self, line: Box<Line>) {
-        let pod = self.pods.entry(line.pod_uid.clone()).or_default();
-        if pod.has_room_for_a_line() {
-            pod.doubtful.push_back(line);
-        } else {
-            self.judge_line(&line, Verdict::Unverifiable, vec![Reason::Evicted], None);
         }
     }
 
@@ -230,30 +217,6 @@ impl Ledger {
         }
     }
 
-    fn judge_doubtful(&mut self, uid: &str) {
-        let grace = self.grace();
-        loop {
-            let Some(pod) = self.pods.get_mut(uid) else {
-                return;
-            };
-            let Some(read_until) = pod.read_until else {
-                return;
-            };
-            if pod
-                .doubtful
-                .front()
-                .is_none_or(|line| line.time + grace > read_until)
-            {
-                return;
-            }
-            let Some(line) = pod.doubtful.pop_front() else {
-                return;
-            };
-            let reason = doubt_of(&line);
-            self.judge_line(&line, Verdict::Unverifiable, vec![reason], None);
-        }
-    }
-
     /// No exchange fits a line: is that the line's fault?
     pub(super) fn judge_unseen(&mut self, line: &Line, side: Option<Side>) {
         let (verdict, reasons) = if self.is_of_before(line) {
@@ -326,14 +289,6 @@ impl Ledger {
         if self.gathers(verdict) {
             self.gather_line(line, verdict);
         }
-    }
-}
-
-/// The reason for which a doubtful line proves nothing.
-pub(super) fn doubt_of(line: &Line) -> Reason {
-    match line.content {
-        LineContent::Ambiguous(_) => Reason::LineAmbiguous,
-        _ => Reason::LogFormatUnknown,
     }
 }
 

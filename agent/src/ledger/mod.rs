@@ -12,6 +12,7 @@ mod compare;
 mod connections;
 mod copies;
 mod course;
+mod doubt;
 pub mod evidence;
 mod finish;
 mod forwarded;
@@ -64,6 +65,7 @@ use tracked::Tracked;
 use write::Writer;
 
 use crate::{
+    capture::CgroupId,
     http::ConnectionId,
     record::{LedgerBody, Lifecycle, Record, Units, Workload, WorkloadAccount},
     timestamp::Timestamp,
@@ -96,6 +98,8 @@ pub struct Ledger {
     connections: HashMap<ConnectionId, Tracked>,
     /// Connections whose course is open.
     waiting: BTreeSet<ConnectionId>,
+    /// How many of them there are of each cgroup.
+    waiting_of: HashMap<CgroupId, usize>,
     /// More is known of the pods than when `waiting` was last looked at.
     workloads_changed: bool,
     pods: BTreeMap<String, PodBook>,
@@ -133,6 +137,7 @@ impl Ledger {
             roles,
             connections: HashMap::new(),
             waiting: BTreeSet::new(),
+            waiting_of: HashMap::new(),
             workloads_changed: false,
             pods: BTreeMap::new(),
             nowhere: Account::default(),

@@ -1,7 +1,10 @@
 //! Normalisation of paths (RFC 3986 section 6.2.2), so that what Envoy normalises still agrees.
 
+use std::fmt::Write;
+
 /// The target without fragment, its path normalised: dot segments removed, slashes merged,
-/// escapes of unreserved characters undone, the others in upper case. Returns path and query.
+/// escapes of unreserved characters undone, the others in upper case, and what must be escaped is.
+/// Returns path and query.
 pub(super) fn normalize(target: &str) -> (String, Option<&str>) {
     let target = target.split('#').next().unwrap_or_default();
     let (path, query) = match target.split_once('?') {
@@ -13,26 +16,36 @@ pub(super) fn normalize(target: &str) -> (String, Option<&str>) {
 
 fn normalize_escapes(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = rest.find('%') {
-        let (before, escape) = rest.split_at(at);
-        out.push_str(before);
-        let byte = escape
-            .get(1..3)
+    let mut rest = path.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = after
+            .get(..2)
+            .filter(|_| *byte == b'%')
+            .and_then(|digits| str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte {
+        match escaped {
             Some(byte) if is_unreserved(byte) => out.push(char::from(byte)),
-            Some(byte) => out.push_str(&format!("%{byte:02X}")),
-            None => {
-                out.push('%');
-                rest = &escape[1..];
-                continue;
-            }
+            Some(byte) => push_escape(&mut out, byte),
+            None if *byte == b'%' || belongs_in_a_path(*byte) => out.push(char::from(*byte)),
+            None => push_escape(&mut out, *byte),
         }
-        rest = &escape[3..];
+        rest = if escaped.is_some() {
+            &after[2..]
+        } else {
+            after
+        };
     }
-    out.push_str(rest);
     out
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "%{byte:02X}");
+}
+
+/// What RFC 3986 section 3.3 lets stand in a path. Envoy escapes the rest.
+fn belongs_in_a_path(byte: u8) -> bool {
+    is_unreserved(byte) || b"/:@!$&'()*+,;=".contains(&byte)
 }
 
 fn is_unreserved(byte: u8) -> bool {
@@ -80,6 +93,7 @@ mod tests {
             ("/x%zz%", "/x%zz%"),
             ("*", "*"),
             ("/a#frag", "/a"),
+            ("/\"<a>\"", "/%22%3Ca%3E%22"),
         ] {
             assert_eq!(normalize(sent).0, logged, "{sent}");
         }

@@ -23,6 +23,9 @@ const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
 /// Lines that wait for their place.
 const KEPT_LINES: usize = 65_536;
 
+/// Holes that are remembered, for units that wait for their line.
+const KEPT_HOLES: usize = 1024;
+
 /// A connection's span in which a line may speak of it is widened by this much.
 const SPAN_TOLERANCE: Duration = Duration::from_millis(10);
 
@@ -56,13 +59,22 @@ pub(super) struct PodBook {
     /// When the pod's proxies ended.
     pub(super) proxy_ends: VecDeque<Timestamp>,
     /// Known holes in the log.
-    pub(super) holes: VecDeque<Timestamp>,
+    holes: VecDeque<Hole>,
     /// Where the log was read when, where evidence is kept.
     pub(super) marks: LogMarks,
     /// The last lines judged alone, where evidence is kept.
     pub(super) rejected: VecDeque<Rejected>,
     /// Connections to look at once the log was read past this moment.
     pub(super) agenda: BTreeSet<(Timestamp, ConnectionId)>,
+}
+
+/// A known hole in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hole {
+    /// Every line that was stamped before had been read.
+    from: Timestamp,
+    /// When it was noticed.
+    pub(super) noticed: Timestamp,
 }
 
 /// When a connection was there.
@@ -252,6 +264,27 @@ impl PodBook {
         let network = downstream.and_then(|peer| Some((peer, self.network.get(&peer)?)));
         own.chain(network)
             .flat_map(|(source, spans)| spans.iter().map(move |span| (source, span)))
+    }
+
+    /// A part of the log is gone.
+    pub(super) fn tell_hole(&mut self, noticed: Timestamp) {
+        let from = self.read_until.unwrap_or(noticed).min(noticed);
+        self.holes.push_back(Hole { from, noticed });
+        if self.holes.len() > KEPT_HOLES {
+            self.holes.pop_front();
+        }
+    }
+
+    /// Known holes in the log.
+    pub(super) fn holes(&self) -> impl Iterator<Item = &Hole> {
+        self.holes.iter()
+    }
+
+    /// Whether the line of a unit that ended at this moment may have been in a hole. It would have
+    /// been written within `grace`, or twice that on a node in need.
+    pub(super) fn fell_into_hole(&self, end: Timestamp, grace: Duration) -> bool {
+        let could_be = |hole: &Hole| end <= hole.noticed && hole.from <= end + grace * 2;
+        self.holes.iter().any(could_be)
     }
 
     /// Whether one more line may wait.

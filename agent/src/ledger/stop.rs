@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Ledger,
+    doubt::doubt_of,
     input::{Exchange, Input},
     leg::Leftovers,
-    lines::doubt_of,
     put::TakenOver,
     tracked::Tracked,
     write::Judgement,

@@ -1,5 +1,6 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
+mod attacks;
 mod clean;
 mod clock_steps;
 mod copies;
