@@ -13,6 +13,8 @@ pub struct Exclusions {
     pub inbound: Vec<u16>,
     /// Destination ports of connections out of the pod.
     pub outbound: Vec<u16>,
+    /// Destination ranges of connections out of the pod, in CIDR notation.
+    pub outbound_ranges: Vec<String>,
 }
 
 /// Installs the rules in the namespace of `place`, for both address families.
@@ -104,6 +106,10 @@ fn rules(family: &Family, exclusions: &Exclusions) -> String {
         &mut text,
         &format!("-A ISTIO_OUTPUT -d {loopback} -j RETURN"),
     );
+    let ranges = exclusions.outbound_ranges.iter();
+    for range in ranges.filter(|range| range.contains(':') == loopback.contains(':')) {
+        append(&mut text, &format!("-A ISTIO_OUTPUT -d {range} -j RETURN"));
+    }
     append(&mut text, "-A ISTIO_OUTPUT -j ISTIO_REDIRECT");
     append(&mut text, "COMMIT");
     text

@@ -43,6 +43,33 @@ pub struct Response {
     pub body_bytes: u64,
 }
 
+/// A client of the helper that runs. Dropped, it is killed.
+pub struct Client(Process);
+
+impl Client {
+    /// Waits for its end and returns what it received.
+    ///
+    /// # Errors
+    ///
+    /// If it fails; the message has what it said.
+    pub fn responses(self) -> Result<Vec<Response>> {
+        let output = self.0.output()?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .map(|line| {
+                let (status, body_bytes) = line.split_once(' ').context("in a client's line")?;
+                Ok(Response {
+                    status: status.parse()?,
+                    body_bytes: body_bytes.parse()?,
+                })
+            })
+            .collect()
+    }
+}
+
 /// A running pod. Dropped, its processes are killed and nothing of it stays but its logs.
 pub struct Pod {
     spec: PodSpec,
@@ -142,28 +169,24 @@ impl Pod {
     /// `pipeline ADDRESS PATH COUNT` · `bytes ADDRESS TEXT WAIT-MSEC` · `requests ADDRESS SCRIPT` ·
     /// `short ADDRESS,ADDRESS PATH COUNT` · `websocket ADDRESS PATH COUNT` ·
     /// `reuseport ADDRESS,ADDRESS PATH` · `transfer ADDRESS COUNT BYTES` ·
-    /// `half-close ADDRESS PATH COUNT`
+    /// `half-close ADDRESS PATH COUNT` · `linger ADDRESS PATH FILE` · `flood ADDRESS PATH SECONDS`
     ///
     /// # Errors
     ///
     /// If the client fails; the message has what it said.
     pub fn client(&self, words: &[&str]) -> Result<Vec<Response>> {
+        self.spawn_client(words)?.responses()
+    }
+
+    /// Starts one of the helper's clients in the app container.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn spawn_client(&self, words: &[&str]) -> Result<Client> {
         let program = [self.helper.as_os_str()];
         let words = program.into_iter().chain(words.iter().map(OsStr::new));
-        let output = self.run(APP, User::APP, words)?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(|line| {
-                let (status, body_bytes) = line.split_once(' ').context("in a client's line")?;
-                Ok(Response {
-                    status: status.parse()?,
-                    body_bytes: body_bytes.parse()?,
-                })
-            })
-            .collect()
+        Ok(Client(self.spawn(APP, User::APP, words)?))
     }
 
     /// Starts one of the helper's servers in the app container and waits until it listens.

@@ -8,6 +8,8 @@ use super::{Peer, Sidecar, address, tls};
 
 /// A cluster that leads out of the mesh.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
+/// A cluster without an endpoint.
+pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
 /// The pod's own ports that its service does not name.
 pub(super) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 
@@ -23,7 +25,10 @@ pub(super) fn inbound_name(port: u16) -> String {
 
 /// All clusters of a sidecar. Each connects to where the connection was meant to go.
 pub(super) fn all(sidecar: &Sidecar<'_>) -> Vec<Value> {
+    let mut black_hole = cluster(BLACK_HOLE);
+    black_hole["type"] = json!("STATIC");
     let mut clusters = vec![
+        black_hole,
         original_destination(PASSTHROUGH),
         from_loopback(original_destination(INBOUND_PASSTHROUGH)),
     ];

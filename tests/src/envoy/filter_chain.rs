@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AccessLog, tls, typed};
+use super::{AccessLog, cluster::BLACK_HOLE, tls, typed};
 
 /// HTTP: one route to one cluster.
 pub(super) struct Http<'a> {
@@ -77,6 +77,15 @@ pub(super) fn tcp(cluster: &str, access_log: &AccessLog) -> Value {
             }),
         ),
     ])
+}
+
+/// Bytes that are carried nowhere.
+pub(super) fn black_hole() -> Value {
+    json!([typed(
+        "envoy.filters.network.tcp_proxy",
+        "extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        json!({ "stat_prefix": BLACK_HOLE, "cluster": BLACK_HOLE }),
+    )])
 }
 
 /// Sets the ALPN of connections upstream, as Istio's own filter does.

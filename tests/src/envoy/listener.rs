@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     AccessLog, INBOUND_PORT, OUTBOUND_PORT, Peer, Sidecar, address,
     cluster::{INBOUND_PASSTHROUGH, PASSTHROUGH, inbound_name, outbound_name},
-    filter_chain::{Http, tcp},
+    filter_chain::{Http, black_hole, tcp},
     tls::{self, MESH_PROTOCOLS, offered},
     typed,
 };
@@ -45,6 +45,7 @@ pub(super) fn outbound(sidecar: &Sidecar<'_>) -> Value {
         let filters = http(PASSTHROUGH, access_log, "http/1.1");
         chains.push(chain(with_protocols(&criteria, &HTTP), filters));
     }
+    chains.push(to_itself(OUTBOUND_PORT));
     listener(
         "virtualOutbound",
         OUTBOUND_PORT,
@@ -91,6 +92,7 @@ pub(super) fn inbound(sidecar: &Sidecar<'_>) -> Value {
         chains.push(chain(with_protocols(&plain, &HTTP), http.filters()));
         chains.push(chain(plain, tcp(&cluster, access_log)));
     }
+    chains.push(to_itself(INBOUND_PORT));
     listener(
         "virtualInbound",
         INBOUND_PORT,
@@ -154,6 +156,11 @@ const INSPECTORS: [(&str, &str); 3] = [
         "http_inspector.v3.HttpInspector",
     ),
 ];
+
+/// What was not redirected but sent to the listener itself goes nowhere, and into no log.
+fn to_itself(port: u16) -> Value {
+    chain(json!({ "destination_port": port }), black_hole())
+}
 
 fn http(cluster: &str, access_log: &AccessLog, protocol: &str) -> Value {
     Http {

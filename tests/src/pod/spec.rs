@@ -147,6 +147,13 @@ impl PodSpec {
         self
     }
 
+    /// Lets connections out to addresses in `range` (CIDR) pass by the sidecar.
+    #[must_use]
+    pub fn excluding_outbound_range(mut self, range: &str) -> Self {
+        self.exclusions.outbound_ranges.push(range.to_owned());
+        self
+    }
+
     /// Lets connections in to `port` pass by the sidecar; nginx listens there too.
     #[must_use]
     pub fn excluding_inbound(mut self, port: u16) -> Self {

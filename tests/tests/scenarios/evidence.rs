@@ -143,7 +143,19 @@ pub(crate) struct Found<'a> {
     pub(crate) records: Vec<&'a Record>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    /// Of these, those with this verdict.
+    pub(crate) fn of_verdict(&self, verdict: &str) -> Found<'a> {
+        let records = self.records.iter().copied();
+        Found {
+            evidence: self.evidence,
+            what: format!("{verdict} {}", self.what),
+            records: records
+                .filter(|record| record.verdict() == verdict)
+                .collect(),
+        }
+    }
+
     /// There are some, and all have this verdict.
     pub(crate) fn are(&self, verdict: &str) -> Result<&Self> {
         let all = self

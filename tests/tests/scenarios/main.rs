@@ -14,6 +14,7 @@
 )]
 
 mod aborts;
+mod attacks;
 mod evidence;
 mod heads;
 mod logs;
@@ -40,22 +41,43 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use stage::{Group, Verdicts};
 
 /// All of them, in the order in which they are played and told.
-const GROUPS: [&Group; 1] = [&Group {
-    name: "ordinary",
-    config: |config| config,
-    chapters: &[
-        &messages::CHAPTER,
-        &paths::CHAPTER,
-        &heads::CHAPTER,
-        &aborts::CHAPTER,
-        &retries::CHAPTER,
-        &replies::CHAPTER,
-        &tcp::CHAPTER,
-        &sockets::CHAPTER,
-        &pods::CHAPTER,
-        &logs::CHAPTER,
-    ],
-}];
+const GROUPS: [&Group; 4] = [
+    &Group {
+        name: "ordinary",
+        config: |config| config,
+        chapters: &[
+            &messages::CHAPTER,
+            &paths::CHAPTER,
+            &heads::CHAPTER,
+            &aborts::CHAPTER,
+            &retries::CHAPTER,
+            &replies::CHAPTER,
+            &tcp::CHAPTER,
+            &sockets::CHAPTER,
+            &pods::CHAPTER,
+            &logs::CHAPTER,
+        ],
+    },
+    &Group {
+        name: "attacks",
+        config: |config| config,
+        chapters: &[
+            &attacks::lines::CHAPTER,
+            &attacks::bypasses::CHAPTER,
+            &attacks::injection::CHAPTER,
+        ],
+    },
+    &Group {
+        name: "policy",
+        config: attacks::policy::config,
+        chapters: &[&attacks::policy::CHAPTER],
+    },
+    &Group {
+        name: "restart",
+        config: |config| config,
+        chapters: &[&attacks::older::CHAPTER],
+    },
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

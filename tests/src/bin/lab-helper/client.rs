@@ -156,7 +156,8 @@ pub(crate) fn websocket(address: &str, path: &str, count: &str) -> Result<()> {
     Ok(())
 }
 
-struct Connection {
+/// A connection to a server, of which whole responses are read.
+pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
 }
@@ -173,7 +174,8 @@ impl Response {
 }
 
 impl Connection {
-    fn open(address: &str) -> Result<Self> {
+    /// Connects.
+    pub(crate) fn open(address: &str) -> Result<Self> {
         let address: SocketAddr = address.parse().context("expected address:port")?;
         let writer =
             TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
@@ -187,6 +189,12 @@ impl Connection {
             reader: BufReader::new(writer.try_clone()?),
             writer,
         })
+    }
+
+    /// Asks for a path and prints the response.
+    pub(crate) fn get(&mut self, host: &str, path: &str) -> Result<()> {
+        write!(self.writer, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")?;
+        Ok(self.read_response("GET")?.print()?)
     }
 
     fn read_response(&mut self, method: &str) -> Result<Response> {

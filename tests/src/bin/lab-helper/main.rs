@@ -2,6 +2,7 @@
 //! nginx cannot do, and clients that send what no ordinary client sends.
 
 mod app;
+mod attack;
 mod client;
 mod mesh_init;
 mod pilot_agent;
@@ -45,6 +46,8 @@ fn run(words: &[&str]) -> Result<()> {
         ["serve", "echo", port] => server::echo(port),
         ["validate", own] => mesh_init::validate(own),
         ["websocket", address, path, count] => client::websocket(address, path, count),
+        ["linger", address, path, file] => attack::linger(address, path, file),
+        ["flood", address, path, seconds] => attack::flood(address, path, seconds),
         _ => bail!("unknown command"),
     }
 }
