@@ -87,19 +87,18 @@ impl Sink {
         }
     }
 
-    /// Takes a record if the filter lets it pass. Never waits for the network.
-    pub(super) fn push(&self, envelope: &Envelope) {
+    /// Takes the records that the filter lets pass. Never waits for the network.
+    pub(super) fn push(&self, envelopes: &[Envelope]) {
         let mut state = self.state();
-        if !state
-            .settings
-            .include
-            .passes(envelope.kind, envelope.verdict)
-        {
-            state.filtered += 1;
-            return;
+        for envelope in envelopes {
+            let include = &state.settings.include;
+            if include.passes(envelope.kind, envelope.verdict) {
+                state.newest = Some(envelope.sequence);
+                state.outbox.push(envelope.clone());
+            } else {
+                state.filtered += 1;
+            }
         }
-        state.newest = Some(envelope.sequence);
-        state.outbox.push(envelope.clone());
         drop(state);
         self.wake.notify_one();
     }
