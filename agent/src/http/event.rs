@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Headers;
 use crate::{
     capture::{CgroupId, Cookie, Process},
     timestamp::Timestamp,
@@ -173,7 +174,7 @@ pub struct RequestHead {
     /// `1.0` or `1.1`.
     pub version: String,
     /// Every header that was sent, names in lower case, in order.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// Both Content-Length and Transfer-Encoding were there (RFC 9112 section 6.3).
     pub conflicting_length: bool,
 }
@@ -186,7 +187,7 @@ pub struct Response {
     /// The status; none if the head was never whole.
     pub status: Option<u16>,
     /// Every header that was sent, names in lower case, in order.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// When the message ended; none if it was cut off.
     pub ended: Option<Timestamp>,
     /// Body bytes without framing, so far as they were sent.

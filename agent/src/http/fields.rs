@@ -1,18 +1,20 @@
 //! Header fields, and those of them that decide how a message is framed.
 
+use std::borrow::Cow;
+
 use httparse::Header;
+
+use super::headers::Headers;
 
 /// The fields of a head.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// All, names in lower case, in order.
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Headers,
     /// What Content-Length says.
     pub(super) length: Length,
     /// What Transfer-Encoding says.
     pub(super) coding: Coding,
-    /// Where the first Host field is.
-    pub(super) host: Option<usize>,
     /// `Expect: 100-continue`.
     pub(super) expects_continue: bool,
     /// The connection is offered for another protocol.
@@ -45,22 +47,21 @@ pub(super) enum Coding {
 
 impl Fields {
     pub(super) fn read(headers: &[Header<'_>]) -> Self {
+        let headers = headers.iter().map(|field| (field.name, text(field.value)));
+        let headers: Headers = headers.collect();
         let mut fields = Self {
-            headers: Vec::with_capacity(headers.len()),
+            headers: Headers::default(),
             length: Length::Absent,
             coding: Coding::None,
-            host: None,
             expects_continue: false,
             upgrades: false,
             close: false,
             keep_alive: false,
         };
-        for header in headers {
-            let name = header.name.to_ascii_lowercase();
-            let value = text(header.value);
-            fields.note(&name, &value);
-            fields.headers.push((name, value));
+        for (name, value) in headers.iter() {
+            fields.note(name, value);
         }
+        fields.headers = headers;
         fields
     }
 
@@ -90,7 +91,6 @@ impl Fields {
                 self.upgrades |= lists(value, "upgrade");
             }
             "expect" => self.expects_continue |= lists(value, "100-continue"),
-            "host" => self.host = self.host.or(Some(self.headers.len())),
             _ => {}
         }
     }
@@ -114,11 +114,11 @@ fn lists(value: &str, token: &str) -> bool {
 }
 
 /// A value as text: folded lines joined by a space, bytes that are no UTF-8 replaced.
-fn text(value: &[u8]) -> String {
+fn text(value: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(value);
     if !value.contains(&b'\n') {
-        return text.into_owned();
+        return text;
     }
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    lines.join(" ")
+    Cow::Owned(lines.join(" "))
 }

@@ -9,6 +9,7 @@ use super::{
     chunked::Chunked,
     event::RequestHead,
     fields::{Coding, Fields, Length},
+    headers::Headers,
     target::Target,
 };
 
@@ -75,7 +76,7 @@ impl Method {
 #[derive(Debug)]
 pub(super) struct ResponseStart {
     pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Headers,
     /// No further response follows.
     pub(super) last: bool,
     framed: Body,
@@ -194,10 +195,7 @@ fn request_start(method: &str, target: &str, version: u8, headers: &[Header<'_>]
         (Coding::None, Length::Absent) => Some(Body::NONE),
     };
     let conflicting_length = fields.coding != Coding::None && fields.length != Length::Absent;
-    let host = fields
-        .host
-        .and_then(|index| fields.headers.get(index))
-        .map(|(_, value)| value.clone());
+    let host = fields.headers.values("host").next().map(str::to_owned);
     let target = Target::split(kind, target);
     RequestStart {
         body,
@@ -270,7 +268,7 @@ mod tests {
             ("GET", "/a?b=c", "1.1")
         );
         assert_eq!(head.authority.as_deref(), Some("h"));
-        let headers: Vec<_> = head.headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let headers: Vec<_> = head.headers.iter().collect();
         assert_eq!(headers, [("host", "h"), ("x-a", "1"), ("x-a", "2")]);
         assert_eq!(start.body, Some(Body::NONE));
         assert!(!start.last);
@@ -305,7 +303,7 @@ mod tests {
             Parsed::Refused
         ));
         let start = response("HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 1\r\n\r\n");
-        assert_eq!(start.headers[0], ("a".to_owned(), "b c".to_owned()));
+        assert_eq!(start.headers.iter().next(), Some(("a", "b c")));
         assert_eq!(start.body(Method::Other), Body::Length(1));
     }
 

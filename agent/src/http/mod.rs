@@ -14,6 +14,7 @@ mod endpoint;
 mod event;
 mod fields;
 mod head;
+mod headers;
 mod leg;
 mod line;
 mod opening;
@@ -34,4 +35,5 @@ pub use bounds::Bounds;
 pub use event::{
     Closed, Connection, ConnectionId, End, Exchange, Gap, HttpEvent, Request, RequestHead, Response,
 };
+pub use headers::Headers;
 pub use tracker::{Counters, Tracker};

@@ -5,6 +5,7 @@ use super::{
     conversation::{Conversation, End, STRAYED},
     event::{Gap, HttpEvent, Response},
     head::{Method, ResponseStart},
+    headers::Headers,
     reader::{Direction, Loss, Step},
     requests::{MISMATCH, missed},
 };
@@ -123,14 +124,14 @@ impl Conversation {
     }
 
     fn answer_without_head(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) {
-        self.answer(None, Vec::new(), time, events);
+        self.answer(None, Headers::default(), time, events);
     }
 
     /// A final response began: the method of the request that it answers.
     fn answer(
         &mut self,
         status: Option<u16>,
-        headers: Vec<(String, String)>,
+        headers: Headers,
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) -> Option<Method> {

@@ -62,7 +62,7 @@ impl Open {
 
     /// Keeps the head, and says how many bytes it has.
     pub(super) fn keep_request(&mut self, head: RequestHead) -> usize {
-        let bytes = head.method.len() + head.path.len() + size(&head.headers);
+        let bytes = head.method.len() + head.path.len() + head.headers.size();
         self.exchange.request.head = Some(head);
         self.held += bytes;
         bytes
@@ -70,7 +70,7 @@ impl Open {
 
     /// Keeps the response, and says how many bytes its head has.
     pub(super) fn keep_response(&mut self, response: Response) -> usize {
-        let bytes = size(&response.headers);
+        let bytes = response.headers.size();
         self.exchange.response = Some(response);
         self.held += bytes;
         bytes
@@ -90,12 +90,4 @@ impl Open {
         self.response_done = true;
         self.exchange.end = self.exchange.end.max(time);
     }
-}
-
-/// Roughly what headers take up.
-fn size(headers: &[(String, String)]) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + size_of::<(String, String)>())
-        .sum()
 }

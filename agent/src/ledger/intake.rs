@@ -43,7 +43,7 @@ impl Intake {
             joined,
         } = exchange;
         let head = request.head.as_ref();
-        let header = |name: &str| head.and_then(|head| first_header(&head.headers, name));
+        let header = |name: &'static str| head.and_then(|head| head.headers.values(name).next());
         let mut shown = head
             .map(|head| self.shown_request(head))
             .unwrap_or_default();
@@ -71,7 +71,10 @@ impl Intake {
                 ended: response.ended,
                 bytes: response.body_bytes,
                 upgraded: response.upgraded,
-                grpc_status: first_header(&response.headers, "grpc-status")
+                grpc_status: response
+                    .headers
+                    .values("grpc-status")
+                    .next()
                     .and_then(|status| status.parse().ok()),
             }),
             gap,
@@ -110,7 +113,7 @@ impl Intake {
 
     fn entry(&self, entry: LogEntry) -> Entry {
         let whole = self.whole(&entry);
-        let keeps = |name: &str| self.redaction.headers.iter().any(|kept| kept == name);
+        let kept = |name: &str| self.redaction.headers.iter().find(|kept| &***kept == name);
         let mut shown = Shown {
             authority: entry
                 .authority
@@ -127,10 +130,9 @@ impl Intake {
             ("user-agent", &entry.user_agent),
             ("x-forwarded-for", &entry.x_forwarded_for),
         ] {
-            if let Some(value) = value.as_ref().filter(|_| keeps(name)) {
-                shown
-                    .request_headers
-                    .push((name.to_owned(), vec![value.clone()]));
+            if let (Some(name), Some(value)) = (kept(name), value) {
+                let values = vec![value.clone()];
+                shown.request_headers.push((Arc::clone(name), values));
             }
         }
         Entry {
@@ -143,7 +145,7 @@ impl Intake {
                 .as_deref()
                 .map(|authority| self.of(authority)),
             request_id: entry.request_id.as_deref().map(|id| self.request_id(id)),
-            shown_request_id: entry.request_id.filter(|_| keeps("x-request-id")),
+            shown_request_id: entry.request_id.filter(|_| kept("x-request-id").is_some()),
             method: entry.method,
             protocol: entry.protocol,
             can_speak_http: entry.can_speak_http,
@@ -225,33 +227,36 @@ impl Intake {
     fn path(&self, target: &str) -> ComparedPath {
         let (normal, query) = normalize(target);
         let bare = target.split(['?', '#']).next().unwrap_or_default();
-        let normalized = query.map(|query| format!("{normal}?{query}"));
+        // Most targets are normal already: what is equal is hashed once.
+        let either = |text: &str, known: &str, fingerprint| match text == known {
+            true => fingerprint,
+            false => self.of(text),
+        };
+        let raw = self.of(target);
+        let bare_fingerprint = either(bare, target, raw);
+        let bare_normalized = either(&normal, bare, bare_fingerprint);
         ComparedPath {
-            raw: self.of(target),
-            normalized: self.of(normalized.as_deref().unwrap_or(&normal)),
-            bare: self.of(bare),
-            bare_normalized: self.of(&normal),
+            raw,
+            normalized: match query {
+                Some(query) => either(&format!("{normal}?{query}"), target, raw),
+                None => bare_normalized,
+            },
+            bare: bare_fingerprint,
+            bare_normalized,
         }
     }
 
     fn request_id(&self, id: &str) -> Fingerprint {
-        let without_trace_decision: String = id
-            .chars()
-            .enumerate()
-            .filter(|(at, _)| *at != 14)
-            .map(|(_, c)| c)
-            .collect();
-        self.of(&without_trace_decision)
+        match id.char_indices().nth(14) {
+            Some((at, decision)) => {
+                let without = [&id[..at], &id[at + decision.len_utf8()..]].concat();
+                self.of(&without)
+            }
+            None => self.of(id),
+        }
     }
 
     fn of(&self, value: &str) -> Fingerprint {
         self.fingerprints.of(value.as_bytes())
     }
-}
-
-fn first_header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(header, _)| header == name)
-        .map(|(_, value)| value.as_str())
 }

@@ -85,7 +85,7 @@ fn address<M: SerializeMap>(
 fn headers<M: SerializeMap>(
     map: &mut M,
     message: &str,
-    headers: &[(String, Vec<String>)],
+    headers: &[(Arc<str>, Vec<String>)],
 ) -> Result<(), M::Error> {
     let mut headers: Vec<_> = headers.iter().collect();
     headers.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn are_written_in_the_order_of_their_names() {
-        let header = |name: &str| (name.to_owned(), vec!["\"1\"".to_owned(), "2".to_owned()]);
+        let header = |name: &str| (name.into(), vec!["\"1\"".to_owned(), "2".to_owned()]);
         let attributes = Attributes {
             client: "10.0.0.1:1".parse().ok(),
             request_bytes: Some(0),

@@ -1,11 +1,12 @@
 //! What must not leave the node: values in queries, credentials in URLs, header values off the
 //! list.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::Pattern;
+use crate::http::Headers;
 
 /// What stands where a value was.
 pub const REDACTED: &str = "REDACTED";
@@ -31,7 +32,7 @@ pub struct Redaction {
     /// Paths whose text is a secret.
     pub paths: Vec<Pattern>,
     /// Names, in lower case, of the headers whose values are kept.
-    pub headers: Vec<String>,
+    pub headers: Vec<Arc<str>>,
 }
 
 impl Redaction {
@@ -57,16 +58,15 @@ impl Redaction {
 
     /// The headers that are on the list, one entry a name, values in order.
     #[must_use]
-    pub fn headers(&self, headers: &[(String, String)]) -> Vec<(String, Vec<String>)> {
-        let kept = |name: &&String| headers.iter().any(|(header, _)| header == *name);
-        let values = |name: &String| {
-            let of_name = headers.iter().filter(|(header, _)| header == name);
-            (
-                name.clone(),
-                of_name.map(|(_, value)| value.clone()).collect(),
-            )
-        };
-        self.headers.iter().filter(kept).map(values).collect()
+    pub fn headers(&self, headers: &Headers) -> Vec<(Arc<str>, Vec<String>)> {
+        let mut kept = Vec::with_capacity(self.headers.len().min(headers.len()));
+        for name in &self.headers {
+            let values: Vec<_> = headers.values(name).map(str::to_owned).collect();
+            if !values.is_empty() {
+                kept.push((Arc::clone(name), values));
+            }
+        }
+        kept
     }
 
     fn path(&self, path: &str) -> String {

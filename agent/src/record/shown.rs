@@ -1,5 +1,7 @@
 //! What records show of a message, already redacted.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// The redacted values that a record shows.
@@ -12,9 +14,9 @@ pub struct Shown {
     /// The authority.
     pub authority: Option<String>,
     /// Request headers on the list.
-    pub request_headers: Vec<(String, Vec<String>)>,
+    pub request_headers: Vec<(Arc<str>, Vec<String>)>,
     /// Response headers on the list.
-    pub response_headers: Vec<(String, Vec<String>)>,
+    pub response_headers: Vec<(Arc<str>, Vec<String>)>,
     /// Both Content-Length and Transfer-Encoding were there.
     pub conflicting_length: bool,
 }

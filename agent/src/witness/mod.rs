@@ -385,7 +385,12 @@ fn redaction(config: &Config) -> Redaction {
     Redaction {
         query: config.redact.query,
         paths: config.redact.paths.clone(),
-        headers: config.capture.headers.clone(),
+        headers: config
+            .capture
+            .headers
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect(),
     }
 }
 

@@ -187,7 +187,7 @@ impl Plan {
         assert_eq!(exchange.request.body_bytes, self.request.total());
         let response = exchange.response.as_ref().expect("a whole response");
         assert_eq!(response.status, Some(self.status));
-        assert_eq!(response.headers[0].1, index.to_string());
+        assert_eq!(response.headers.iter().next().unwrap().1, index.to_string());
         assert!(response.ended.is_some());
         let sent = if self.response_has_body() {
             self.response.total()
@@ -322,7 +322,7 @@ proptest::proptest! {
         for exchange in exchanges(&events) {
             let path = exchange.request.head.as_ref().map(|head| &head.path[1..]);
             let response = exchange.response.as_ref();
-            let id = response.and_then(|response| response.headers.first());
+            let id = response.and_then(|response| response.headers.iter().next());
             if let (Some(path), Some((_, id))) = (path, id) {
                 assert_eq!(path, id, "paired wrongly: {exchange:#?}");
             }

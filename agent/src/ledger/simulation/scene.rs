@@ -147,7 +147,7 @@ fn intake() -> Intake {
     let redaction = Redaction {
         query: QueryRedaction::Values,
         paths: Vec::new(),
-        headers: headers.map(str::to_owned).to_vec(),
+        headers: headers.map(Into::into).to_vec(),
     };
     Intake::new(Fingerprints::new(&[7; 16]), redaction)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::wire::Wire;
 use crate::{
     envoy::LogEntry,
-    http::{Exchange, Gap, Request, RequestHead, Response},
+    http::{Exchange, Gap, Headers, Request, RequestHead, Response},
     record::{Reason, Side},
     timestamp::Timestamp,
 };
@@ -123,7 +123,7 @@ impl Head {
             path: self.path.clone(),
             authority: Some(self.authority.clone()),
             version: "1.1".into(),
-            headers,
+            headers: headers.into_iter().collect(),
             conflicting_length: false,
         }
     }
@@ -134,7 +134,7 @@ impl Reply {
         Response {
             time: self.answered,
             status: Some(self.status),
-            headers: Vec::new(),
+            headers: Headers::default(),
             ended: self.ended,
             body_bytes: self.bytes,
             upgraded: self.upgraded,
