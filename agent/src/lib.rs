@@ -30,6 +30,7 @@ pub mod forward;
 pub mod http;
 pub mod ledger;
 pub mod record;
+pub mod replacement;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

@@ -17,7 +17,8 @@ use crate::{
     ledger::{Input, Ledger, Settings},
     record::{Body, Record, Units, Verdict},
     telemetry::{Metrics, ReadyTask, Side, SinkNumbers},
-    witness::{Recorder, State, Witness, now},
+    witness::{HttpPorts, Recorder, State, Witness, now},
+    workload::WorkloadFact,
 };
 
 /// How long the loop rests between two looks at the rings. A cgroup may fill a fourth of one: of the
@@ -41,6 +42,7 @@ pub(super) struct Agent {
     pub(super) recorder: Option<Recorder>,
     pub(super) state: Option<State>,
     /// For those who ask why; none where nobody can.
+    pub(super) http_ports: Option<HttpPorts>,
     pub(super) explanations: Option<Arc<Store>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) flush: Duration,
@@ -94,6 +96,15 @@ impl Agent {
         runtime.shutdown_timeout(Duration::from_millis(100));
     }
 
+    /// What the next run shall know.
+    fn remember(&mut self, input: &Input) {
+        if let (Some(ports), Input::Workload(WorkloadFact::PodGone { uid })) =
+            (&mut self.http_ports, input)
+        {
+            ports.forget(uid);
+        }
+    }
+
     /// Hands inputs to the ledger and its records to the sinks.
     pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
         let (mut envelopes, mut explained) = (Vec::new(), Vec::new());
@@ -104,6 +115,7 @@ impl Agent {
                 error!("{error}; the recording ends here");
                 self.recorder = None;
             }
+            self.remember(&input);
             let records = self.ledger.handle(input);
             let mut evidence = self.ledger.take_evidence().into_iter().peekable();
             for record in records {
@@ -161,6 +173,13 @@ impl Agent {
             && let Err(error) = state.keep(&self.witness.positions())
         {
             error!("{error}");
+        }
+        let learnt = self.ledger.take_http_ports();
+        if let Some(ports) = &mut self.http_ports {
+            ports.learn(learnt);
+            if let Err(error) = ports.keep() {
+                error!("the ports that speak HTTP cannot be kept: {error}");
+            }
         }
         if let Some(recorder) = &mut self.recorder
             && let Err(error) = recorder.flush()

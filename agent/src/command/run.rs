@@ -22,7 +22,7 @@ use crate::{
     explain::{self, Store},
     ledger::{Input, Ledger, Settings},
     telemetry::{Health, Metrics, ReadyTask, serve},
-    witness::{Recorder, StartError, State, Witness, start_id},
+    witness::{HttpPorts, Recorder, StartError, State, Witness, start_id},
 };
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -41,6 +41,14 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
     let telemetry = Telemetry::new();
     let mut inputs = Vec::new();
     let witness = telemetry.start(&config, positions, &mut inputs)?;
+    let mut http_ports = HttpPorts::load(&state.dir).unwrap_or_else(|error| {
+        warn!(
+            "{}: {error}; which ports speak HTTP is learnt anew",
+            state.dir.display()
+        );
+        HttpPorts::empty(&state.dir)
+    });
+    http_ports.tell(&mut inputs);
     // From here on other threads may start: the capabilities are gone.
     let runtime = runtime()?;
     telemetry.serve(&runtime, &config)?;
@@ -53,6 +61,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
         inputs,
         recorder: None,
         state: Some(state),
+        http_ports: Some(http_ports),
     };
     work(&config, Some(config_file), parts, telemetry, runtime)
 }
@@ -81,6 +90,7 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
         inputs,
         recorder,
         state: None,
+        http_ports: None,
     };
     work(&config, None, parts, telemetry, runtime)
 }
@@ -93,6 +103,7 @@ struct Parts {
     inputs: Vec<Input>,
     recorder: Option<Recorder>,
     state: Option<State>,
+    http_ports: Option<HttpPorts>,
 }
 
 /// Puts the agent together and works until a signal says to stop.
@@ -109,6 +120,7 @@ fn work(
         mut inputs,
         recorder,
         state,
+        http_ports,
     } = parts;
     let (signals, forwarder) = {
         let _within = runtime.enter();
@@ -127,6 +139,7 @@ fn work(
         forwarder,
         recorder,
         state,
+        http_ports,
         explanations,
         metrics: telemetry.metrics,
         flush: config.logs.flush,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     capture::{CgroupId, Cookie, Process},
     http::{Closed, Connection, ConnectionId, Gap},
-    record::{Fingerprint, Shown},
+    record::{Fingerprint, Shown, Side},
     timestamp::Timestamp,
     workload::WorkloadFact,
 };
@@ -22,6 +22,8 @@ pub enum Input {
     },
     /// Something about the pods of this node.
     Workload(WorkloadFact),
+    /// An earlier run learnt that a proxy takes a port for HTTP.
+    SpeaksHttp(HttpPort),
     /// A socket began to listen.
     Listener(ListenerFact),
     /// A listening socket was closed.
@@ -89,6 +91,17 @@ pub enum Input {
     },
     /// The agent ends: everything pending is judged now.
     Stopped(Timestamp),
+}
+
+/// A port at which an exchange was matched with its line: the proxy takes it for HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HttpPort {
+    /// The pod.
+    pub pod_uid: String,
+    /// Whether its app asks there, or answers.
+    pub side: Side,
+    /// The port.
+    pub port: u16,
 }
 
 /// A listening socket and who bound it.

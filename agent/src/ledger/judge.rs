@@ -1,7 +1,7 @@
 //! What stands between both accounts of a connection, into verdicts.
 
 use super::{
-    CAPTURE_DELAY, Ledger,
+    CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger,
     compare::{Comparison, compare},
     doubt::doubt_of,
     input::{Exchange, Line, LineContent},
@@ -158,11 +158,14 @@ impl Ledger {
                 reasons.push(Reason::Retried);
             }
         }
-        self.pods
-            .entry(uid)
-            .or_default()
-            .http_matched
-            .insert((side, port));
+        let pod = self.pods.entry(uid.clone()).or_default();
+        if pod.http_matched.insert((side, port)) && self.http_ports.len() < KEPT_HTTP_PORTS {
+            self.http_ports.push(HttpPort {
+                pod_uid: uid,
+                side,
+                port,
+            });
+        }
         let units = Units::new(1, 1);
         let judgement = Judgement {
             verdict,

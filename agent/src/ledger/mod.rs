@@ -53,7 +53,7 @@ use account::Account;
 use clock::SteadyClock;
 use evidence::Evidence;
 pub use input::{
-    ComparedPath, Entry, Exchange, Input, Line, LineContent, ListenerEnd, ListenerFact,
+    ComparedPath, Entry, Exchange, HttpPort, Input, Line, LineContent, ListenerEnd, ListenerFact,
     ResponseFact,
 };
 pub use intake::Intake;
@@ -86,6 +86,9 @@ const KEPT_LISTENERS: usize = 4096;
 /// Connections of the kubelet that explain what pods see.
 const KEPT_KUBELET_TUPLES: usize = 16_384;
 
+/// Ports that speak HTTP and that nobody asked for yet.
+const KEPT_HTTP_PORTS: usize = 65_536;
+
 /// What this version does not look at; said in each start record.
 const NOT_COVERED: [&str; 3] = ["udp", "http2", "tls payload of applications"];
 
@@ -114,6 +117,7 @@ pub struct Ledger {
     started: Timestamp,
     captured_until: Timestamp,
     interval_began: Timestamp,
+    http_ports: Vec<HttpPort>,
     /// None: nobody asks for any.
     evidence: Option<Vec<Evidence>>,
 }
@@ -149,6 +153,7 @@ impl Ledger {
             started: Timestamp::default(),
             captured_until: Timestamp::default(),
             interval_began: Timestamp::default(),
+            http_ports: Vec::new(),
             evidence: None,
         }
     }
@@ -168,6 +173,10 @@ impl Ledger {
                 self.retry_listeners();
             }
             Input::Listener(listener) => self.listener(listener),
+            Input::SpeaksHttp(port) => {
+                let pod = self.pods.entry(port.pod_uid).or_default();
+                pod.http_matched.insert((port.side, port.port));
+            }
             Input::ListenerClosed(end) => self.listener_closed(&end),
             Input::Opened(connection) => self.opened(*connection),
             Input::Begun { connection, .. } | Input::Lost { connection, .. } => {
@@ -206,6 +215,11 @@ impl Ledger {
             Input::Stopped(time) => self.stop(time),
         }
         self.writer.take()
+    }
+
+    /// Ports that turned out to speak HTTP since the last call, to be told to the next run.
+    pub fn take_http_ports(&mut self) -> Vec<HttpPort> {
+        std::mem::take(&mut self.http_ports)
     }
 
     /// Units that wait for a verdict, of the whole node.

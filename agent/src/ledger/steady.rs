@@ -35,6 +35,7 @@ impl Ledger {
             | Input::Overflow { time, .. } => *time = self.clock.now(*time),
             Input::ClockStep { .. }
             | Input::Workload(_)
+            | Input::SpeaksHttp(_)
             | Input::Listener(_)
             | Input::LogProgress { .. } => {}
         }

@@ -1,5 +1,6 @@
 //! The rooms put together: kernel, logs and pods into one sequence of ledger inputs.
 
+mod http_ports;
 mod recording;
 mod state;
 
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+pub use http_ports::HttpPorts;
 pub use recording::{Recorder, Recording, RecordingError, replay};
 pub use state::{State, StateError, start_id};
 use thiserror::Error;

@@ -1,16 +1,12 @@
 //! Where the reader stands, over restarts of the agent.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{collections::BTreeMap, fs::File, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::generation::Generation;
+use crate::replacement::replace;
 
 /// The form of the stored file; raised when an older reader could not follow.
 const VERSION: u32 = 1;
@@ -143,18 +139,8 @@ impl Positions {
             path: path.display().to_string(),
             source,
         };
-        let new = path.with_extension("new");
         let bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        let mut file = File::create(&new).map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&new, path).map_err(failed)?;
-        match path.parent() {
-            Some(directory) if directory != Path::new("") => File::open(directory)
-                .and_then(|it| it.sync_all())
-                .map_err(failed),
-            _ => Ok(()),
-        }
+        replace(path, &bytes).map_err(failed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{PROXY_CGROUP, PROXY_PID, Scene, UID, address, end, entry, get};
 use crate::{
     http::Gap,
-    ledger::{Input, LineContent},
+    ledger::{HttpPort, Input, LineContent},
     record::{Body, Reason, Side, Verdict},
 };
 
@@ -322,4 +322,43 @@ fn a_pod_without_a_sidecar_is_outside() {
         read_until: now,
     });
     scene.stop();
+}
+
+#[test]
+fn a_port_that_spoke_http_before_the_restart_still_does() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let learnt = scene.ledger.take_http_ports();
+    let port = HttpPort {
+        pod_uid: UID.into(),
+        side: Side::Client,
+        port: 8080,
+    };
+    assert!(learnt.iter().eq([&port]));
+    scene.clean("/second");
+    assert!(scene.ledger.take_http_ports().is_empty());
+    for knows in [false, true] {
+        let mut scene = Scene::bare(Vec::new());
+        scene.tell_pod();
+        if knows {
+            scene.feed(Input::SpeaksHttp(port.clone()));
+        }
+        let time = scene.now;
+        scene.feed(Input::Started { time });
+        scene.tell_listeners();
+        scene.pass(Duration::from_secs(1));
+        // Another port speaks, so there is a log; this one's first exchange has no line.
+        let other = scene.server_leg();
+        let exchange = scene.exchange(&other, 0, &get("/other"));
+        let line = scene.line(Side::Server, &other, &exchange, &get("/other"));
+        scene.read(line);
+        let open = scene.client_leg();
+        scene.exchange(&open, 0, &get("/unlogged"));
+        scene.settle();
+        let missed = scene
+            .verdicts()
+            .contains(&(Verdict::Unlogged, (1, 0), vec![]));
+        assert_eq!(missed, knows);
+        scene.stop();
+    }
 }
