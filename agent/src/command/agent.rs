@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{CommandError, signals::Signals};
 use crate::{
-    config::Config,
+    config::{Config, Mode},
     explain::{Kept, Store},
     forward::{self, Forwarder, Notice, SettingsError, SinkSettings, SinkStatus},
     ledger::{Input, Ledger, Settings},
@@ -240,6 +240,7 @@ pub(super) fn settings(
         flush: config.logs.flush,
         interval: config.ledger.interval,
         earlier_run,
+        observe: config.mode == Mode::Observe,
         policy: config.mesh.policy.clone(),
         sinks: sinks
             .map(|sink| (sink.endpoint.to_string(), sink.include.clone()))

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Color, Style};
 
-use crate::record::{Body, Kind, Lifecycle, Printable, Record, Side, Traffic, Verdict};
+use crate::record::{
+    Body, FindingState, Kind, Lifecycle, Printable, Record, Side, Traffic, Verdict, Workload,
+};
 
 /// The heading of the columns.
 #[must_use]
@@ -23,6 +25,20 @@ pub(super) fn row(record: &Record) -> String {
     let clock = time.get(11..26).unwrap_or(&time);
     match &record.body {
         Body::Traffic(traffic) => traffic_row(clock, record, traffic),
+        Body::Finding(found) => {
+            let (workload, finding) = (workload_text(&found.workload), &found.finding);
+            let (id, title, count) = (finding.id, finding.title, finding.count);
+            let state = match finding.state {
+                FindingState::Open => "open",
+                FindingState::Closed => "closed",
+                FindingState::Observed => "observed",
+            };
+            let what = format!("{id} {title} ({state}, {count} times)");
+            format!(
+                "{clock:<15} {:<14} {:<6} {workload:<24} {what}",
+                "finding", ""
+            )
+        }
         Body::Ledger(ledger) => {
             let verdicts = ledger.account.verdicts.iter().map(|(verdict, units)| {
                 format!("{} {}/{}", verdict.as_str(), units.observed, units.logged)
@@ -59,6 +75,13 @@ pub(super) fn style(verdict: Verdict) -> Style {
     }
 }
 
+fn workload_text(workload: &Workload) -> String {
+    match (&workload.namespace, &workload.pod) {
+        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
+        _ => workload.pod_uid.clone().unwrap_or_default(),
+    }
+}
+
 fn traffic_row(clock: &str, record: &Record, traffic: &Traffic) -> String {
     let verdict = record.verdict.map_or("", Verdict::as_str);
     let style = record.verdict.map(style).unwrap_or_default();
@@ -68,11 +91,7 @@ fn traffic_row(clock: &str, record: &Record, traffic: &Traffic) -> String {
         Some(Side::Proxy) => "proxy",
         None => "",
     };
-    let names = (&traffic.workload.namespace, &traffic.workload.pod);
-    let workload = match names {
-        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
-        _ => traffic.workload.pod_uid.clone().unwrap_or_default(),
-    };
+    let workload = workload_text(&traffic.workload);
     let what = if record.kind == Kind::Http {
         exchange(traffic)
     } else {

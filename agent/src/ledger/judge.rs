@@ -1,5 +1,7 @@
 //! What stands between both accounts of a connection, into verdicts.
 
+use std::time::Duration;
+
 use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger,
     compare::{Comparison, compare},
@@ -7,14 +9,17 @@ use super::{
     input::{Exchange, Line, LineContent},
     leg::{Horizon, Settled},
     policy,
-    tracked::{Tracked, reason_of},
+    tracked::{MeshConnection, Tracked, reason_of},
     write::Judgement,
 };
 use crate::{
     config::Expectation,
     http::{Connection, ConnectionId},
-    record::{Reason, Side, Units, Verdict},
+    record::{FindingKind, Reason, Side, Units, Verdict},
 };
+
+/// Exchanges that wait for the first HTTP line of their port this long are told of.
+const PATIENCE_WITH_TCP: Duration = Duration::from_secs(300);
 
 impl Ledger {
     /// Pairs what agrees on a connection, at once.
@@ -61,9 +66,22 @@ impl Ledger {
                     && (past_close || exchange.method.is_some())
                     && !held.contains(&exchange.exchange)
             };
+            let long_ago = read_until - PATIENCE_WITH_TCP;
+            let waits = |mesh: &MeshConnection| {
+                let earliest = mesh.leg.earliest_end();
+                !as_http && !mesh.waits_for_http && earliest.is_some_and(|end| end <= long_ago)
+            };
             let mut settled = Vec::new();
+            let mut waiting = None;
             if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
+                if waits(mesh) {
+                    mesh.waits_for_http = true;
+                    waiting = Some(mesh.place.pod_uid.clone());
+                }
                 mesh.leg.settle(horizon, &may_judge, &mut settled);
+            }
+            if let Some(uid) = waiting {
+                self.find(FindingKind::NoHttpLine, &uid, self.captured_until, None);
             }
             // A line that names one attempt speaks for the others, too; and a doubtful line is of
             // the exchange that it fits, if there is one.

@@ -14,6 +14,7 @@ mod copies;
 mod course;
 mod doubt;
 pub mod evidence;
+mod findings;
 mod finish;
 mod forwarded;
 mod gather;
@@ -52,6 +53,7 @@ use std::{
 use account::Account;
 use clock::SteadyClock;
 use evidence::Evidence;
+use findings::Findings;
 pub use input::{
     ComparedPath, Entry, Exchange, HttpPort, Input, Line, LineContent, ListenerEnd, ListenerFact,
     ResponseFact,
@@ -109,6 +111,7 @@ pub struct Ledger {
     /// The account of what belongs to no pod.
     nowhere: Account,
     writer: Writer,
+    findings: Findings,
     unnamed_listeners: VecDeque<ListenerFact>,
     kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
     kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
@@ -146,6 +149,7 @@ impl Ledger {
             pods: BTreeMap::new(),
             nowhere: Account::default(),
             writer,
+            findings: Findings::default(),
             unnamed_listeners: VecDeque::new(),
             kubelet_tuples: BTreeSet::new(),
             kubelet_order: VecDeque::new(),
@@ -306,6 +310,7 @@ impl Ledger {
     }
 
     fn close_interval(&mut self, now: Timestamp) {
+        self.tell_findings(now);
         let mut node = self.nowhere.close();
         let mut workloads = Vec::new();
         for (uid, pod) in &mut self.pods {

@@ -132,6 +132,11 @@ impl PodBook {
         }
     }
 
+    /// Connections between app and sidecar.
+    pub(super) fn all_connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.by_source.values().flatten().map(|span| span.id)
+    }
+
     /// Connections of one side.
     pub(super) fn connections(&self, side: Side) -> impl Iterator<Item = ConnectionId> {
         let of_side = self

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     http::ConnectionId,
-    record::{Difference, Kind, Reason, Side, Units, Verdict},
+    record::{Difference, FindingKind, Kind, Reason, Side, Units, Verdict},
 };
 
 /// What a connection that turns out to be the unit takes over from its exchanges.
@@ -61,6 +61,7 @@ impl Ledger {
         }
         pod.account
             .judge(judgement.verdict, &judgement.reasons, judgement.units);
+        let has_no_log = has_no_log(&judgement).then(|| mesh.place.pod_uid.clone());
         let record = self
             .writer
             .traffic(Kind::Http, exchange.time, judgement, traffic);
@@ -72,6 +73,10 @@ impl Ledger {
             && let (Some(line), Some(Tracked::Mesh(mesh))) = (line, self.connections.get_mut(&id))
         {
             mesh.recent.note(exchange, line, sequence);
+        }
+        if let Some(uid) = has_no_log {
+            let record = Some(record.clone());
+            self.find(FindingKind::LoggingOff, &uid, exchange.time, record);
         }
         record
     }
@@ -125,12 +130,22 @@ impl Ledger {
         }
         traffic.revises = revises;
         account.judge(judgement.verdict, &judgement.reasons, judgement.units);
+        let has_no_log = has_no_log(&judgement).then(|| mesh.place.pod_uid.clone());
         let record = self
             .writer
             .traffic(Kind::Connection, time, judgement, traffic);
-        mesh.record = Some(record);
+        mesh.record = Some(record.clone());
         if gathers {
             self.gather_mesh(id, paired);
         }
+        if let Some(uid) = has_no_log {
+            self.find(FindingKind::LoggingOff, &uid, time, Some(record));
+        }
     }
+}
+
+fn has_no_log(judgement: &Judgement) -> bool {
+    judgement.verdict == Verdict::Unverifiable
+        && judgement.reasons.first() == Some(&Reason::NoLog)
+        && judgement.units != Units::default()
 }

@@ -25,6 +25,9 @@ pub struct Settings {
     pub interval: Duration,
     /// The state directory knows an earlier run of the agent.
     pub earlier_run: bool,
+    /// Findings alarm nobody (`mode: observe`).
+    #[serde(default)]
+    pub observe: bool,
     /// What is expected to have no line, or to go past the sidecar.
     pub policy: Vec<PolicyRule>,
     /// The sinks and what each takes.

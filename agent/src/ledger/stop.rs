@@ -38,6 +38,7 @@ impl Ledger {
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.stop_lines(&uid);
         }
+        self.close_findings(time);
         self.close_interval(time);
         self.writer.lifecycle(time, Lifecycle::Stop);
     }

@@ -66,6 +66,8 @@ pub(super) struct MeshConnection {
     pub(super) told: Told,
     pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
+    /// It was told that its exchanges wait for the first HTTP line of their port.
+    pub(super) waits_for_http: bool,
     /// The record of its end, once that is written.
     pub(super) record: Option<String>,
     /// It stands on the pod's agenda at this moment.
@@ -122,6 +124,7 @@ impl MeshConnection {
             told: Told::default(),
             worst: None,
             finished: false,
+            waits_for_http: false,
             record: None,
             agenda: None,
             line_agenda: None,

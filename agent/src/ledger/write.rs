@@ -11,8 +11,8 @@ use super::{
 use crate::{
     http::{Closed, Connection, End},
     record::{
-        Attributes, Body, ConnectionBody, ConnectionState, EnvoyBody, Include, Kind, LedgerBody,
-        Lifecycle, Reason, Record, Side, Traffic, Units, Verdict, Workload,
+        Attributes, Body, ConnectionBody, ConnectionState, EnvoyBody, Finding, Include, Kind,
+        LedgerBody, Lifecycle, Reason, Record, Side, Traffic, Units, Verdict, Workload,
     },
     timestamp::Timestamp,
 };
@@ -93,15 +93,18 @@ impl Writer {
             seen.push(*reason);
             new
         });
-        for (name, include) in &self.sinks {
-            if !include.passes(kind, Some(verdict))
-                && let Some(count) = self.filtered.get_mut(name)
-            {
-                *count += 1;
-            }
-        }
+        self.count_filtered(kind, Some(verdict));
         let body = Body::Traffic(Box::new(traffic));
         self.push(time, kind, Some((verdict, reasons, units)), body)
+    }
+
+    /// Writes a finding.
+    pub(super) fn finding(&mut self, now: Timestamp, mut finding: Finding) {
+        let body = &mut finding.finding;
+        body.first = self.clock.reading(body.first);
+        body.last = self.clock.reading(body.last);
+        self.count_filtered(Kind::Finding, None);
+        self.push(now, Kind::Finding, None, Body::Finding(Box::new(finding)));
     }
 
     /// Writes a lifecycle record.
@@ -121,6 +124,16 @@ impl Writer {
         body.from = self.clock.reading(body.from);
         body.to = self.clock.reading(to);
         self.push(to, Kind::Ledger, None, Body::Ledger(Box::new(body)));
+    }
+
+    fn count_filtered(&mut self, kind: Kind, verdict: Option<Verdict>) {
+        for (name, include) in &self.sinks {
+            if !include.passes(kind, verdict)
+                && let Some(count) = self.filtered.get_mut(name)
+            {
+                *count += 1;
+            }
+        }
     }
 
     fn push(

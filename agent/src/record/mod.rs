@@ -3,6 +3,7 @@
 mod attributes;
 mod envelope;
 mod escape;
+mod finding;
 mod fingerprint;
 mod model;
 mod pattern;
@@ -13,6 +14,7 @@ mod verdict;
 
 pub use attributes::Attributes;
 pub use envelope::{Envelope, Include, Kind};
+pub use finding::{Finding, FindingBody, FindingKind, FindingState, Severity};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attributes, Envelope, Kind, Reason, Verdict, escape};
+use super::{Attributes, Envelope, Finding, Kind, Reason, Verdict, escape};
 use crate::timestamp::Timestamp;
 
 /// Few records are longer: then the line has to be moved while it is written.
@@ -65,6 +65,8 @@ impl Record {
 pub enum Body {
     /// `http` and `connection`.
     Traffic(Box<Traffic>),
+    /// `finding`.
+    Finding(Box<Finding>),
     /// `ledger`.
     Ledger(Box<LedgerBody>),
     /// `lifecycle`.
@@ -329,6 +331,9 @@ pub enum Lifecycle {
     },
 }
 
-fn as_text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(
+    time: &Timestamp,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }

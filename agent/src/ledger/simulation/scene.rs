@@ -137,6 +137,7 @@ fn settings(flush: Duration, random: &mut Random) -> Settings {
         flush,
         interval: Duration::from_secs(*random.pick(&[1, 5, 60])),
         earlier_run: false,
+        observe: false,
         policy: Vec::new(),
         sinks: Vec::new(),
     }

@@ -6,6 +6,7 @@ mod clock_steps;
 mod copies;
 mod evidence;
 mod faults;
+mod findings;
 mod life;
 mod retries;
 
@@ -78,18 +79,11 @@ impl Scene {
     }
 
     fn bare(policy: Vec<PolicyRule>) -> Self {
-        let mut ledger = Ledger::new(Settings {
-            start_id: "s".into(),
-            node: "n1".into(),
-            version: "0".into(),
-            proxy_containers: vec!["istio-proxy".into()],
-            mesh_listeners: vec![15001, 15006],
-            flush: FLUSH,
-            interval: Duration::from_secs(3600),
-            earlier_run: false,
-            policy,
-            sinks: Vec::new(),
-        });
+        Self::set_up(settings(policy))
+    }
+
+    fn set_up(settings: Settings) -> Self {
+        let mut ledger = Ledger::new(settings);
         ledger.keep_evidence();
         let now = Timestamp(1_800_000_000_000_000_000);
         Self {
@@ -403,6 +397,22 @@ impl Scene {
         let now = self.now;
         self.feed(Input::Stopped(now));
         check_books(&self.records);
+    }
+}
+
+fn settings(policy: Vec<PolicyRule>) -> Settings {
+    Settings {
+        start_id: "s".into(),
+        node: "n1".into(),
+        version: "0".into(),
+        proxy_containers: vec!["istio-proxy".into()],
+        mesh_listeners: vec![15001, 15006],
+        flush: FLUSH,
+        interval: Duration::from_secs(3600),
+        earlier_run: false,
+        observe: false,
+        policy,
+        sinks: Vec::new(),
     }
 }
 
