@@ -153,7 +153,19 @@ impl Capture {
         (self.sockets.fill(), self.streams.fill())
     }
 
-    /// What the kernel tells of each program.
+    /// How many bytes the rings hold: of sockets, and of streams.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> (u64, u64) {
+        (self.sockets.size(), self.streams.size())
+    }
+
+    /// How many bytes were taken out of both rings.
+    #[must_use]
+    pub const fn drained_bytes(&self) -> u64 {
+        self.sockets.position() + self.streams.position()
+    }
+
+    /// What the kernel tells of each program. Needs no capability.
     ///
     /// # Errors
     /// What the kernel said.

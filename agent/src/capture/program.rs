@@ -22,14 +22,22 @@ pub struct ProgramFacts {
 }
 
 impl ProgramFacts {
+    /// Whether the kernel counts runs and their time (`kernel.bpf_stats_enabled`).
+    #[must_use]
+    pub fn are_counted() -> bool {
+        let enabled = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled");
+        enabled.is_ok_and(|enabled| enabled.trim() == "1")
+    }
+
     pub(super) fn of(name: &str, program: &Program) -> io::Result<Self> {
-        let info = program.info().map_err(io::Error::other)?;
+        // Kernels before 5.19 tell that to those with CAP_BPF alone; the file below, to all.
+        let info = program.info().ok();
         let file = program.fd().map_err(io::Error::other)?;
         let file = file.as_fd().as_raw_fd();
         let facts = fs::read_to_string(format!("/proc/self/fdinfo/{file}"))?;
         Ok(Self {
             name: name.to_owned(),
-            verified_instructions: info.verified_instruction_count(),
+            verified_instructions: info.and_then(|info| info.verified_instruction_count()),
             runs: number(&facts, "run_cnt:"),
             run_time: Duration::from_nanos(number(&facts, "run_time_ns:")),
         })

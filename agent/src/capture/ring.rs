@@ -55,6 +55,11 @@ impl Ring {
         self.position
     }
 
+    /// How many bytes it holds.
+    pub(super) const fn size(&self) -> u64 {
+        self.size
+    }
+
     /// How much of it is taken, from 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub(super) fn fill(&self) -> f64 {

@@ -195,7 +195,7 @@ impl Agent {
             .pending_units
             .set(Side::Observed, pending.observed);
         self.metrics.pending_units.set(Side::Logged, pending.logged);
-        self.witness.tell_capture();
+        self.witness.tell();
         self.metrics.set_pods(self.ledger.pods());
         let sinks = self.forwarder.statuses().into_iter().map(numbers);
         self.metrics.set_sinks(sinks.collect());

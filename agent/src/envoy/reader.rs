@@ -130,6 +130,7 @@ pub struct LogReader {
     /// The container with which the next poll begins.
     turn: String,
     buffer: Vec<u8>,
+    bytes_read: u64,
 }
 
 impl LogReader {
@@ -161,6 +162,7 @@ impl LogReader {
             troubled: BTreeSet::new(),
             turn: String::new(),
             buffer: vec![0; READ_BYTES],
+            bytes_read: 0,
         }
     }
 
@@ -201,6 +203,21 @@ impl LogReader {
         let met = self.containers.iter();
         let met = met.filter_map(|(path, log)| Some((path.clone(), log.position()?)));
         Positions::new(self.stored.clone().into_iter().chain(met).collect())
+    }
+
+    /// Bytes read of all logs since the start.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Bytes that are there and not read, of all logs. Asks the kernel for the size of each.
+    #[must_use]
+    pub fn unread_bytes(&self) -> u64 {
+        self.containers
+            .values()
+            .map(ContainerLog::unread_bytes)
+            .sum()
     }
 
     fn scan(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
@@ -367,6 +384,7 @@ impl LogReader {
             let ration = self.settings.bytes_per_container.min(left);
             let used = container.read(now, ration, &mut self.buffer, &mut self.parser, sink);
             left = left.saturating_sub(used);
+            self.bytes_read += used as u64;
             behind |= container.is_behind();
         }
         if let Some(path) = next_turn {

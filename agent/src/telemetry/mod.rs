@@ -9,8 +9,11 @@ mod family;
 mod health;
 mod metrics;
 mod pods;
+mod process;
 mod server;
 mod sinks;
+#[cfg(test)]
+mod tests;
 mod workloads;
 
 pub use family::{Counter, Family, Gauge};

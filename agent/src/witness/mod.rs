@@ -2,6 +2,7 @@
 
 mod http_ports;
 mod recording;
+mod standstill;
 mod state;
 
 use std::{
@@ -14,12 +15,13 @@ use std::{
 
 pub use http_ports::HttpPorts;
 pub use recording::{Recorder, Recording, RecordingError, replay};
+use standstill::{Pulse, Standstill};
 pub use state::{State, StateError, start_id};
 use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    capture::{self, Capture, LoadError, MountError, Observation, Options, Refusal},
+    capture::{self, Capture, LoadError, MountError, Observation, Options, ProgramFacts, Refusal},
     config::{self, CgroupMount, Config, LogFormat},
     envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
     http::{Bounds, HttpEvent, Tracker},
@@ -48,6 +50,8 @@ const QUIET: Duration = Duration::from_secs(600);
 /// Everything between the kernel and the ledger.
 pub struct Witness {
     metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    standstill: Standstill,
     captures: Heartbeat,
     reads: Heartbeat,
     events: Vec<HttpEvent>,
@@ -59,6 +63,11 @@ pub struct Witness {
     /// What was read before the programs were attached.
     first_lines: Vec<Input>,
     last_look: Option<Instant>,
+    /// When everything that was captured had last been taken in.
+    captured: Instant,
+    /// The fullest that the rings were since that was last told.
+    fullest: (f64, f64),
+    refused: u64,
     last_sweep: Instant,
     attached: Vec<PathBuf>,
 }
@@ -114,9 +123,14 @@ impl Witness {
         };
         let capture = Capture::load(&options)?;
         capture::drop_privileges()?;
+        for refusal in Refusal::ALL {
+            metrics.capture_refused.add(word(refusal), 0);
+        }
         inputs.push(Input::Started { time: now() });
         Ok(Self {
             metrics: Arc::clone(metrics),
+            health: Arc::clone(health),
+            standstill: Standstill::default(),
             captures: health.heartbeat("capture", STALLED),
             reads: health.heartbeat("log reading", STALLED),
             events: Vec::new(),
@@ -127,6 +141,9 @@ impl Witness {
             intake,
             first_lines: lines,
             last_look: None,
+            captured: Instant::now(),
+            fullest: (0.0, 0.0),
+            refused: 0,
             last_sweep: Instant::now(),
             attached,
         })
@@ -155,21 +172,50 @@ impl Witness {
         &self.attached
     }
 
-    /// Tells what the kernel side refused and how full its rings are.
-    pub fn tell_capture(&mut self) {
+    /// Tells what the kernel side refused, how full its rings were, and whether anything stands
+    /// still; to be called every second.
+    pub fn tell(&mut self) {
         let mut losses = self.capture.losses();
         if self.last_sweep.elapsed() >= SWEEP_EVERY {
             losses.extend(self.capture.forget_quiet(QUIET));
             self.last_sweep = Instant::now();
         }
+        let metrics = &self.metrics;
         for loss in losses {
-            self.metrics
-                .capture_refused
-                .add(word(loss.refusal), loss.count);
+            self.refused += loss.count;
+            metrics.capture_refused.add(word(loss.refusal), loss.count);
         }
-        let (sockets, streams) = self.capture.fill();
-        self.metrics.ring_fill.set("sockets", sockets);
-        self.metrics.ring_fill.set("streams", streams);
+        let malformed = self.capture.malformed();
+        metrics.malformed_events.set_total(malformed);
+        let (sockets, streams) = std::mem::take(&mut self.fullest);
+        metrics.ring_fill.set("sockets", sockets);
+        metrics.ring_fill.set("streams", streams);
+        let (sockets, streams) = self.capture.ring_bytes();
+        metrics.ring_bytes.set("sockets", sockets);
+        metrics.ring_bytes.set("streams", streams);
+        let counted = ProgramFacts::are_counted();
+        let programs = counted.then(|| self.capture.programs().ok()).flatten();
+        metrics.set_programs(programs.unwrap_or_default());
+        self.tell_standstill();
+    }
+
+    fn tell_standstill(&mut self) {
+        let pulse = Pulse {
+            now: Instant::now(),
+            captured: self.captured,
+            drained_bytes: self.capture.drained_bytes(),
+            refused: self.refused,
+            read_bytes: self.reader.bytes_read(),
+            unread_bytes: self.reader.unread_bytes(),
+        };
+        let capture = self.standstill.of_capture(&pulse);
+        let logs = self.standstill.of_logs(&pulse);
+        for (name, failure) in [("capture", capture), ("log reading", logs)] {
+            match failure {
+                Some(failure) => self.health.failed(name, failure),
+                None => self.health.mended(name),
+            }
+        }
     }
 
     /// How far every log was read, to be kept for the next start.
@@ -184,8 +230,13 @@ impl Witness {
             tracker,
             intake,
             events,
+            fullest,
+            captured,
             ..
         } = self;
+        let (sockets, streams) = capture.fill();
+        *fullest = (fullest.0.max(sockets), fullest.1.max(streams));
+        let now = Instant::now();
         capture.drain(|observation| {
             let progress = match &observation {
                 Observation::Listener(listener) => {
@@ -213,7 +264,10 @@ impl Witness {
                     });
                     None
                 }
-                Observation::Progress(time) => Some(Input::CaptureProgress(*time)),
+                Observation::Progress(time) => {
+                    *captured = now;
+                    Some(Input::CaptureProgress(*time))
+                }
                 Observation::Socket(_) | Observation::Segment(_) => None,
             };
             tracker.observe(observation, events);

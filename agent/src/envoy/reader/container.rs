@@ -4,6 +4,7 @@ mod opening;
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    io,
     os::fd::OwnedFd,
     time::Duration,
 };
@@ -67,6 +68,8 @@ pub(super) struct ContainerLog {
     listing: Listing,
     /// All of it could be opened.
     complete: bool,
+    /// The size of what could not.
+    refused_bytes: u64,
     intake: Intake,
     state: Standing,
     /// Every line that was stamped before has been read.
@@ -109,6 +112,7 @@ impl ContainerLog {
             finished_head: None,
             listing: Listing::default(),
             complete: false,
+            refused_bytes: 0,
             intake: Intake::new(pod_uid),
             state: Standing::Stale,
             read_until: None,
@@ -128,8 +132,9 @@ impl ContainerLog {
             .map(|directory| beneath::open_directory(directory, "."));
         match again {
             Some(Ok(directory)) => self.scan(directory, now, sink),
-            Some(Err(_)) => self.vanish(),
-            None => {}
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => self.vanish(),
+            // It is there and cannot be looked at now: its end is not known.
+            Some(Err(_)) | None => {}
         }
     }
 
@@ -295,6 +300,12 @@ impl ContainerLog {
 
     pub(super) fn pod_uid(&self) -> &str {
         self.intake.pod_uid()
+    }
+
+    /// How many bytes are there that are not read: of the file that is being read, and of those
+    /// that cannot be opened.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        self.refused_bytes + self.files.front().map_or(0, LogFile::unread_bytes)
     }
 
     /// Whether it has more to read at once.

@@ -236,6 +236,17 @@ impl LogFile {
         }
     }
 
+    /// How many bytes were written to it and not read.
+    pub(super) fn unread_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Plain(file) => {
+                let size = beneath::status(file).map_or(0, |status| status.size);
+                size.saturating_sub(self.lines.fed())
+            }
+            Source::Gzip { .. } => 0,
+        }
+    }
+
     /// Goes on after the file was written anew: from its beginning if it became shorter, else
     /// from where it stood, or from the next line if that is within one.
     pub(super) fn start_anew(&mut self) -> io::Result<()> {

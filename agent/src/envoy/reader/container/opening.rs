@@ -55,6 +55,7 @@ impl ContainerLog {
         let entries = self.listing.entries().to_vec();
         self.state = Standing::Behind;
         self.complete = true;
+        self.refused_bytes = 0;
         let generations = entries.iter().map(|entry| entry.generation.clone());
         self.rotated = generations
             .filter(|generation| generation.rank != Rank::Live)
@@ -274,6 +275,7 @@ impl ContainerLog {
             }
             Err(source) => {
                 self.complete = false;
+                self.refused_bytes += entry.status.size;
                 let offset = 0;
                 self.tell_once(
                     &entry.name,
