@@ -1,6 +1,6 @@
 //! The collector's side of TLS: who it is, and whom it lets in.
 
-use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -15,7 +15,9 @@ use rustls::{
 use thiserror::Error;
 
 use super::allow::Allow;
-use crate::tls::{ACKNOWLEDGING_PROTOCOL, CredentialError, Identity, provider, read_authorities};
+use crate::tls::{
+    ACKNOWLEDGING_PROTOCOL, CredentialError, FileStamp, Identity, provider, read_authorities,
+};
 
 /// The files of the collector's TLS.
 #[derive(Clone, Debug)]
@@ -34,21 +36,20 @@ pub(super) struct Credentials {
     tls: ServerTls,
     allow: Allow,
     config: Arc<ServerConfig>,
-    read_at: Stamp,
+    stamps: Stamps,
 }
 
-/// By what a renewed file is known.
-type Stamp = [Option<(SystemTime, u64)>; 3];
+type Stamps = [Option<FileStamp>; 3];
 
 impl Credentials {
     pub(super) fn read(tls: ServerTls, allow: Allow) -> Result<Self, TlsError> {
-        let read_at = stamp(&tls);
+        let stamps = stamps(&tls);
         let config = read_config(&tls, &allow)?;
         Ok(Self {
             tls,
             allow,
             config,
-            read_at,
+            stamps,
         })
     }
 
@@ -61,11 +62,11 @@ impl Credentials {
     /// # Errors
     /// They have changed into something that cannot be used; what was in use stays. Told once.
     pub(super) fn refresh(&mut self) -> Result<bool, TlsError> {
-        let now = stamp(&self.tls);
-        if now == self.read_at {
+        let now = stamps(&self.tls);
+        if now == self.stamps {
             return Ok(false);
         }
-        self.read_at = now;
+        self.stamps = now;
         self.config = read_config(&self.tls, &self.allow)?;
         Ok(true)
     }
@@ -101,11 +102,8 @@ fn read_config(tls: &ServerTls, allow: &Allow) -> Result<Arc<ServerConfig>, TlsE
     Ok(Arc::new(config))
 }
 
-fn stamp(tls: &ServerTls) -> Stamp {
-    [&tls.cert, &tls.key, &tls.client_ca].map(|file| {
-        let metadata = fs::metadata(file).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    })
+fn stamps(tls: &ServerTls) -> Stamps {
+    [&tls.cert, &tls.key, &tls.client_ca].map(|file| FileStamp::of(file))
 }
 
 /// Lets in a certificate that a trusted authority has issued and whose name `allow` has; within

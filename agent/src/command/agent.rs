@@ -9,13 +9,13 @@ use std::{
 use anyhow::Context;
 use tracing::{error, info, warn};
 
-use super::{CommandError, signals::Signals};
+use super::{CommandError, reload::Reload, signals::Signals};
 use crate::{
     config::{Config, Mode},
     explain::{Kept, Store},
     forward::{self, Forwarder, Notice, SettingsError, SinkSettings, SinkStatus},
-    ledger::{Input, Ledger, Settings},
-    record::{Body, Record, Units, Verdict},
+    ledger::{Input, Ledger, Reconfiguration, Settings},
+    record::{Body, Include, LossCause, Record, SinkGap, Units, Verdict},
     telemetry::{Metrics, ReadyTask, Side, SinkNumbers},
     witness::{HttpPorts, Recorder, State, Witness, now},
     workload::WorkloadFact,
@@ -45,7 +45,8 @@ pub(super) struct Agent {
     pub(super) http_ports: Option<HttpPorts>,
     pub(super) explanations: Option<Arc<Store>>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) flush: Duration,
+    /// What is in force.
+    pub(super) config: Config,
 }
 
 impl Agent {
@@ -67,7 +68,8 @@ impl Agent {
             self.witness.poll(&mut inputs);
             self.take(&mut inputs);
             if kept.elapsed() >= KEEP_EVERY {
-                self.take_overflows(&mut inputs);
+                let losses = self.forwarder.take_losses();
+                take_losses(losses, &mut inputs);
                 self.keep();
                 self.tell();
                 kept = Instant::now();
@@ -80,7 +82,7 @@ impl Agent {
             std::thread::sleep(REST);
         }
         self.settle();
-        self.take_overflows(&mut inputs);
+        take_losses(self.forwarder.take_last_losses(), &mut inputs);
         inputs.push(Input::Stopped(now()));
         self.take(&mut inputs);
         self.keep();
@@ -141,23 +143,10 @@ impl Agent {
         }
     }
 
-    /// What the sinks lost, told once a second: a `gap` record takes room in their queues, too.
-    fn take_overflows(&mut self, inputs: &mut Vec<Input>) {
-        let time = now();
-        let overflows = self.forwarder.take_overflows();
-        inputs.extend(overflows.into_iter().map(|overflow| Input::Overflow {
-            time,
-            sink: overflow.sink.to_string(),
-            first: overflow.first.to_string(),
-            last: overflow.last.to_string(),
-            records: overflow.records,
-        }));
-    }
-
     /// Waits for the lines of what has ended, so far as the time allows.
     fn settle(&mut self) {
         let began = Instant::now();
-        let at_most = SETTLE_AT_MOST.min(self.flush + Duration::from_millis(500));
+        let at_most = SETTLE_AT_MOST.min(self.config.logs.flush + Duration::from_millis(500));
         let mut inputs = Vec::new();
         while began.elapsed() < at_most && self.ledger.pending() != Units::default() {
             self.witness.poll(&mut inputs);
@@ -202,24 +191,71 @@ impl Agent {
     }
 
     fn reload(&mut self, config_file: &Path) {
-        let reloaded = Config::load(config_file)
-            .context("the configuration stays as it was")
-            .and_then(|config| Ok(self.forwarder.reload(sinks(&config))?));
-        match reloaded {
-            Ok(()) => {
-                info!("sinks and certificates were read anew");
-                self.take(&mut vec![Input::Reconfigured(now())]);
-            }
-            Err(error) => error!("{error:#}"),
+        if let Err(error) = self.try_reload(config_file) {
+            error!("{error:#}; the configuration stays as it was");
         }
     }
+
+    fn try_reload(&mut self, config_file: &Path) -> anyhow::Result<()> {
+        let read = Config::load(config_file)?;
+        read.require_sinks(config_file)?;
+        let Reload {
+            config,
+            changed,
+            at_next_start,
+        } = Reload::new(&self.config, read);
+        self.forwarder.reload(sinks(&config))?;
+        self.witness.redact(&config);
+        let words = match changed.is_empty() {
+            true => "nothing changed".to_owned(),
+            false => format!("in force now: {}", changed.join(", ")),
+        };
+        info!("the configuration was read anew, and certificates are; {words}");
+        for key in &at_next_start {
+            warn!("`{key}` changed in the configuration; it is in force from the next start on");
+        }
+        let settings = Reconfiguration {
+            flush: config.logs.flush,
+            interval: config.ledger.interval,
+            policy: config.mesh.policy.clone(),
+            sinks: filters(&config),
+            changed,
+            at_next_start,
+        };
+        self.config = config;
+        self.take(&mut vec![Input::Reconfigured {
+            time: now(),
+            settings: Box::new(settings),
+        }]);
+        Ok(())
+    }
+}
+
+/// Losses of sinks as inputs. They are told once a second: a `gap` record takes room in the queues,
+/// too.
+fn take_losses(losses: Vec<SinkGap>, inputs: &mut Vec<Input>) {
+    let time = now();
+    inputs.extend(losses.into_iter().map(|gap| {
+        let SinkGap {
+            sink, ids, records, ..
+        } = &gap;
+        let bound = match gap.cause {
+            LossCause::Queue => "its `queue` was full",
+            LossCause::Window => "its connection broke and they were no longer in `window`",
+        };
+        warn!(
+            "sink {sink}: {records} records may be lost, {} to {}: {bound}",
+            ids.0, ids.1
+        );
+        Input::Overflow { time, gap }
+    }));
 }
 
 /// Starts the sinks; must be called within a tokio runtime.
 pub(super) fn start_forwarder(config: &Config) -> Result<Forwarder, SettingsError> {
     let report = Arc::new(|notice: &Notice| match notice {
         Notice::Connected { .. } => info!("{notice}"),
-        Notice::Failed { .. } => warn!("{notice}"),
+        Notice::Failed { .. } | Notice::Unusable { .. } => warn!("{notice}"),
     });
     Forwarder::start(sinks(config), report)
 }
@@ -230,7 +266,6 @@ pub(super) fn settings(
     start_id: String,
     earlier_run: bool,
 ) -> Result<Settings, CommandError> {
-    let sinks = config.forward.iter();
     Ok(Settings {
         start_id,
         node: config.node.name_or_host().context("the host name")?,
@@ -242,10 +277,16 @@ pub(super) fn settings(
         earlier_run,
         observe: config.mode == Mode::Observe,
         policy: config.mesh.policy.clone(),
-        sinks: sinks
-            .map(|sink| (sink.endpoint.to_string(), sink.include.clone()))
-            .collect(),
+        sinks: filters(config),
     })
+}
+
+/// The sinks and what each takes.
+fn filters(config: &Config) -> Vec<(String, Include)> {
+    let sinks = config.forward.iter();
+    sinks
+        .map(|sink| (sink.endpoint.to_string(), sink.include.clone()))
+        .collect()
 }
 
 /// What the sinks are told.
@@ -277,6 +318,7 @@ fn numbers(status: SinkStatus) -> SinkNumbers {
         resent: status.resent,
         acknowledged: status.acknowledged,
         dropped: status.dropped,
+        unconfirmed: status.unconfirmed,
         filtered: status.filtered,
         attempts: status.attempts,
         failures: status.failures,

@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod collect;
 mod explain;
+mod reload;
 mod replay;
 mod run;
 mod signals;

@@ -37,7 +37,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
         warn!("{error}; the logs are read from their ends");
         None
     });
-    let settings = settings(&config, state.start_id.clone(), state.earlier_run)?;
+    let settings = settings(&config, state.start_id.clone(), state.earlier_run())?;
     let telemetry = Telemetry::new();
     let mut inputs = Vec::new();
     let witness = telemetry.start(&config, positions, &mut inputs)?;
@@ -52,6 +52,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
     // From here on other threads may start: the capabilities are gone.
     let runtime = runtime()?;
     telemetry.serve(&runtime, &config)?;
+    state.began()?;
     for cgroup in witness.attached() {
         info!("attached at {}", cgroup.display());
     }
@@ -142,7 +143,7 @@ fn work(
         http_ports,
         explanations,
         metrics: telemetry.metrics,
-        flush: config.logs.flush,
+        config: config.clone(),
     };
     agent.take(&mut inputs);
     telemetry.attaching.done();

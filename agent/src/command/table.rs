@@ -155,13 +155,16 @@ fn lifecycle_text(lifecycle: &Lifecycle) -> String {
             )
         }
         Lifecycle::Stop => "stop".to_owned(),
-        Lifecycle::Config => "configuration read".to_owned(),
-        Lifecycle::Gap { sink, ids, records } => {
+        Lifecycle::Config { changed, .. } => {
+            format!("configuration read; changed: {}", changed.join(", "))
+        }
+        Lifecycle::Gap(gap) => {
             format!(
-                "gap: sink {} lost {records} records, {} to {}",
-                Printable(sink),
-                ids.0,
-                ids.1
+                "gap: sink {} lost {} records, {} to {}",
+                Printable(&gap.sink),
+                gap.records,
+                gap.ids.0,
+                gap.ids.1
             )
         }
         Lifecycle::ClockStep { seconds } => format!("clock set by {seconds:+.3} s"),

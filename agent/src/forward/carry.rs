@@ -16,7 +16,8 @@ use super::{
     connect::Link,
     error::ConnectionError,
     queue::Receiver,
-    sink::{End, Orders, Sink, until},
+    renewal::Basis,
+    sink::{End, Sink, until},
 };
 
 impl Sink {
@@ -27,8 +28,8 @@ impl Sink {
     pub(super) async fn carry(
         &self,
         link: Link,
-        orders: &mut watch::Receiver<Orders>,
-        reloads: u64,
+        stop: &mut watch::Receiver<Option<Instant>>,
+        renewals: &mut watch::Receiver<Option<Basis>>,
         backoff: &mut Backoff,
     ) -> End {
         let certificate = {
@@ -50,9 +51,9 @@ impl Sink {
             written: 0,
         };
         // An order may have come while the connection was made.
-        orders.mark_changed();
-        let mut stop = None;
-        let mut reload_by = None;
+        stop.mark_changed();
+        let mut deadline = None;
+        let mut renew_by = None;
         let mut acceptance = std::pin::pin!(sleep(self.timing.acceptance));
         let mut good = std::pin::pin!(sleep(self.timing.acceptance + self.timing.proof));
         let mut is_good = false;
@@ -60,11 +61,11 @@ impl Sink {
         let end = loop {
             wire.fill();
             if wire.batch.is_empty() {
-                if stop.is_some() && self.state().outbox.is_settled() {
+                if deadline.is_some() && self.state().outbox.is_settled() {
                     break End::Stopped;
                 }
-                if reload_by.is_some() {
-                    break End::Reloaded;
+                if renew_by.is_some() {
+                    break End::Renewed;
                 }
             }
             let step = tokio::select! {
@@ -98,25 +99,28 @@ impl Sink {
                     Ok(())
                 }
                 () = self.wake.notified(), if wire.proven && wire.batch.is_empty() => Ok(()),
-                changed = orders.changed() => {
+                changed = stop.changed() => {
                     if changed.is_err() {
                         break End::Stopped;
                     }
-                    let now = *orders.borrow_and_update();
-                    stop = now.stop;
-                    if now.reloads != reloads {
-                        reload_by = reload_by.or(Some(Instant::now() + self.timing.close));
+                    deadline = *stop.borrow_and_update();
+                    Ok(())
+                }
+                Ok(()) = renewals.changed() => {
+                    // This connection may have been made with it already.
+                    if *renewals.borrow_and_update() != self.state().basis {
+                        renew_by = renew_by.or(Some(Instant::now() + self.timing.close));
                     }
                     Ok(())
                 }
-                () = until(stop) => break End::Stopped,
-                () = until(reload_by) => break End::Reloaded,
+                () = until(deadline) => break End::Stopped,
+                () = until(renew_by) => break End::Renewed,
             };
             if let Err(error) = step {
                 break End::Failed(error);
             }
         };
-        let orderly = !matches!(end, End::Failed(_)) && wire.close(stop).await;
+        let orderly = !matches!(end, End::Failed(_)) && wire.close(deadline).await;
         self.ended(orderly);
         end
     }

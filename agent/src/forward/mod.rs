@@ -5,12 +5,13 @@
 //! shell around it connects, writes and reads.
 //!
 //! - `settings`: what a sink is told
-//! - `queue`, `overflow`: what waits, what is kept, what was lost
+//! - `queue`, `losses`: what waits, what is kept, what was lost
 //! - `age`: how long the oldest has waited
 //! - `ack`: what a receiver answers
 //! - `backoff`: when to try again
 //! - `connect`, `error`: one attempt, and why it failed
 //! - `sink`, `carry`: the task of a sink; one connection
+//! - `renewal`: certificate files that change
 //! - `probe`: one connection that delivers nothing
 
 mod ack;
@@ -19,9 +20,10 @@ mod backoff;
 mod carry;
 mod connect;
 mod error;
-mod overflow;
+mod losses;
 mod probe;
 mod queue;
+mod renewal;
 mod settings;
 mod sink;
 mod status;
@@ -36,14 +38,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::record::Envelope;
+use crate::record::{Envelope, LossCause, SinkGap};
 pub use error::ConnectionError;
-pub use overflow::Overflow;
 pub use probe::{Probe, probe};
 pub use queue::Receiver;
 use settings::Timing;
 pub use settings::{ClientTls, SettingsError, SinkSettings, check};
-use sink::{Orders, Sink};
+use sink::Sink;
 pub use status::{Remainder, SinkStatus};
 
 /// All sinks.
@@ -77,6 +78,13 @@ pub enum Notice {
         /// The delay before the next attempt.
         retry_in: Duration,
     },
+    /// Certificate files were changed, or are to be read anew, and cannot be used as they are.
+    Unusable {
+        /// The sink's endpoint.
+        sink: Arc<str>,
+        /// What is wrong with them.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -97,13 +105,18 @@ impl fmt::Display for Notice {
                 let seconds = retry_in.as_secs_f32();
                 write!(f, "sink {sink}: {reason} (next attempt in {seconds:.1} s)")
             }
+            Self::Unusable { sink, reason } => write!(
+                f,
+                "sink {sink}: {reason}; a connection that stands goes on with what it began with"
+            ),
         }
     }
 }
 
 struct Running {
     sink: Arc<Sink>,
-    orders: watch::Sender<Orders>,
+    /// Settle until then, and end.
+    stop: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
 }
 
@@ -146,32 +159,40 @@ impl Forwarder {
         }
     }
 
-    /// What the sinks lost to the bounds of their queues since the last call; each range is owed a
-    /// `gap` record.
+    /// What connected and retired sinks lost to their bounds since the last call; each range is owed
+    /// a `gap` record. What a sink that is not connected lost is told once it is.
     #[must_use]
-    pub fn take_overflows(&mut self) -> Vec<Overflow> {
-        let mut overflows: Vec<_> = self
-            .running
-            .iter()
-            .chain(&self.retired)
-            .flat_map(|running| running.sink.take_overflows())
+    pub fn take_losses(&mut self) -> Vec<SinkGap> {
+        let running = self.running.iter();
+        let mut losses: Vec<_> = running
+            .flat_map(|running| running.sink.take_losses(false))
             .collect();
         self.retired.retain(|running| {
+            losses.extend(running.sink.take_losses(true));
             if !running.task.is_finished() {
                 return true;
             }
             let rest = running.sink.remainder();
             if let (Some(first), Some(last)) = (rest.first, rest.last) {
-                overflows.push(Overflow {
-                    sink: rest.sink,
-                    first,
-                    last,
+                losses.push(SinkGap {
+                    sink: rest.sink.to_string(),
+                    ids: (first.to_string(), last.to_string()),
                     records: rest.records,
+                    cause: LossCause::Queue,
                 });
             }
             false
         });
-        overflows
+        losses
+    }
+
+    /// The same at the end of the agent: what sinks lost that are not connected, too.
+    #[must_use]
+    pub fn take_last_losses(&mut self) -> Vec<SinkGap> {
+        let mut losses = self.take_losses();
+        let running = self.running.iter();
+        losses.extend(running.flat_map(|running| running.sink.take_losses(true)));
+        losses
     }
 
     /// Every sink as it stands.
@@ -183,9 +204,9 @@ impl Forwarder {
             .collect()
     }
 
-    /// Takes other settings. A sink whose endpoint stays keeps its queue and connects anew, with
-    /// certificates as they now are; one that goes away delivers what it can within five seconds,
-    /// and the rest comes out of [`Self::take_overflows`].
+    /// Takes other settings. A sink whose endpoint stays keeps its queue, and connects anew if
+    /// names or certificates have changed into something that can be used; one that goes away delivers what it can within five seconds,
+    /// and the rest comes out of [`Self::take_losses`].
     ///
     /// # Errors
     /// Settings that can never work. Nothing has changed then.
@@ -197,7 +218,7 @@ impl Forwarder {
             .partition(|running| endpoints.contains(&*running.sink.name));
         self.running = stay;
         for running in gone {
-            running.stop(Instant::now() + self.timing.retirement);
+            running.halt(Instant::now() + self.timing.retirement);
             self.retired.push(running);
         }
         for settings in settings {
@@ -207,8 +228,7 @@ impl Forwarder {
                 .find(|running| *running.sink.name == *settings.endpoint);
             match known {
                 Some(running) => {
-                    running.sink.set(settings);
-                    running.orders.send_modify(|orders| orders.reloads += 1);
+                    running.sink.reload(settings);
                 }
                 None => self.running.push(self.spawn(settings)),
             }
@@ -221,7 +241,7 @@ impl Forwarder {
     pub async fn shutdown(self, deadline: Instant) -> Vec<Remainder> {
         let all = || self.running.iter().chain(&self.retired);
         for running in all() {
-            running.stop(deadline);
+            running.halt(deadline);
         }
         let mut remainders = Vec::new();
         for running in self.running.into_iter().chain(self.retired) {
@@ -241,16 +261,15 @@ impl Forwarder {
             self.timing.clone(),
             Arc::clone(&self.report),
         ));
-        let (orders, told) = watch::channel(Orders::default());
-        let task = tokio::spawn(Arc::clone(&sink).run(told));
-        Running { sink, orders, task }
+        let (stop, stopped) = watch::channel(None);
+        let task = tokio::spawn(Arc::clone(&sink).run(stopped));
+        Running { sink, stop, task }
     }
 }
 
 impl Running {
-    fn stop(&self, deadline: Instant) {
-        self.orders
-            .send_modify(|orders| orders.stop = Some(deadline));
+    fn halt(&self, deadline: Instant) {
+        self.stop.send_replace(Some(deadline));
     }
 }
 

@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use thiserror::Error;
 
-use super::overflow::{Overflow, Overflows};
-use crate::record::Envelope;
+use super::losses::Losses;
+use crate::record::{Envelope, LossCause, SinkGap};
 
 /// What the other end of a connection promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,37 +19,52 @@ pub enum Receiver {
 /// The bounded queue and the resend window of one sink.
 ///
 /// ```text
-///                  ┌ window ─────────┬ queue ─────────────────────┐
-///  oldest          │ counts as sent  │ does not count yet         │          newest
-///                  └─────────────────┴────────────────────────────┘ ◀── push
-///   trimmed ◀──┘              │      └──▶ overflow
-///                   next ─────┴───▶ the first that this connection was not yet given
+///            ┌ window ─────────┬ queue: given ────┬ queue: waiting ────┐
+///  oldest    │ counts as sent  │ on its way       │ for this connection│   newest ◀── push
+///            └─────────────────┴──────────────────┴────────────────────┘
+///   trimmed ◀──┘       └ resent: given once more          └──▶ overflow
 ///
 ///  Detached ──connected──▶ Unproven ──proven──▶ Proven ──┐
 ///     ▲                       │                          │
-///     └───────── ended ───────┴──────────────────────────┘   next = 0: everything again
+///     └───────── ended ───────┴──────────────────────────┘   everything waits again
 /// ```
 ///
 /// Nothing is given out before the connection is proven: a TLS 1.3 client may write before the
 /// peer has looked at its certificate, and even bytes that TCP acknowledged are lost then.
+///
+/// What overflows is taken from what waits, oldest first: what is on its way most likely arrives,
+/// and a loss that is told should be one.
 #[derive(Debug)]
 pub(super) struct Outbox {
     bounds: Bounds,
     connection: Connection,
     window: VecDeque<Envelope>,
-    queue: VecDeque<Envelope>,
+    given: VecDeque<Envelope>,
+    waiting: VecDeque<Envelope>,
     window_bytes: usize,
+    /// Of `given` and `waiting`.
     queue_bytes: usize,
-    /// 0 <= next <= window.len() + queue.len(); counts from the front of the window.
-    next: usize,
-    /// The part of `next` whose bytes have left the process: flushed <= next.
+    /// How many of the window this connection was given; all, before it is given anything else.
+    resent: usize,
+    /// How many records of window and `given` have left the process on this connection.
     flushed: usize,
     /// The last id that this connection was given.
     last_given: Option<(Arc<str>, u64)>,
     /// The highest sequence number that ever left the process.
     written_through: Option<u64>,
-    overflows: Overflows,
+    /// Sent on this connection and no longer in the window: lost, should more than the window turn
+    /// out to be unread. With the window at most [`MOST_UNREAD`] bytes.
+    trimmed: VecDeque<Trimmed>,
+    trimmed_bytes: usize,
+    losses: Losses,
     counts: Counts,
+}
+
+#[derive(Debug)]
+struct Trimmed {
+    id: Arc<str>,
+    gap: Option<Arc<SinkGap>>,
+    length: usize,
 }
 
 /// The bounds of an [`Outbox`], in bytes of lines.
@@ -70,6 +85,8 @@ pub(super) struct Counts {
     pub(super) acknowledged: u64,
     /// Lost to the bound of the queue.
     pub(super) dropped: u64,
+    /// Sent, out of the window, and possibly unread when the connection broke.
+    pub(super) unconfirmed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +102,17 @@ impl Outbox {
             bounds,
             connection: Connection::Detached,
             window: VecDeque::new(),
-            queue: VecDeque::new(),
+            given: VecDeque::new(),
+            waiting: VecDeque::new(),
             window_bytes: 0,
             queue_bytes: 0,
-            next: 0,
+            resent: 0,
             flushed: 0,
             last_given: None,
             written_through: None,
-            overflows: Overflows::new(sink),
+            trimmed: VecDeque::new(),
+            trimmed_bytes: 0,
+            losses: Losses::new(sink),
             counts: Counts::default(),
         }
     }
@@ -100,7 +120,7 @@ impl Outbox {
     /// Takes a record; the oldest that do not count as sent give way to it.
     pub(super) fn push(&mut self, envelope: Envelope) {
         self.queue_bytes += envelope.line.len();
-        self.queue.push_back(envelope);
+        self.waiting.push_back(envelope);
         self.drop_overflow();
     }
 
@@ -129,20 +149,26 @@ impl Outbox {
         if !matches!(self.connection, Connection::Proven(_)) {
             return;
         }
-        while let Some(envelope) = self.at(self.next) {
+        while let Some(envelope) = self.window.get(self.resent).or(self.waiting.front()) {
             if !batch.is_empty() && batch.len() + envelope.line.len() > limit {
                 break;
             }
             batch.extend_from_slice(&envelope.line);
             let (id, sequence) = (Arc::clone(&envelope.id), envelope.sequence);
             self.last_given = Some((id, sequence));
-            self.next += 1;
+            if self.resent < self.window.len() {
+                self.resent += 1;
+            } else if let Some(envelope) = self.waiting.pop_front() {
+                self.given.push_back(envelope);
+                self.losses.close_range();
+            }
         }
     }
 
     /// Everything that was given has left the process.
     pub(super) fn flushed(&mut self) {
-        for index in self.flushed..self.next {
+        let given = self.resent + self.given.len();
+        for index in self.flushed..given {
             let Some(sequence) = self.at(index).map(|envelope| envelope.sequence) else {
                 break;
             };
@@ -153,13 +179,14 @@ impl Outbox {
                 self.counts.resent += 1;
             }
         }
-        self.flushed = self.next;
+        self.flushed = given;
         if self.connection == Connection::Proven(Receiver::Silent) {
             while self.window.len() < self.flushed
-                && let Some(envelope) = self.pop_queue()
+                && let Some(envelope) = self.pop_given()
             {
                 self.window_bytes += envelope.line.len();
                 self.window.push_back(envelope);
+                self.resent += 1;
             }
             self.trim_window();
         }
@@ -174,19 +201,17 @@ impl Outbox {
             id: id.chars().take(LONGEST_ID_SHOWN).collect(),
             last: self.last_given.as_ref().map(|(id, _)| Arc::clone(id)),
         })?;
-        while self.next > 0
+        while self.resent + self.given.len() > 0
             && self
-                .window
-                .front()
-                .or_else(|| self.queue.front())
+                .at(0)
                 .is_some_and(|envelope| envelope.sequence <= sequence)
         {
             if let Some(envelope) = self.window.pop_front() {
                 self.window_bytes -= envelope.line.len();
+                self.resent -= 1;
             } else {
-                self.pop_queue();
+                self.pop_given();
             }
-            self.next -= 1;
             self.flushed = self.flushed.saturating_sub(1);
             self.counts.acknowledged += 1;
         }
@@ -203,6 +228,13 @@ impl Outbox {
             self.window.clear();
             self.window_bytes = 0;
         }
+        let trimmed = std::mem::take(&mut self.trimmed);
+        self.trimmed_bytes = 0;
+        if !orderly {
+            for lost in trimmed {
+                self.lose(lost.id, lost.gap, LossCause::Window);
+            }
+        }
         self.rewind();
         self.connection = Connection::Detached;
     }
@@ -212,17 +244,17 @@ impl Outbox {
     pub(super) fn is_settled(&self) -> bool {
         match self.connection {
             Connection::Proven(Receiver::Silent) => {
-                self.queue.is_empty() && self.flushed >= self.window.len()
+                self.queued_records() == 0 && self.flushed >= self.window.len()
             }
             Connection::Proven(Receiver::Acknowledging)
             | Connection::Unproven(_)
-            | Connection::Detached => self.queue.is_empty() && self.window.is_empty(),
+            | Connection::Detached => self.queued_records() == 0 && self.window.is_empty(),
         }
     }
 
-    /// The ranges that were lost since the last call.
-    pub(super) fn take_overflows(&mut self) -> Vec<Overflow> {
-        self.overflows.take()
+    /// The ranges that were lost since the last call. Each is owed a record.
+    pub(super) fn take_losses(&mut self) -> Vec<SinkGap> {
+        self.losses.take()
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -243,13 +275,19 @@ impl Outbox {
     }
 
     /// What does not count as sent, oldest first.
-    pub(super) fn queued(&self) -> impl ExactSizeIterator<Item = &Envelope> {
-        self.queue.iter()
+    pub(super) fn queued(&self) -> impl DoubleEndedIterator<Item = &Envelope> {
+        self.given.iter().chain(&self.waiting)
     }
 
+    /// How many records that are.
+    pub(super) fn queued_records(&self) -> usize {
+        self.given.len() + self.waiting.len()
+    }
+
+    /// Of what this connection was given.
     fn at(&self, index: usize) -> Option<&Envelope> {
         match index.checked_sub(self.window.len()) {
-            Some(index) => self.queue.get(index),
+            Some(index) => self.given.get(index),
             None => self.window.get(index),
         }
     }
@@ -263,44 +301,78 @@ impl Outbox {
         (start == our_start && sequence <= *last_sequence).then_some(sequence)
     }
 
-    fn pop_queue(&mut self) -> Option<Envelope> {
-        let envelope = self.queue.pop_front()?;
+    fn pop_given(&mut self) -> Option<Envelope> {
+        let envelope = self.given.pop_front()?;
         self.queue_bytes -= envelope.line.len();
-        self.overflows.close_range();
         Some(envelope)
     }
 
     fn drop_overflow(&mut self) {
-        while self.queue_bytes > self.bounds.queue_bytes
-            && let Some(envelope) = self.queue.pop_front()
-        {
+        while self.queue_bytes > self.bounds.queue_bytes {
+            let envelope = match self.waiting.pop_front() {
+                Some(envelope) => envelope,
+                None => {
+                    // Only where the bound was lowered. The batch has a copy of its bytes.
+                    let Some(envelope) = self.given.pop_front() else {
+                        return;
+                    };
+                    if self.flushed > self.window.len() {
+                        self.flushed -= 1;
+                    }
+                    envelope
+                }
+            };
             self.queue_bytes -= envelope.line.len();
-            // It may have been given already; the batch has a copy of its bytes.
-            if self.next > self.window.len() {
-                self.next -= 1;
-            }
-            if self.flushed > self.window.len() {
-                self.flushed -= 1;
-            }
-            self.counts.dropped += 1;
-            self.overflows.add(envelope.id);
+            self.lose(envelope.id, envelope.gap, LossCause::Queue);
         }
     }
 
     fn trim_window(&mut self) {
+        let sent = self.connection == Connection::Proven(Receiver::Silent);
         while self.window_bytes > self.bounds.window_bytes
             && let Some(envelope) = self.window.pop_front()
         {
-            self.window_bytes -= envelope.line.len();
-            self.next = self.next.saturating_sub(1);
+            let length = envelope.line.len();
+            self.window_bytes -= length;
+            self.resent = self.resent.saturating_sub(1);
+            if sent && self.flushed > 0 {
+                self.trimmed_bytes += length;
+                self.trimmed.push_back(Trimmed {
+                    id: envelope.id,
+                    gap: envelope.gap,
+                    length,
+                });
+            } else {
+                self.lose(envelope.id, envelope.gap, LossCause::Window);
+            }
             self.flushed = self.flushed.saturating_sub(1);
+        }
+        while self.trimmed_bytes + self.window_bytes > MOST_UNREAD
+            && let Some(read) = self.trimmed.pop_front()
+        {
+            self.trimmed_bytes -= read.length;
         }
     }
 
+    fn lose(&mut self, id: Arc<str>, gap: Option<Arc<SinkGap>>, cause: LossCause) {
+        match cause {
+            LossCause::Queue => self.counts.dropped += 1,
+            LossCause::Window => self.counts.unconfirmed += 1,
+        }
+        if let Some(gap) = gap {
+            self.losses.tell_again(&gap);
+        }
+        self.losses.add(id, cause);
+    }
+
     fn rewind(&mut self) {
-        self.next = 0;
+        while let Some(envelope) = self.given.pop_back() {
+            self.waiting.push_front(envelope);
+        }
+        self.resent = 0;
         self.flushed = 0;
         self.last_given = None;
+        self.losses.close_range();
     }
 }
 
@@ -314,6 +386,11 @@ pub struct NotGiven {
     id: String,
     last: Option<Arc<str>>,
 }
+
+/// The most that the sockets of both ends hold unread: Linux lets a receive buffer grow to 6 MiB
+/// (32 MiB from 6.16 on; net.ipv4.tcp_rmem) and a send buffer to 4 MiB (net.ipv4.tcp_wmem), their
+/// own overhead included. The default window covers it.
+const MOST_UNREAD: usize = 32 << 20;
 
 /// What of a peer's id goes into a message.
 const LONGEST_ID_SHOWN: usize = 80;

@@ -25,7 +25,7 @@ pub struct SinkSettings {
 }
 
 /// The files and the name of one sink's TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
     /// The authorities that may vouch for the receiver, PEM.
     pub ca: PathBuf,
@@ -136,6 +136,9 @@ pub(super) struct Timing {
     pub(super) acceptance: Duration,
     /// A peer that stayed for so long was good: the next failure is a first one.
     pub(super) proof: Duration,
+    /// How often certificate files are looked at. Who issues short-lived certificates renews them
+    /// minutes before their end.
+    pub(super) look: Duration,
     /// How long a peer may take to close its side after we have closed ours, and a begun batch to
     /// leave before a reload.
     pub(super) close: Duration,
@@ -154,6 +157,7 @@ impl Default for Timing {
             handshake: Duration::from_secs(10),
             acceptance: Duration::from_secs(1),
             proof: Duration::from_secs(10),
+            look: Duration::from_secs(2),
             close: Duration::from_secs(1),
             retirement: Duration::from_secs(5),
             backoff_first: Duration::from_millis(200),

@@ -13,21 +13,16 @@ use super::{
     backoff::Backoff,
     connect::{Credentials, Link, connect},
     error::ConnectionError,
-    overflow::Overflow,
     queue::{Outbox, Receiver},
+    renewal::Basis,
     settings::{SinkSettings, Timing},
     status::{Remainder, SinkStatus},
 };
-use crate::{record::Envelope, timestamp::Timestamp, tls::provider};
-
-/// What all sinks are told while they run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Orders {
-    /// Grows with each reload: connect anew, with the settings and files as they now are.
-    pub(super) reloads: u64,
-    /// Settle until then, and end.
-    pub(super) stop: Option<Instant>,
-}
+use crate::{
+    record::{Envelope, SinkGap},
+    timestamp::Timestamp,
+    tls::provider,
+};
 
 /// A sink, shared by the producer and its task.
 pub(super) struct Sink {
@@ -36,6 +31,10 @@ pub(super) struct Sink {
     pub(super) report: Report,
     /// There is something to send.
     pub(super) wake: Notify,
+    /// The settings were told anew.
+    pub(super) reloaded: Notify,
+    /// What a connection can be made with, where files or settings changed.
+    pub(super) renewals: watch::Sender<Option<Basis>>,
     state: Mutex<State>,
 }
 
@@ -51,14 +50,16 @@ pub(super) struct State {
     ages: Ages,
     last_error: Option<String>,
     certificate_not_after: Option<Timestamp>,
+    /// With what the last attempt was made; none before the first.
+    pub(super) basis: Option<Basis>,
 }
 
 /// How a connection ended, or an attempt at one.
 pub(super) enum End {
     /// We were told to stop, and the connection is closed.
     Stopped,
-    /// We were told to connect anew.
-    Reloaded,
+    /// There are renewed certificates, or other settings.
+    Renewed,
     /// It failed.
     Failed(ConnectionError),
 }
@@ -70,6 +71,8 @@ impl Sink {
             timing,
             report,
             wake: Notify::new(),
+            reloaded: Notify::new(),
+            renewals: watch::channel(None).0,
             state: Mutex::new(State {
                 outbox: Outbox::new(Arc::clone(&name), settings.bounds()),
                 settings,
@@ -82,6 +85,7 @@ impl Sink {
                 ages: Ages::default(),
                 last_error: None,
                 certificate_not_after: None,
+                basis: None,
             }),
             name,
         }
@@ -103,23 +107,29 @@ impl Sink {
         self.wake.notify_one();
     }
 
-    pub(super) fn set(&self, settings: SinkSettings) {
+    pub(super) fn reload(&self, settings: SinkSettings) {
         let mut state = self.state();
         state.outbox.set_bounds(settings.bounds());
         state.settings = settings;
+        drop(state);
+        self.reloaded.notify_one();
     }
 
-    pub(super) fn take_overflows(&self) -> Vec<Overflow> {
-        self.state().outbox.take_overflows()
+    /// What was lost since the last call. Not before the sink is connected, unless `at_once`: while
+    /// nothing leaves, a record that tells it would be lost next.
+    pub(super) fn take_losses(&self, at_once: bool) -> Vec<SinkGap> {
+        let mut state = self.state();
+        match at_once || state.connected.is_some() {
+            true => state.outbox.take_losses(),
+            false => Vec::new(),
+        }
     }
 
     pub(super) fn status(&self) -> SinkStatus {
         let mut state = self.state();
         let counts = state.outbox.counts();
-        let (queued, oldest) = {
-            let mut queued = state.outbox.queued();
-            (queued.len(), queued.next().map(|oldest| oldest.sequence))
-        };
+        let queued = state.outbox.queued_records();
+        let oldest = state.outbox.queued().next().map(|oldest| oldest.sequence);
         let newest = state.newest;
         let oldest_queued = state.ages.sample(Instant::now(), newest, oldest);
         SinkStatus {
@@ -134,6 +144,7 @@ impl Sink {
             resent: counts.resent,
             acknowledged: counts.acknowledged,
             dropped: counts.dropped,
+            unconfirmed: counts.unconfirmed,
             reconnects: state.connections.saturating_sub(1),
             attempts: state.attempts,
             failures: state.failures,
@@ -144,17 +155,14 @@ impl Sink {
 
     pub(super) fn remainder(&self) -> Remainder {
         let state = self.state();
-        let mut queued = state.outbox.queued();
-        let records = queued.len() as u64;
-        let first = queued.next().map(|envelope| Arc::clone(&envelope.id));
-        let last = queued.last().map(|envelope| Arc::clone(&envelope.id));
+        let id = |envelope: &Envelope| Arc::clone(&envelope.id);
         Remainder {
             sink: Arc::clone(&self.name),
-            records,
+            records: state.outbox.queued_records() as u64,
             bytes: state.outbox.queue_bytes(),
             unconfirmed: state.outbox.kept(),
-            last: last.or_else(|| first.clone()),
-            first,
+            first: state.outbox.queued().next().map(id),
+            last: state.outbox.queued().next_back().map(id),
         }
     }
 
@@ -163,29 +171,41 @@ impl Sink {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the sink connected until it is told to stop, or the other end of `orders` is gone.
-    pub(super) async fn run(self: Arc<Self>, mut orders: watch::Receiver<Orders>) {
+    /// Keeps the sink connected until it is told to stop, or the other end of `stop` is gone.
+    pub(super) async fn run(self: Arc<Self>, stop: watch::Receiver<Option<Instant>>) {
+        tokio::select! {
+            () = self.keep_connected(stop) => {}
+            () = self.watch_files() => {}
+        }
+    }
+
+    async fn keep_connected(&self, mut stop: watch::Receiver<Option<Instant>>) {
         let mut backoff = Backoff::new(self.timing.backoff_first, self.timing.backoff_limit);
+        let mut renewals = self.renewals.subscribe();
         loop {
-            let Orders { reloads, stop } = *orders.borrow_and_update();
-            if stop.is_some() && self.state().outbox.is_settled() {
+            let deadline = *stop.borrow_and_update();
+            if deadline.is_some() && self.state().outbox.is_settled() {
                 return;
             }
+            renewals.mark_unchanged();
             let attempt = tokio::select! {
                 attempt = self.attempt() => attempt,
-                changed = orders.changed() => match changed {
+                changed = stop.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
-                () = until(stop) => return,
+                () = until(deadline) => return,
             };
             let end = match attempt {
-                Ok(link) => self.carry(link, &mut orders, reloads, &mut backoff).await,
+                Ok(link) => {
+                    self.carry(link, &mut stop, &mut renewals, &mut backoff)
+                        .await
+                }
                 Err(error) => End::Failed(error),
             };
             let error = match end {
                 End::Stopped => return,
-                End::Reloaded => {
+                End::Renewed => {
                     backoff.reset();
                     continue;
                 }
@@ -195,15 +215,13 @@ impl Sink {
             self.failed(&error, delay);
             tokio::select! {
                 () = sleep(delay) => {}
-                changed = orders.changed() => {
+                changed = stop.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    if orders.borrow().reloads != reloads {
-                        backoff.reset();
-                    }
                 }
-                () = until(stop) => return,
+                Ok(()) = renewals.changed() => backoff.reset(),
+                () = until(deadline) => return,
             }
         }
     }
@@ -214,6 +232,8 @@ impl Sink {
             state.attempts += 1;
             state.settings.tls.clone()
         };
+        let basis = Basis::of(tls.clone()).await;
+        self.state().basis = Some(basis);
         let credentials = Credentials::read(tls.clone()).await?;
         self.state().certificate_not_after = Some(credentials.not_after);
         connect(&self.name, &tls, credentials, &self.timing).await

@@ -30,6 +30,9 @@ pub struct SinkStatus {
     pub acknowledged: u64,
     /// Records lost to the bound of the queue.
     pub dropped: u64,
+    /// Records that a receiver may not have read when its connection broke, and that the window no
+    /// longer held.
+    pub unconfirmed: u64,
     /// Connections after the first.
     pub reconnects: u64,
     /// Attempts to connect.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     capture::{CgroupId, Cookie, Process},
     http::{Closed, Connection, ConnectionId, Gap},
-    record::{Fingerprint, Shown, Side},
+    ledger::settings::Reconfiguration,
+    record::{Fingerprint, Shown, Side, SinkGap},
     timestamp::Timestamp,
     workload::WorkloadFact,
 };
@@ -75,19 +76,18 @@ pub enum Input {
     /// Time passes: intervals close, patience ends.
     Tick(Timestamp),
     /// The configuration was read anew.
-    Reconfigured(Timestamp),
-    /// A sink's queue overflowed.
+    Reconfigured {
+        /// When.
+        time: Timestamp,
+        /// What is in force now.
+        settings: Box<Reconfiguration>,
+    },
+    /// A sink lost records to its bounds.
     Overflow {
         /// When that was noticed.
         time: Timestamp,
-        /// The sink.
-        sink: String,
-        /// First id that was dropped.
-        first: String,
-        /// Last id that was dropped.
-        last: String,
-        /// How many records.
-        records: u64,
+        /// What it lost.
+        gap: SinkGap,
     },
     /// The agent ends: everything pending is judged now.
     Stopped(Timestamp),

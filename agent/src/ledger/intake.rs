@@ -29,6 +29,11 @@ impl Intake {
         }
     }
 
+    /// Redacts in another way from now on.
+    pub fn redact(&mut self, redaction: Redaction) {
+        self.redaction = redaction;
+    }
+
     /// An exchange as the ledger takes it.
     #[must_use]
     pub fn exchange(&self, exchange: http::Exchange) -> Exchange {

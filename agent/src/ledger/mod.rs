@@ -61,7 +61,7 @@ pub use input::{
 pub use intake::Intake;
 use pod::PodBook;
 use roles::Roles;
-pub use settings::Settings;
+pub use settings::{Reconfiguration, Settings};
 pub use summary::PodSummary;
 use tracked::Tracked;
 use write::Writer;
@@ -199,23 +199,8 @@ impl Ledger {
             Input::CaptureProgress(time) => self.capture_progress(time),
             Input::ClockStep { time, nanoseconds } => self.clock_step(time, nanoseconds),
             Input::Tick(now) => self.tick(now),
-            Input::Reconfigured(time) => self.writer.lifecycle(time, Lifecycle::Config),
-            Input::Overflow {
-                time,
-                sink,
-                first,
-                last,
-                records,
-            } => {
-                self.writer.lifecycle(
-                    time,
-                    Lifecycle::Gap {
-                        sink,
-                        ids: (first, last),
-                        records,
-                    },
-                );
-            }
+            Input::Reconfigured { time, settings } => self.reconfigure(time, *settings),
+            Input::Overflow { time, gap } => self.writer.lifecycle(time, Lifecycle::Gap(gap)),
             Input::Stopped(time) => self.stop(time),
         }
         self.writer.take()
@@ -258,6 +243,21 @@ impl Ledger {
         let seconds = nanoseconds as f64 / 1e9;
         self.writer
             .lifecycle(moment, Lifecycle::ClockStep { seconds });
+    }
+
+    fn reconfigure(&mut self, time: Timestamp, settings: Reconfiguration) {
+        self.settings.flush = settings.flush;
+        self.settings.interval = settings.interval;
+        self.settings.policy = settings.policy;
+        self.writer.set_sinks(settings.sinks.clone());
+        self.settings.sinks = settings.sinks;
+        self.writer.lifecycle(
+            time,
+            Lifecycle::Config {
+                changed: settings.changed,
+                at_next_start: settings.at_next_start,
+            },
+        );
     }
 
     fn listener(&mut self, listener: ListenerFact) {

@@ -6,6 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::PolicyRule, record::Include};
 
+/// What a reload of the configuration changes while the ledger runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reconfiguration {
+    /// See [`Settings::flush`].
+    pub flush: Duration,
+    /// See [`Settings::interval`].
+    pub interval: Duration,
+    /// See [`Settings::policy`].
+    pub policy: Vec<PolicyRule>,
+    /// See [`Settings::sinks`]. One that is new gets the records from the `config` record on.
+    pub sinks: Vec<(String, Include)>,
+    /// Keys of the configuration that changed and are in force.
+    pub changed: Vec<String>,
+    /// Keys that changed and are in force from the next start on.
+    pub at_next_start: Vec<String>,
+}
+
 /// The ledger's settings. A recording carries them, so that a replay judges alike.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {

@@ -29,7 +29,7 @@ impl Ledger {
             }
             Input::CaptureProgress(time)
             | Input::Tick(time)
-            | Input::Reconfigured(time)
+            | Input::Reconfigured { time, .. }
             | Input::Stopped(time)
             | Input::Started { time }
             | Input::Overflow { time, .. } => *time = self.clock.now(*time),

@@ -54,6 +54,16 @@ impl Writer {
         }
     }
 
+    /// Other sinks, or other filters, from the next record on. A sink that stays keeps its count.
+    pub(super) fn set_sinks(&mut self, sinks: Vec<(String, Include)>) {
+        let counts = sinks.iter().map(|(name, _)| {
+            let count = self.filtered.get(name).copied().unwrap_or_default();
+            (name.clone(), count)
+        });
+        self.filtered = counts.collect();
+        self.sinks = sinks;
+    }
+
     /// The records since the last call.
     pub(super) fn take(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)
@@ -93,7 +103,6 @@ impl Writer {
             seen.push(*reason);
             new
         });
-        self.count_filtered(kind, Some(verdict));
         let body = Body::Traffic(Box::new(traffic));
         self.push(time, kind, Some((verdict, reasons, units)), body)
     }
@@ -103,7 +112,6 @@ impl Writer {
         let body = &mut finding.finding;
         body.first = self.clock.reading(body.first);
         body.last = self.clock.reading(body.last);
-        self.count_filtered(Kind::Finding, None);
         self.push(now, Kind::Finding, None, Body::Finding(Box::new(finding)));
     }
 
@@ -150,6 +158,7 @@ impl Writer {
             Some((verdict, reasons, units)) => (Some(verdict), Some(reasons), Some(units)),
             None => (None, None, None),
         };
+        self.count_filtered(kind, verdict);
         let node = self.node.clone();
         self.records.push(Record {
             id: id.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
+use super::{SinkGap, Verdict};
 
 /// What a record speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Envelope {
     pub kind: Kind,
     /// Its verdict, if its kind has one.
     pub verdict: Option<Verdict>,
+    /// The loss that it tells of, if it is a `gap` record.
+    pub gap: Option<Arc<SinkGap>>,
     /// The JSON object, with the newline that ends it.
     pub line: Arc<[u8]>,
 }

@@ -18,7 +18,7 @@ pub use finding::{Finding, FindingBody, FindingKind, FindingState, Severity};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,
-    Lifecycle, Record, Side, Traffic, Units, Workload, WorkloadAccount,
+    Lifecycle, LossCause, Record, Side, SinkGap, Traffic, Units, Workload, WorkloadAccount,
 };
 pub use pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern};
 pub use printable::Printable;

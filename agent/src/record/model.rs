@@ -1,6 +1,6 @@
 //! The record: one JSON object a line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,6 +54,12 @@ impl Record {
             sequence: self.sequence,
             kind: self.kind,
             verdict: self.verdict,
+            gap: match &self.body {
+                Body::Lifecycle {
+                    lifecycle: Lifecycle::Gap(gap),
+                } => Some(Arc::new(gap.clone())),
+                _ => None,
+            },
             line: line.into(),
         })
     }
@@ -314,21 +320,44 @@ pub enum Lifecycle {
     /// The agent ends, its books are closed.
     Stop,
     /// The configuration was read anew.
-    Config,
-    /// Records that a sink never got because its queue overflowed.
-    Gap {
-        /// The sink.
-        sink: String,
-        /// First and last id that was dropped.
-        ids: (String, String),
-        /// How many of them.
-        records: u64,
+    Config {
+        /// Keys that changed and are in force.
+        changed: Vec<String>,
+        /// Keys that changed and are in force from the next start on.
+        at_next_start: Vec<String>,
     },
+    /// Records that a sink lost to its bounds.
+    Gap(SinkGap),
     /// The wall clock was set.
     ClockStep {
         /// New minus old, in seconds.
         seconds: f64,
     },
+}
+
+/// A run of records that one sink lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkGap {
+    /// The sink's endpoint.
+    pub sink: String,
+    /// The first and the last id that was lost.
+    pub ids: (String, String),
+    /// How many records of this sink are told with it; its filter makes holes in the ids, and so
+    /// does what was told before.
+    pub records: u64,
+    /// Which bound it was.
+    pub cause: LossCause,
+}
+
+/// Which bound of a sink a loss is owed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossCause {
+    /// They overflowed `queue` and were never sent.
+    Queue,
+    /// They were sent to a receiver that does not acknowledge, and had left `window` when its
+    /// connection broke: it may not have read them.
+    Window,
 }
 
 pub(super) fn as_text<S: serde::Serializer>(

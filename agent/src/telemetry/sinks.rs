@@ -25,6 +25,9 @@ pub struct SinkNumbers {
     pub acknowledged: u64,
     /// Records dropped because the queue was full.
     pub dropped: u64,
+    /// Records that a receiver may not have read when its connection broke, and that the window no
+    /// longer held.
+    pub unconfirmed: u64,
     /// Records that the sink's `include` leaves out.
     pub filtered: u64,
     /// Attempts to connect.
@@ -39,7 +42,7 @@ pub struct SinkNumbers {
 /// Metric by metric, as the format wants it, not sink by sink.
 pub(super) fn render(sinks: &[SinkNumbers], page: &mut Exposition) {
     type Value = fn(&SinkNumbers) -> Option<f64>;
-    let metrics: [(MetricType, &str, &str, Value); 13] = [
+    let metrics: [(MetricType, &str, &str, Value); 14] = [
         (
             MetricType::Gauge,
             "meshwitness_sink_connected",
@@ -93,6 +96,12 @@ pub(super) fn render(sinks: &[SinkNumbers], page: &mut Exposition) {
             "meshwitness_sink_dropped_records_total",
             "Records dropped because the queue was full.",
             |sink| number(sink.dropped),
+        ),
+        (
+            MetricType::Counter,
+            "meshwitness_sink_unconfirmed_records_total",
+            "Records that a receiver may not have read, and that could not be sent again.",
+            |sink| number(sink.unconfirmed),
         ),
         (
             MetricType::Counter,

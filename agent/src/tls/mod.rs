@@ -3,6 +3,7 @@
 //! TLS 1.3 only, both sides prove who they are, and nothing switches either off.
 
 mod credentials;
+mod stamp;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::{CryptoProvider, ring};
 
 pub use credentials::{CredentialError, Identity, read_authorities};
+pub use stamp::FileStamp;
 
 /// The application protocol (RFC 7301) of a receiver that acknowledges what it has stored.
 pub const ACKNOWLEDGING_PROTOCOL: &[u8] = b"meshwitness/1";

@@ -166,6 +166,11 @@ impl Witness {
         }
     }
 
+    /// Takes the redaction of another configuration. What was captured before keeps the old one.
+    pub fn redact(&mut self, config: &Config) {
+        self.intake.redact(redaction(config));
+    }
+
     /// The cgroups at which the programs are attached.
     #[must_use]
     pub fn attached(&self) -> &[PathBuf] {

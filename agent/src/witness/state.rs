@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use thiserror::Error;
 
 use crate::envoy::{Positions, PositionsError};
@@ -17,10 +20,10 @@ use crate::envoy::{Positions, PositionsError};
 pub struct State {
     /// Readable by its owner alone.
     pub dir: PathBuf,
-    /// Holds the lock while it is open.
+    /// Holds the lock while it is open, and the number of this process.
     _lock: File,
-    /// An earlier run of the agent left its mark here.
-    pub earlier_run: bool,
+    /// The start ids of earlier runs, oldest first; the last [`KEPT_STARTS`] of them.
+    starts: Vec<String>,
     /// Unique to this start.
     pub start_id: String,
 }
@@ -41,34 +44,42 @@ impl State {
             .create(dir)
             .map_err(at)?;
         close(dir)?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(dir.join("lock"))
-            .map_err(at)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(StateError::Held {
-                path: dir.to_owned(),
-            });
-        }
-        let start_id = start_id().map_err(at)?;
-        let starts = dir.join("starts");
-        let earlier_run = starts.exists();
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(starts)
-            .map_err(at)?;
-        writeln!(file, "{start_id}").map_err(at)?;
         Ok(Self {
+            _lock: lock(&dir.join("lock"))?,
+            starts: starts(&dir.join("starts")).map_err(at)?,
+            start_id: start_id().map_err(at)?,
             dir: dir.to_owned(),
-            _lock: lock,
-            earlier_run,
-            start_id,
         })
+    }
+
+    /// An earlier run of the agent has watched this node.
+    #[must_use]
+    pub fn earlier_run(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    /// Leaves the mark of this run: from now on it watches. A run that never came so far is none.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn began(&self) -> Result<(), StateError> {
+        let path = self.dir.join("starts");
+        let new = path.with_extension("new");
+        let superfluous = (self.starts.len() + 1).saturating_sub(KEPT_STARTS);
+        let kept = self.starts.iter().skip(superfluous).chain([&self.start_id]);
+        let text: String = kept.map(|id| format!("{id}\n")).collect();
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|source| StateError::Io { path, source })
     }
 
     /// The positions that the last run left; none at the first.
@@ -109,6 +120,55 @@ fn close(dir: &Path) -> Result<(), StateError> {
     }
 }
 
+/// How many start ids are kept. A node that restarts its agent in a loop fills no disk.
+const KEPT_STARTS: usize = 100;
+
+/// Takes the lock and writes this process's number into it, for whoever comes second.
+fn lock(path: &Path) -> Result<File, StateError> {
+    let at = |source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut lock = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(at)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(StateError::Held {
+                lock: path.to_owned(),
+                holder: holder(&mut lock),
+            });
+        }
+        Err(error) => return Err(at(error.into())),
+    }
+    lock.set_len(0).map_err(at)?;
+    writeln!(lock, "{}", std::process::id()).map_err(at)?;
+    Ok(lock)
+}
+
+/// The process that wrote its number into the lock. It may be one of another PID namespace.
+fn holder(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(LONGEST_NUMBER).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok()
+}
+
+const LONGEST_NUMBER: u64 = 16;
+
+fn starts(path: &Path) -> io::Result<Vec<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Unique per start: the time in milliseconds, so that ids sort by start, and chance.
 ///
 /// # Errors
@@ -145,10 +205,15 @@ pub enum StateError {
     #[error(transparent)]
     Positions(#[from] PositionsError),
     /// Another agent runs.
-    #[error("state {}: another agent holds it; one agent runs per node", path.display())]
+    #[error(
+        "{}: another agent holds this lock{}; one agent runs per node, stop it first or give this one another `state.dir`",
+        lock.display(), holder.map_or_else(String::new, |process| format!(", process {process}"))
+    )]
     Held {
-        /// The directory.
-        path: PathBuf,
+        /// The lock.
+        lock: PathBuf,
+        /// The number of the process that holds it, as it sees itself; none: unknown.
+        holder: Option<u32>,
     },
 }
 
@@ -156,7 +221,7 @@ pub enum StateError {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use super::{State, StateError};
+    use super::{KEPT_STARTS, State, StateError};
 
     #[test]
     fn the_directory_is_the_agents_alone() {
@@ -168,15 +233,44 @@ mod tests {
             Err(StateError::Shared { .. })
         ));
         mode(0o775).unwrap();
-        let state = State::open(root.path()).unwrap();
+        let _held = State::open(root.path()).unwrap();
         let now = fs::metadata(root.path()).unwrap().permissions().mode();
         assert_eq!(now & 0o7777, 0o700);
         assert!(matches!(
             State::open(root.path()),
             Err(StateError::Held { .. })
         ));
-        assert!(!state.earlier_run);
-        drop(state);
-        assert!(State::open(root.path()).unwrap().earlier_run);
+    }
+
+    #[test]
+    fn a_second_agent_is_told_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = State::open(dir.path()).unwrap();
+        let error = State::open(dir.path()).unwrap_err();
+        let own = std::process::id();
+        assert!(matches!(error, StateError::Held { holder: Some(holder), .. } if holder == own));
+        let text = error.to_string();
+        assert!(text.contains("/lock: another agent holds this lock, process "));
+        drop(first);
+        State::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_run_counts_once_it_watches_and_few_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!State::open(dir.path()).unwrap().earlier_run());
+        assert!(!State::open(dir.path()).unwrap().earlier_run());
+        let mut last = String::new();
+        for _ in 0..KEPT_STARTS + 5 {
+            let state = State::open(dir.path()).unwrap();
+            state.began().unwrap();
+            last.clone_from(&state.start_id);
+        }
+        let state = State::open(dir.path()).unwrap();
+        assert!(state.earlier_run());
+        assert_eq!(state.starts.len(), KEPT_STARTS);
+        assert_eq!(state.starts.last(), Some(&last));
+        let names = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(names, 2, "the lock and the starts");
     }
 }

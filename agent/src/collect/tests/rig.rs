@@ -241,6 +241,7 @@ pub(super) fn record(sequence: u64) -> Envelope {
         sequence,
         kind: Kind::Connection,
         verdict: None,
+        gap: None,
         line: Arc::from(line("start", sequence, "n1").into_bytes()),
     }
 }

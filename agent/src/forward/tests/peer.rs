@@ -287,6 +287,8 @@ pub(super) fn start_with(
 pub(super) fn quick() -> Timing {
     Timing {
         acceptance: Duration::from_millis(200),
+        // Who renews files says so by a reload, unless the looking is what is tested.
+        look: Duration::from_secs(3600),
         retirement: Duration::from_millis(100),
         backoff_first: Duration::from_millis(5),
         backoff_limit: Duration::from_millis(50),
@@ -314,6 +316,7 @@ pub(super) fn record_of(
         sequence,
         kind,
         verdict,
+        gap: None,
         line: Arc::from(line.into_bytes()),
     }
 }
@@ -322,6 +325,15 @@ pub(super) fn record_of(
 pub(super) async fn failure(notices: &mut mpsc::UnboundedReceiver<Notice>) -> String {
     loop {
         if let Notice::Failed { reason, .. } = within(notices.recv()).await.unwrap() {
+            return reason;
+        }
+    }
+}
+
+/// The next word of files that cannot be used.
+pub(super) async fn unusable(notices: &mut mpsc::UnboundedReceiver<Notice>) -> String {
+    loop {
+        if let Notice::Unusable { reason, .. } = within(notices.recv()).await.unwrap() {
             return reason;
         }
     }

@@ -1,6 +1,9 @@
 //! The outbox against a model of a peer that may read, store, answer and die at any point.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::{
     collection::vec,
@@ -10,7 +13,7 @@ use proptest::{
 
 use crate::{
     forward::queue::{Bounds, Outbox, Receiver},
-    record::{Envelope, Kind},
+    record::{Envelope, Kind, LossCause, SinkGap},
 };
 
 const BOUNDS: Bounds = Bounds {
@@ -20,13 +23,27 @@ const BOUNDS: Bounds = Bounds {
 
 #[derive(Clone, Debug)]
 enum Action {
-    Push { hole: u64, length: usize },
-    Connect { receiver: Receiver },
+    Push {
+        hole: u64,
+        length: usize,
+    },
+    Connect {
+        receiver: Receiver,
+    },
     Prove,
-    Give { limit: usize },
+    Give {
+        limit: usize,
+    },
     Flush,
-    Acknowledge { part: usize },
-    End { orderly: bool, unread: usize },
+    Acknowledge {
+        part: usize,
+    },
+    End {
+        orderly: bool,
+        unread: usize,
+    },
+    /// The agent writes a record for each loss.
+    Tell,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -38,8 +55,9 @@ fn action() -> impl Strategy<Value = Action> {
         5 => (0..600_usize).prop_map(|limit| Action::Give { limit }),
         5 => Just(Action::Flush),
         3 => (0..8_usize).prop_map(|part| Action::Acknowledge { part }),
-        1 => (any::<bool>(), 0..=BOUNDS.window_bytes)
+        1 => (any::<bool>(), 0..=4 * BOUNDS.window_bytes)
             .prop_map(|(orderly, unread)| Action::End { orderly, unread }),
+        2 => Just(Action::Tell),
     ]
 }
 
@@ -52,6 +70,7 @@ fn record(sequence: u64, length: usize) -> Envelope {
         sequence,
         kind: Kind::Http,
         verdict: None,
+        gap: None,
         line: Arc::from(line),
     }
 }
@@ -64,6 +83,8 @@ struct Model {
     sequence: u64,
     pushed: BTreeSet<u64>,
     stored: BTreeSet<u64>,
+    /// What the records of losses say, by their numbers.
+    gaps: BTreeMap<u64, SinkGap>,
     /// Given on this connection, with lengths; the part before `flushed` has left.
     wire: Vec<(u64, usize)>,
     flushed: usize,
@@ -78,6 +99,7 @@ impl Model {
             sequence: 0,
             pushed: BTreeSet::new(),
             stored: BTreeSet::new(),
+            gaps: BTreeMap::new(),
             wire: Vec::new(),
             flushed: 0,
         }
@@ -119,11 +141,24 @@ impl Model {
                 }
             }
             Action::End { orderly, unread } => self.end(orderly, unread),
+            Action::Tell => self.tell(),
         }
         assert!(self.outbox.queue_bytes() <= BOUNDS.queue_bytes);
         assert!(self.outbox.window_bytes() <= BOUNDS.window_bytes);
         let queued: usize = self.outbox.queued().map(|record| record.line.len()).sum();
         assert_eq!(queued, self.outbox.queue_bytes());
+        assert_eq!(self.outbox.queued().count(), self.outbox.queued_records());
+    }
+
+    fn tell(&mut self) {
+        for gap in self.outbox.take_losses() {
+            self.sequence += 1;
+            self.pushed.insert(self.sequence);
+            let mut envelope = record(self.sequence, 150);
+            envelope.gap = Some(Arc::new(gap.clone()));
+            self.gaps.insert(self.sequence, gap);
+            self.outbox.push(envelope);
+        }
     }
 
     fn give(&mut self, limit: usize) {
@@ -169,17 +204,35 @@ impl Model {
         self.apply(Action::Flush);
         self.apply(Action::Acknowledge { part: 0 });
         assert!(self.outbox.is_settled());
-        let overflows = self.outbox.take_overflows();
-        let told: u64 = overflows.iter().map(|range| range.records).sum();
-        assert_eq!(told, self.outbox.counts().dropped);
+        let told: Vec<SinkGap> = self
+            .gaps
+            .into_iter()
+            .filter(|(sequence, _)| self.stored.contains(sequence))
+            .map(|(_, gap)| gap)
+            .chain(self.outbox.take_losses())
+            .collect();
+        let range = |gap: &SinkGap| number(&gap.ids.0)..=number(&gap.ids.1);
         for sequence in self.pushed.difference(&self.stored) {
             assert!(
-                overflows.iter().any(|range| {
-                    (number(&range.first)..=number(&range.last)).contains(sequence)
-                }),
+                told.iter().any(|gap| range(gap).contains(sequence)),
                 "{sequence} is neither stored nor told as lost"
             );
         }
+        // What was told by a record that may not have been read is told again, word for word.
+        let never_sent: BTreeMap<_, _> = told
+            .iter()
+            .filter(|gap| gap.cause == LossCause::Queue)
+            .map(|gap| (&gap.ids, gap))
+            .collect();
+        let mut records = 0;
+        let mut lost = BTreeSet::new();
+        for gap in never_sent.into_values() {
+            records += gap.records;
+            lost.extend(self.pushed.range(range(gap)));
+        }
+        assert_eq!(records, lost.len() as u64, "{told:?}");
+        let told_in_vain: Vec<_> = lost.intersection(&self.stored).collect();
+        assert!(told_in_vain.is_empty(), "{told_in_vain:?} of {told:?}");
     }
 }
 
@@ -207,7 +260,7 @@ proptest! {
         outbox.proven();
         outbox.give(&mut Vec::new(), 200);
         let result = outbox.acknowledged(&id);
-        let left = outbox.queued().len();
+        let left = outbox.queued_records();
         match id.strip_prefix("start-").and_then(|rest| rest.parse().ok()) {
             Some(1_u64) => assert_eq!(left, 2),
             Some(2) => assert_eq!(left, 1),
@@ -263,15 +316,61 @@ fn overflow_is_told_by_range_and_counts_records_not_ids() {
     for sequence in [1, 4, 5, 9, 10, 11, 12] {
         outbox.push(record(sequence, 250));
     }
-    let overflows = outbox.take_overflows();
-    assert_eq!(overflows.len(), 1);
-    let range = &overflows[0];
-    assert_eq!(
-        (&*range.first, &*range.last, range.records),
-        ("start-1", "start-5", 3)
-    );
-    assert_eq!(&*range.sink, "sink");
+    let gap = |first: u64, last: u64, records, cause| SinkGap {
+        sink: "sink".to_owned(),
+        ids: (format!("start-{first}"), format!("start-{last}")),
+        records,
+        cause,
+    };
+    assert_eq!(outbox.take_losses(), [gap(1, 5, 3, LossCause::Queue)]);
     outbox.push(record(13, 1001));
-    assert_eq!(outbox.queued().len(), 0, "larger than the whole queue");
-    assert_eq!(outbox.take_overflows()[0].records, 5);
+    assert_eq!(outbox.queued_records(), 0, "larger than the whole queue");
+    assert_eq!(outbox.take_losses(), [gap(9, 13, 5, LossCause::Queue)]);
+}
+
+#[test]
+fn what_is_on_its_way_is_not_given_up() {
+    let mut outbox = Outbox::new(Arc::from("sink"), BOUNDS);
+    for sequence in 1..=4 {
+        outbox.push(record(sequence, 250));
+    }
+    outbox.connected(Receiver::Acknowledging);
+    outbox.proven();
+    let mut batch = Vec::new();
+    outbox.give(&mut batch, 500);
+    outbox.push(record(5, 250));
+    let lost = outbox.take_losses();
+    assert_eq!(lost[0].ids, ("start-3".to_owned(), "start-3".to_owned()));
+    outbox.flushed();
+    outbox.acknowledged("start-2").unwrap();
+    assert_eq!(given(&mut outbox), [4, 5]);
+}
+
+#[test]
+fn more_unread_than_the_window_held_is_told_when_the_connection_breaks() {
+    let mut outbox = Outbox::new(Arc::from("sink"), BOUNDS);
+    outbox.connected(Receiver::Silent);
+    outbox.proven();
+    for sequence in 1..=6 {
+        outbox.push(record(sequence, 150));
+        outbox.give(&mut Vec::new(), usize::MAX);
+        outbox.flushed();
+    }
+    assert_eq!(outbox.take_losses(), [], "nobody has lost anything yet");
+    outbox.ended(false);
+    let lost = outbox.take_losses();
+    assert_eq!(lost[0].ids, ("start-1".to_owned(), "start-4".to_owned()));
+    assert_eq!((lost[0].records, lost[0].cause), (4, LossCause::Window));
+    assert_eq!(outbox.counts().unconfirmed, 4);
+
+    // Resent, read, and closed in order: nothing is in doubt.
+    outbox.connected(Receiver::Silent);
+    outbox.proven();
+    assert_eq!(given(&mut outbox), [5, 6]);
+    outbox.flushed();
+    outbox.push(record(7, 150));
+    assert_eq!(given(&mut outbox), [7]);
+    outbox.flushed();
+    outbox.ended(true);
+    assert_eq!(outbox.take_losses(), []);
 }
