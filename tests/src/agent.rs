@@ -258,6 +258,17 @@ impl Agent {
         self.process.signal(signal);
     }
 
+    /// Puts another text in the place of its configuration and has it read anew.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn reload(&self, text: &str) -> Result<()> {
+        fs::write(self.directory.with_extension("yaml"), text)?;
+        self.signal(Signal::HUP);
+        Ok(())
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.process.kill();

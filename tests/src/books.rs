@@ -269,22 +269,12 @@ fn add_map(sums: &mut Sums, more: Sums) {
     }
 }
 
-/// The range of ids of a `gap` record, wherever in the record it stands.
-fn gap(value: &Value) -> Option<(u64, u64)> {
-    if !value.to_string().contains("\"gap\"") {
-        return None;
-    }
-    find_ids(value)
-}
-
-fn find_ids(value: &Value) -> Option<(u64, u64)> {
-    let object = value.as_object()?;
-    if let Some([first, last]) = object
-        .get("ids")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
-        return Some((first.as_u64()?, last.as_u64()?));
-    }
-    object.values().find_map(find_ids)
+/// The range of sequence numbers that a `gap` record tells.
+fn gap(record: &Value) -> Option<(u64, u64)> {
+    let told = &record["lifecycle"];
+    let number = |index: usize| {
+        let id = told["ids"][index].as_str()?;
+        id.rsplit_once('-')?.1.parse().ok()
+    };
+    (told["event"] == "gap").then_some((number(0)?, number(1)?))
 }

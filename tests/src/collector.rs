@@ -1,6 +1,7 @@
 //! The reference collector, `meshwitness collect`.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Collector {
     process: Process,
     port: u16,
     directory: PathBuf,
+    /// It stores on a disk of its own.
+    small_disk: bool,
 }
 
 impl Collector {
@@ -35,6 +38,20 @@ impl Collector {
     ///
     /// If it does not come to listen; the message has its stderr.
     pub fn start(lab: &Lab, name: &str) -> Result<Self> {
+        Self::start_on(lab, name, false)
+    }
+
+    /// Starts one whose disk is full after a mebibyte. Nobody else sees that disk, and it is gone
+    /// with the process.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come to listen; the message has its stderr.
+    pub fn start_on_small_disk(lab: &Lab, name: &str) -> Result<Self> {
+        Self::start_on(lab, name, true)
+    }
+
+    fn start_on(lab: &Lab, name: &str, small_disk: bool) -> Result<Self> {
         let directory = lab.directory().join("collectors").join(name);
         fs::create_dir_all(directory.join("records"))?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
@@ -57,6 +74,7 @@ impl Collector {
             process: Process::ended(),
             port,
             directory,
+            small_disk,
         };
         collector.restart(lab)?;
         Ok(collector)
@@ -74,9 +92,17 @@ impl Collector {
     /// If it does not come to listen; the message has its stderr.
     pub fn restart(&mut self, lab: &Lab) -> Result<()> {
         self.kill();
-        let mut command = lab
-            .node(User::ROOT)
-            .command([agent::binary()?.as_os_str()])?;
+        let binary = agent::binary()?;
+        let records = self.directory.join("records");
+        let mut words: Vec<&OsStr> = Vec::new();
+        if self.small_disk {
+            let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
+            let own = ["unshare", "--mount", "--propagation", "private"];
+            words.extend(own.into_iter().chain(["sh", "-c", mount]).map(OsStr::new));
+            words.push(records.as_os_str());
+        }
+        words.push(binary.as_os_str());
+        let mut command = lab.node(User::ROOT).command(words)?;
         let stderr = self.directory.join("stderr");
         command
             .args(["collect", "--config"])
@@ -99,6 +125,22 @@ impl Collector {
         Ok(())
     }
 
+    /// Makes room on the small disk.
+    ///
+    /// # Errors
+    ///
+    /// If the disk cannot be enlarged.
+    pub fn enlarge_disk(&self, lab: &Lab) -> Result<()> {
+        let process = self.process.id().to_string();
+        let records = self.directory.join("records");
+        let words = ["nsenter", "--mount", "--target", &process, "mount"];
+        let words = words.into_iter().chain(["-o", "remount,size=256m"]);
+        let words = words.map(OsStr::new).chain([records.as_os_str()]);
+        let output = lab.node(User::ROOT).run(words)?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -114,10 +156,16 @@ impl Collector {
         Ok(fs::read_to_string(self.directory.join("stderr"))?)
     }
 
-    /// Where it stores what it receives.
+    /// Where it stores what it receives; on a small disk only while it runs.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
-        self.directory.join("records")
+        let records = self.directory.join("records");
+        match (self.small_disk, records.strip_prefix("/")) {
+            (true, Ok(below)) => {
+                PathBuf::from(format!("/proc/{}/root", self.process.id())).join(below)
+            }
+            _ => records,
+        }
     }
 
     /// All records that it stored.

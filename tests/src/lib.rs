@@ -13,7 +13,7 @@
 //! - [`envoy`], [`iptables`], [`nginx`], [`cri`]: the parts of a pod
 //! - [`pod`], [`outside`], [`Lab`]: the whole
 //! - [`agent`], [`collector`], [`receiver`], [`delivery`]: the program under test and who receives
-//! - [`records`], [`books`]: what was received, added up again
+//! - [`records`], [`books`], [`stream`]: what was received, added up again
 //! - [`Session`]: a lab with an agent and a receiver
 //!
 //! A lab needs root and refuses to start without it. There is one at a time on a machine: a second
@@ -39,6 +39,7 @@ pub mod receiver;
 pub mod records;
 pub mod requirements;
 mod session;
+pub mod stream;
 pub mod sweep;
 
 pub use lab::Lab;

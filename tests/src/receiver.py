@@ -1,9 +1,9 @@
 """A receiver of newline-delimited JSON that knows nothing of who sends it.
 
-It asks for a client certificate over TLS 1.3, appends each whole line to a file and never sends a
+It asks for a client certificate over TLS, appends each whole line to a file and never sends a
 byte. What happens to it is printed, a JSON object a line.
 
-usage: receiver.py PORT CA CERTIFICATE KEY FILE TICKETS
+usage: receiver.py PORT CA CERTIFICATE KEY FILE TICKETS VERSION
 """
 
 import json
@@ -50,9 +50,9 @@ def cut_unfinished_line(path):
 
 
 def main():
-    port, authority, certificate, key, path, tickets = sys.argv[1:]
+    port, authority, certificate, key, path, tickets, version = sys.argv[1:]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = int(tickets)
     context.load_verify_locations(authority)

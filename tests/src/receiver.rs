@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -74,6 +75,21 @@ impl Receiver {
     ///
     /// If it does not come to listen.
     pub fn start_as(lab: &Lab, name: &str, identity: &Identity, authority: &Path) -> Result<Self> {
+        Self::start_speaking(lab, name, identity, authority, "TLSv1_3")
+    }
+
+    /// Starts one that speaks this version of TLS alone, by Python's name of it.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come to listen.
+    pub fn start_speaking(
+        lab: &Lab,
+        name: &str,
+        identity: &Identity,
+        authority: &Path,
+        version: &str,
+    ) -> Result<Self> {
         let directory = lab.directory().join("receivers").join(name);
         fs::create_dir_all(&directory)?;
         let script = directory.join("receiver.py");
@@ -91,13 +107,18 @@ impl Receiver {
                 .into_iter()
                 .chain(words.map(|path| path.display().to_string()))
                 // OpenSSL's own default.
-                .chain(["2".into()])
+                .chain(["2".into(), version.into()])
                 .collect(),
             directory,
             read: Mutex::default(),
         };
         receiver.restart(lab)?;
         Ok(receiver)
+    }
+
+    /// Sends a signal: SIGSTOP makes one that reads nothing.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Kills it: what it had not read is lost.

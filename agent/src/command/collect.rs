@@ -12,7 +12,8 @@ use crate::{
     config::CollectConfig,
 };
 
-/// Runs the collector until SIGTERM or SIGINT.
+/// Runs the collector until SIGTERM or SIGINT. SIGHUP is no end: changed certificates are used in any
+/// case.
 ///
 /// # Errors
 /// If its configuration is wrong, or it cannot listen or store.
@@ -35,6 +36,12 @@ pub fn collect(config: &Path) -> Result<(), CommandError> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                info!("certificates that have changed are used from the next connection on; other settings from the next start on");
+            }
+        });
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -97,7 +97,7 @@ fn each_fault_is_found() {
 fn a_gap_that_was_told_is_no_hole() {
     let mut stream = stream();
     stream[1] = json!({
-        "id": "s-2", "kind": "lifecycle", "lifecycle": { "event": "gap", "ids": [1, 1] },
+        "id": "s-2", "kind": "lifecycle", "lifecycle": { "event": "gap", "ids": ["s-1", "s-1"] },
     });
     stream.remove(2);
     let complaint = audit(&stream).unwrap_err();
