@@ -8,6 +8,7 @@ mod evidence;
 mod faults;
 mod findings;
 mod life;
+mod reload;
 mod retries;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
