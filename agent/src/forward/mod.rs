@@ -33,6 +33,7 @@ mod tests;
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use tokio::{
+    runtime::Handle,
     sync::watch,
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -54,6 +55,8 @@ pub struct Forwarder {
     retired: Vec<Running>,
     timing: Timing,
     report: Report,
+    /// Where the tasks run; a reload comes from a thread outside.
+    runtime: Handle,
 }
 
 /// Where notices go; called from the sinks' tasks, must not block.
@@ -141,6 +144,7 @@ impl Forwarder {
             retired: Vec::new(),
             timing,
             report,
+            runtime: Handle::current(),
         };
         forwarder.reload(settings)?;
         Ok(forwarder)
@@ -262,7 +266,7 @@ impl Forwarder {
             Arc::clone(&self.report),
         ));
         let (stop, stopped) = watch::channel(None);
-        let task = tokio::spawn(Arc::clone(&sink).run(stopped));
+        let task = self.runtime.spawn(Arc::clone(&sink).run(stopped));
         Running { sink, stop, task }
     }
 }
