@@ -301,3 +301,22 @@ async fn settings_that_never_work_are_refused() {
     bracketed.tls.server_name = None;
     assert_eq!(start(vec![bracketed]), None);
 }
+
+/// The agent's main thread is not one of the runtime's.
+#[tokio::test]
+async fn a_reload_from_another_thread_starts_the_sinks_that_are_new() {
+    let scene = Scene::new();
+    let (old, new) = (
+        scene.peer(PeerOptions::default()).await,
+        scene.peer(PeerOptions::default()).await,
+    );
+    let (mut forwarder, _notices) = start(vec![scene.settings(&old.endpoint)]);
+    let settings = vec![scene.settings(&old.endpoint), scene.settings(&new.endpoint)];
+    let reloading = std::thread::spawn(move || {
+        forwarder.reload(settings).unwrap();
+        forwarder
+    });
+    let forwarder = reloading.join().unwrap();
+    forwarder.send(&record(7));
+    assert_eq!(new.accept().await.lines(1).await, [7]);
+}
