@@ -3,14 +3,14 @@
 use super::{
     Ledger,
     compare::{Comparison, compare_connection},
-    input::LineContent,
+    input::{Line, LineContent},
     put::TakenOver,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
 };
 use crate::{
     http::ConnectionId,
-    record::{Kind, Reason, Traffic, Units, Verdict},
+    record::{Kind, Reason, Side, Traffic, Units, Verdict},
     timestamp::Timestamp,
 };
 
@@ -74,6 +74,9 @@ impl Ledger {
             (Some(_), Some(line)) if matches!(line.content, LineContent::Ambiguous(_)) => {
                 (Verdict::Unverifiable, vec![Reason::LineAmbiguous])
             }
+            (Some(_), Some(line)) if mesh.hides_bytes_of(line) => {
+                (Verdict::Unverifiable, vec![Reason::NoBytes])
+            }
             (Some(comparison), _) if comparison.agrees() => {
                 mesh.leg.ever_matched = true;
                 (Verdict::Matched, Vec::new())
@@ -106,11 +109,22 @@ impl Ledger {
         self.put_connection(id, line, differences, judgement, taken_over);
         for (at, line) in lines.iter().enumerate() {
             if Some(at) != first {
-                self.judge_unseen(line, Some(side));
+                self.judge_further_line(id, line, side);
             }
         }
         for line in left.lines {
             self.judge_unseen(&line, Some(side));
+        }
+    }
+
+    /// A line beyond the one that a connection has.
+    fn judge_further_line(&mut self, id: ConnectionId, line: &Line, side: Side) {
+        match self.connections.get(&id) {
+            Some(Tracked::Mesh(mesh)) if mesh.hides_bytes_of(line) => {
+                let reasons = vec![Reason::NoBytes];
+                self.judge_line(line, Verdict::Unverifiable, reasons, Some(side));
+            }
+            _ => self.judge_unseen(line, Some(side)),
         }
     }
 
@@ -184,7 +198,7 @@ impl Ledger {
         };
         let side = mesh.side;
         for line in std::mem::take(&mut mesh.connection_lines) {
-            self.judge_unseen(&line, Some(side));
+            self.judge_further_line(id, &line, side);
         }
     }
 

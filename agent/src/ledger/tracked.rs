@@ -176,6 +176,20 @@ impl MeshConnection {
         }
     }
 
+    /// A line speaks of bytes, and the connection lived and ended without one that the kernel side
+    /// saw: something moved them past it (sockmap).
+    pub(super) fn hides_bytes_of(&self, line: &Line) -> bool {
+        let empty = self.closed.as_ref().is_some_and(|closed| {
+            closed.established && closed.client_bytes == 0 && closed.server_bytes == 0
+        });
+        let any = |bytes: Option<u64>| bytes.is_some_and(|bytes| bytes > 0);
+        let speaks_of_bytes = line.entry().is_some_and(|entry| {
+            let carried = any(entry.bytes_received) || any(entry.bytes_sent);
+            entry.method.is_some() || (carried && !entry.speaks_of_http())
+        });
+        empty && speaks_of_bytes && !self.connection.preexisting
+    }
+
     /// What every verdict on this connection is accompanied by.
     pub(super) fn standing_reasons(&self) -> Vec<Reason> {
         self.by_name

@@ -362,3 +362,38 @@ fn a_port_that_spoke_http_before_the_restart_still_does() {
         scene.stop();
     }
 }
+
+#[test]
+fn lines_of_a_connection_whose_bytes_went_another_way_accuse_nobody() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let time = scene.now;
+    for number in 0..2 {
+        let unseen = super::exchange(leg.id, number, time, time, &get("/sockmap"));
+        let line = scene.line(Side::Client, &leg, &unseen, &get("/sockmap"));
+        scene.read(line);
+    }
+    scene.close(&leg, 0, 0);
+    // And one that carried nothing, of which the proxy says so.
+    let idle = scene.client_leg();
+    let nothing = super::exchange(idle.id, 0, time, time, &get("/"));
+    let mut line = scene.line(Side::Client, &idle, &nothing, &get("/"));
+    let fields = entry(&mut line);
+    (fields.method, fields.path, fields.protocol) = (None, None, None);
+    (fields.response_code, fields.bytes_sent) = (Some(0), Some(0));
+    scene.read(line);
+    scene.close(&idle, 0, 0);
+    scene.settle();
+    let no_bytes = |units| (Verdict::Unverifiable, units, vec![Reason::NoBytes]);
+    let mut found = scene.verdicts();
+    found.remove(0);
+    found.sort();
+    let expected = [
+        (Verdict::Matched, (1, 1), vec![]),
+        no_bytes((0, 1)),
+        no_bytes((1, 1)),
+    ];
+    assert_eq!(found, expected);
+    scene.stop();
+}
