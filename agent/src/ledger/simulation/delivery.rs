@@ -4,14 +4,24 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     log::Written,
+    pod::KUBELET_CGROUP,
     random::Random,
     scene::{BEGIN, Script},
 };
-use crate::{ledger::Input, timestamp::Timestamp};
+use crate::{
+    ledger::Input,
+    timestamp::Timestamp,
+    workload::{Owner, WorkloadFact},
+};
 
 /// The inputs of a scene in the order in which the ledger gets them.
 pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Input> {
     let mut inputs = Vec::new();
+    let kubelet = WorkloadFact::Cgroup {
+        id: KUBELET_CGROUP,
+        owner: Owner::Kubelet,
+    };
+    inputs.extend(script.has_kubelet.then_some(Input::Workload(kubelet)));
     for pod in &script.pods {
         inputs.extend(pod.facts());
     }

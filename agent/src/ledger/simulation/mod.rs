@@ -3,7 +3,10 @@
 //!
 //! `SEEDS=10000` runs so many; `SEED=7` runs one and, if it fails, tells its story.
 
+mod alone;
+mod answers;
 mod books;
+mod byte_streams;
 mod case;
 mod delivery;
 mod log;

@@ -10,7 +10,6 @@ use crate::{
     workload::{Owner, Pod as PodFact, WorkloadFact},
 };
 
-/// A meshed pod.
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     /// Its place among the pods of the scene.
@@ -18,7 +17,20 @@ pub(super) struct Pod {
     pub(super) uid: String,
     pub(super) name: String,
     pub(super) v6: bool,
+    pub(super) kind: Kind,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Meshed,
+    /// Without a sidecar.
+    Plain,
+    /// A proxy alone.
+    Gateway,
+}
+
+/// Where the kubelet lives.
+pub(super) const KUBELET_CGROUP: CgroupId = 1;
 
 /// A process in one of a pod's containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +38,10 @@ pub(super) enum Part {
     App,
     Proxy,
     PilotAgent,
+    /// A second container with an app.
+    OtherApp,
+    /// Somebody else in the proxy's container.
+    Foreign,
 }
 
 impl Pod {
@@ -35,14 +51,23 @@ impl Pod {
             uid: format!("{index:08}-0000-4000-8000-000000000000"),
             name: format!("pod-{index}"),
             v6: random.chance(20),
+            kind: match index {
+                0 => Kind::Meshed,
+                _ => *random.pick(&[Kind::Meshed, Kind::Meshed, Kind::Plain, Kind::Gateway]),
+            },
         }
     }
 
     /// What the directory of workloads tells of it.
     pub(super) fn facts(&self) -> Vec<Input> {
-        let containers = ["app", "istio-proxy"];
+        let containers = ["app", "istio-proxy", "other"];
+        let has = |name: &&str| match self.kind {
+            Kind::Meshed => true,
+            Kind::Plain => *name != "istio-proxy",
+            Kind::Gateway => *name == "istio-proxy",
+        };
         let mut facts = Vec::new();
-        for (at, name) in containers.iter().enumerate() {
+        for (at, name) in containers.iter().enumerate().filter(|(_, name)| has(name)) {
             let id = format!("{}-{name}", self.name);
             let owner = Owner::Container {
                 pod_uid: self.uid.clone(),
@@ -57,13 +82,20 @@ impl Pod {
             uid: self.uid.clone(),
             namespace: "shop".into(),
             name: self.name.clone(),
-            containers: containers.map(str::to_owned).to_vec(),
+            containers: containers
+                .iter()
+                .filter(|name| has(name))
+                .map(|name| (*name).to_owned())
+                .collect(),
         }));
         facts.into_iter().map(Input::Workload).collect()
     }
 
     /// What is told when the proxy and pilot-agent bind their ports.
     pub(super) fn listeners(&self) -> Vec<Input> {
+        if self.kind == Kind::Plain {
+            return Vec::new();
+        }
         let ports = [
             (15001, Part::Proxy),
             (15006, Part::Proxy),
@@ -123,6 +155,8 @@ impl Pod {
             Part::App => (0, 1000, "app"),
             Part::Proxy => (1, 1337, "envoy"),
             Part::PilotAgent => (2, 1337, "pilot-agent"),
+            Part::OtherApp => (3, 1000, "other"),
+            Part::Foreign => (4, 1337, "curl"),
         };
         Process {
             pid: u32::try_from(100 + 10 * self.index).unwrap() + offset,
@@ -134,7 +168,8 @@ impl Pod {
     fn cgroup(&self, part: Part) -> CgroupId {
         match part {
             Part::App => self.first_cgroup(),
-            Part::Proxy | Part::PilotAgent => self.first_cgroup() + 1,
+            Part::Proxy | Part::PilotAgent | Part::Foreign => self.first_cgroup() + 1,
+            Part::OtherApp => self.first_cgroup() + 2,
         }
     }
 

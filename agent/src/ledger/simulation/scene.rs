@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     log::{Log, Written},
-    pod::Pod,
+    pod::{Kind, Pod},
     random::Random,
     traffic::SPAN_MILLISECONDS,
     truth::Truth,
@@ -31,6 +31,8 @@ pub(super) struct Scene {
     /// What the capture tells, and when.
     pub(super) told: Vec<(Timestamp, Input)>,
     pub(super) next_connection: u64,
+    /// The agent knows the kubelet's cgroup.
+    pub(super) has_kubelet: bool,
     flush: Duration,
     moments: HashSet<Timestamp>,
     /// When everything is over.
@@ -40,6 +42,7 @@ pub(super) struct Scene {
 /// A scene as it is delivered.
 pub(super) struct Script {
     pub(super) settings: Settings,
+    pub(super) has_kubelet: bool,
     pub(super) pods: Vec<Pod>,
     pub(super) told: Vec<(Timestamp, Input)>,
     /// The log of each pod.
@@ -74,6 +77,7 @@ impl Scene {
             intake: intake(),
             told: Vec::new(),
             next_connection: 1,
+            has_kubelet: random.chance(50),
             flush,
             moments: HashSet::new(),
             end: BEGIN,
@@ -84,7 +88,16 @@ impl Scene {
     /// Everything that happens.
     fn play(&mut self) {
         for pod in 0..self.pods.len() {
-            self.requests(pod);
+            match self.pods[pod].kind {
+                Kind::Meshed => {
+                    self.requests(pod);
+                    self.streams_of_bytes(pod);
+                    self.answers_of_the_proxy(pod);
+                    self.past_the_proxy(pod);
+                }
+                Kind::Plain => self.without_a_sidecar(pod),
+                Kind::Gateway => self.through_a_gateway(pod),
+            }
             for _ in 0..self.random.between(0, 3) {
                 let time = BEGIN + self.random.millis(0, SPAN_MILLISECONDS);
                 self.logs[pod].other_output(time);
@@ -116,6 +129,7 @@ impl Scene {
         let settings = settings(self.flush, &mut self.random);
         let script = Script {
             settings,
+            has_kubelet: self.has_kubelet,
             pods: self.pods,
             told: self.told,
             logs,

@@ -29,7 +29,7 @@ impl Scene {
             let first = Manner::first();
             self.connection(pod, side, BEGIN + Duration::from_millis(1), &first);
             for _ in 0..self.random.between(0, 4) {
-                let begin = BEGIN + self.random.millis(100, SPAN_MILLISECONDS);
+                let begin = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
                 let manner = Manner::any(&mut self.random);
                 self.connection(pod, side, begin, &manner);
             }

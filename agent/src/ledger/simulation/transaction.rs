@@ -190,3 +190,29 @@ impl Logged {
 fn whole_milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap()
 }
+
+/// An exchange of which no line is expected.
+pub(super) fn unlogged(connection: u64, number: u32, begun: Timestamp) -> Exchange {
+    let answered = begun + Duration::from_micros(300);
+    Exchange {
+        connection,
+        exchange: number,
+        time: begun,
+        end: answered,
+        request: Request {
+            head: None,
+            ended: Some(begun),
+            body_bytes: 0,
+        },
+        response: Some(Response {
+            time: answered,
+            status: Some(200),
+            headers: Vec::new(),
+            ended: Some(answered),
+            body_bytes: 2,
+            upgraded: false,
+        }),
+        gap: None,
+        joined: false,
+    }
+}
