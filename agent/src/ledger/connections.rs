@@ -288,6 +288,8 @@ impl Ledger {
             } => {
                 mesh.place_connection_lines();
                 let count = u64::from(exchanges);
+                let span = (mesh.connection.time, time);
+                pod.missed.note(id, span, count, reason_of(cause));
                 mesh.begun += count;
                 mesh.lost.push(LostHeads {
                     count,
@@ -301,6 +303,7 @@ impl Ledger {
             }
             Input::Closed(closed) => {
                 pod.close(mesh.side, mesh.connection.source, id, closed.time);
+                pod.missed.close(id, closed.time);
                 if let Some(earlier) = mesh.agenda.replace(closed.time) {
                     pod.agenda.remove(&(earlier, id));
                 }

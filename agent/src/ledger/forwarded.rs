@@ -130,12 +130,13 @@ impl Forwarded {
             .map(|group| group.lines.remove(at))
     }
 
-    /// Whether an exchange that waits lies in the time of a line.
-    pub(super) fn has_waiting(&self, entry: &Entry, waits: impl Fn(&Waiting) -> bool) -> bool {
+    /// The first exchange in the time of a line of which this holds.
+    pub(super) fn find(&self, entry: &Entry, holds: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let exchanges = self.groups.values().flat_map(|group| &group.exchanges);
-        let in_time =
-            |waiting: &&Waiting| fits_in_time(Side::Client, waiting.time, waiting.end, entry);
-        exchanges.filter(in_time).any(waits)
+        let fits = |waiting: &&Waiting| {
+            fits_in_time(Side::Client, waiting.time, waiting.end, entry) && holds(waiting)
+        };
+        exchanges.copied().find(|waiting| fits(&waiting))
     }
 }
 

@@ -136,6 +136,19 @@ impl Ledger {
         }
     }
 
+    /// The same for an exchange that was accused before.
+    pub(super) fn acquit_forwarded(&mut self, id: ConnectionId, number: u32, line: &Line) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if let Some((exchange, record)) = mesh.leg.acquit(number)
+            && let Some(entry) = line.entry()
+        {
+            let comparison = compare(mesh.side, &exchange, entry);
+            self.conclude_pair(id, &exchange, line, comparison, Some(record));
+        }
+    }
+
     fn conclude_pair(
         &mut self,
         id: ConnectionId,
@@ -228,6 +241,9 @@ impl Ledger {
         }
         self.enter_exchanges(id);
         let (verdict, reasons) = self.judge_missing_line(id, &exchange);
+        if let (Verdict::Unverifiable, Some(reason)) = (verdict, reasons.first()) {
+            self.excuse_late_line(id, &exchange, *reason);
+        }
         let units = Units::new(1, 0);
         let judgement = Judgement {
             verdict,
@@ -304,6 +320,23 @@ impl Ledger {
         (Verdict::Unlogged, reasons)
     }
 
+    /// An exchange was not accused for want of its line. If that comes after all, it is not to be
+    /// accused either.
+    fn excuse_late_line(&mut self, id: ConnectionId, exchange: &Exchange, reason: Reason) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if exchange.gap.is_none() && reason != Reason::NoLog {
+            return;
+        }
+        *mesh.excuses.entry(reason).or_default() += 1;
+        if reason == Reason::NoLog
+            && let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid)
+        {
+            pod.no_log_until = pod.no_log_until.max(Some(exchange.end));
+        }
+    }
+
     /// No exchange of its connection fits a line.
     fn conclude_line(&mut self, id: ConnectionId, line: &Line) {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
@@ -320,6 +353,8 @@ impl Ledger {
         } else if let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line()) {
             lost.excused_lines += 1;
             let reason = reason_of(lost.cause);
+            self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
+        } else if let Some(reason) = mesh.take_excuse() {
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
         } else if mesh.withholds_accusations() {
             self.judge_line(line, Verdict::Unverifiable, vec![Reason::Preexisting], side);

@@ -6,10 +6,14 @@ use super::{
     CAPTURE_DELAY, Ledger,
     compare::compare,
     forwarded::Waiting,
-    input::{Exchange, Line},
+    input::{Entry, Exchange, Line},
     tracked::Tracked,
 };
-use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
+use crate::{
+    http::ConnectionId,
+    record::{Side, Verdict},
+    timestamp::Timestamp,
+};
 
 impl Ledger {
     /// Pairs the lines stamped by `due`, and judges those of them that wait no longer.
@@ -20,16 +24,12 @@ impl Ledger {
         };
         let taken = pod.forwarded.take_due(
             due,
-            |waiting| find(connections, waiting).is_some(),
-            |waiting, entry| {
-                find(connections, waiting).is_some_and(|(side, exchange)| {
-                    let other_id = exchange
-                        .request_id
-                        .zip(entry.request_id)
-                        .is_some_and(|(kernel, log)| kernel != log);
-                    !other_id && compare(side, exchange, entry).agrees()
-                })
+            |waiting| {
+                find(connections, waiting)
+                    .or_else(|| find_accused(connections, waiting))
+                    .is_some()
             },
+            |waiting, entry| agrees(find(connections, waiting), entry),
         );
         for (line, partner) in taken {
             let compared = partner.and_then(|waiting| {
@@ -53,16 +53,24 @@ impl Ledger {
         // An exchange in its time that misses its line will decide, unless the agent stops.
         let waits = |waiting: &Waiting| find(connections, waiting).is_some();
         let is_young = line.time > self.captured_until - CAPTURE_DELAY;
-        if due < Timestamp::MAX && (is_young || pod.forwarded.has_waiting(entry, waits)) {
+        if due < Timestamp::MAX && (is_young || pod.forwarded.find(entry, waits).is_some()) {
             pod.forwarded.add_line(line);
+            return;
+        }
+        let acquits = |waiting: &Waiting| agrees(find_accused(connections, waiting), entry);
+        if let Some(late) = pod.forwarded.find(entry, acquits) {
+            self.acquit_forwarded(late.connection, late.exchange, &line);
             return;
         }
         let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
         let answered = entry.upstream_local_address.is_none()
             && !cluster.starts_with("outbound|")
             && pod.held_network_connection(&line, entry);
+        let start = entry.start_time.unwrap_or(line.time);
         if answered {
             self.judge_proxy_answer(&line);
+        } else if let Some(missed) = pod.missed.excuse(start) {
+            self.judge_line(&line, Verdict::Unverifiable, vec![missed], None);
         } else {
             self.judge_unseen(&line, None);
         }
@@ -83,6 +91,26 @@ impl Ledger {
             let original = entry.downstream_local_address;
             original.is_none() || original == asked
         })
+    }
+}
+
+/// Whether a line may be that of an exchange.
+fn agrees(exchange: Option<(Side, &Exchange)>, entry: &Entry) -> bool {
+    exchange.is_some_and(|(side, exchange)| {
+        let ids = exchange.request_id.zip(entry.request_id);
+        let same_id = ids.is_none_or(|(kernel, log)| kernel == log);
+        same_id && compare(side, exchange, entry).agrees()
+    })
+}
+
+/// An exchange that was accused, and at which side.
+fn find_accused<'a>(
+    connections: &'a HashMap<ConnectionId, Tracked>,
+    waiting: &Waiting,
+) -> Option<(Side, &'a Exchange)> {
+    match connections.get(&waiting.connection) {
+        Some(Tracked::Mesh(mesh)) => Some((mesh.side, mesh.leg.accused(waiting.exchange)?)),
+        _ => None,
     }
 }
 

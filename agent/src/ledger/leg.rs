@@ -252,6 +252,26 @@ impl Leg {
         })
     }
 
+    /// Looks at an exchange that was accused.
+    pub(super) fn accused(&self, exchange: u32) -> Option<&Exchange> {
+        self.slots.iter().find_map(|slot| match slot {
+            Slot::Accused {
+                exchange: accused, ..
+            } if accused.exchange == exchange => Some(&**accused),
+            _ => None,
+        })
+    }
+
+    /// Takes out an exchange that was accused, with the record in which it was.
+    pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, String)> {
+        let is_it = |slot: &Slot| matches!(slot, Slot::Accused { exchange: accused, .. } if accused.exchange == exchange);
+        let at = self.slots.iter().position(is_it)?;
+        match self.slots.remove(at)? {
+            Slot::Accused { exchange, record } => Some((exchange, record)),
+            _ => None,
+        }
+    }
+
     /// Exchanges that ended by this moment and wait for their line.
     pub(super) fn ended_by(&self, moment: Timestamp) -> impl Iterator<Item = &Exchange> {
         self.slots.iter().filter_map(move |slot| match slot {
@@ -410,7 +430,7 @@ impl Leg {
                     too_many -= 1;
                     true
                 }
-                Slot::Accused { .. } => before_last_pair,
+                Slot::Accused { exchange, .. } => before_last_pair && !exchange.forwarded,
                 Slot::Paired(None) => true,
                 _ => false,
             };

@@ -219,6 +219,9 @@ impl Ledger {
 
     /// No exchange fits a line: is that the line's fault?
     pub(super) fn judge_unseen(&mut self, line: &Line, side: Option<Side>) {
+        let start = line.entry().and_then(|entry| entry.start_time);
+        let pod = self.pods.get(&line.pod_uid);
+        let no_log_until = pod.and_then(|pod| pod.no_log_until);
         let (verdict, reasons) = if self.is_of_before(line) {
             let reason = if self.settings.earlier_run {
                 Reason::AgentDown
@@ -226,6 +229,12 @@ impl Ledger {
                 Reason::BeforeStart
             };
             (Verdict::Unverifiable, vec![reason])
+        } else if start
+            .zip(no_log_until)
+            .is_some_and(|(start, until)| start <= until)
+        {
+            // Its exchange was judged before the proxy's first line came.
+            (Verdict::Unverifiable, vec![Reason::NoLog])
         } else {
             (Verdict::Unseen, Vec::new())
         };

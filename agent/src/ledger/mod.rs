@@ -27,6 +27,7 @@ mod judge_forwarded;
 mod leg;
 mod lines;
 mod log_marks;
+mod missed;
 mod path;
 mod pod;
 mod policy;

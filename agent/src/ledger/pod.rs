@@ -14,6 +14,7 @@ use super::{
     gather::Rejected,
     input::{Entry, Line},
     log_marks::LogMarks,
+    missed::Missed,
 };
 use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
@@ -35,6 +36,8 @@ pub(super) struct PodBook {
     pub(super) account: Account,
     /// The log was read up to here; none while nothing was heard of it.
     pub(super) read_until: Option<Timestamp>,
+    /// Exchanges up to here were judged before any line was read.
+    pub(super) no_log_until: Option<Timestamp>,
     /// At least one access-log line was read.
     pub(super) lines_ever: bool,
     /// Sides and ports on which an HTTP line was matched.
@@ -60,6 +63,8 @@ pub(super) struct PodBook {
     pub(super) proxy_ends: VecDeque<Timestamp>,
     /// Known holes in the log.
     holes: VecDeque<Hole>,
+    /// What the capture missed.
+    pub(super) missed: Missed,
     /// Where the log was read when, where evidence is kept.
     pub(super) marks: LogMarks,
     /// The last lines judged alone, where evidence is kept.

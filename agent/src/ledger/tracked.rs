@@ -59,6 +59,8 @@ pub(super) struct MeshConnection {
     pub(super) entered: u64,
     /// Heads known by number only.
     pub(super) lost: Vec<LostHeads>,
+    /// Exchanges that were judged without their line and not accused, by the reason.
+    pub(super) excuses: BTreeMap<Reason, u64>,
     /// Lines that speak of the connection as a whole, or came before its first exchange.
     #[expect(clippy::vec_box, reason = "lines move between lists")]
     pub(super) connection_lines: Vec<Box<Line>>,
@@ -120,6 +122,7 @@ impl MeshConnection {
             begun: 0,
             entered: 0,
             lost: Vec::new(),
+            excuses: BTreeMap::new(),
             connection_lines: Vec::new(),
             told: Told::default(),
             worst: None,
@@ -196,6 +199,17 @@ impl MeshConnection {
             .then_some(Reason::RoleByName)
             .into_iter()
             .collect()
+    }
+
+    /// Why a line without an exchange may be that of one which was judged before.
+    pub(super) fn take_excuse(&mut self) -> Option<Reason> {
+        let mut excuse = self.excuses.first_entry()?;
+        *excuse.get_mut() -= 1;
+        let reason = *excuse.key();
+        if *excuse.get() == 0 {
+            excuse.remove();
+        }
+        Some(reason)
     }
 
     /// Accusations are withheld: it is older than the agent and nothing on it ever agreed.

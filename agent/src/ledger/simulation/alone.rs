@@ -223,6 +223,7 @@ impl Scene {
                 both_fin: established,
                 established,
                 no_request: false,
+                unread: false,
                 retransmits: 0,
             }),
         );

@@ -212,6 +212,104 @@ fn heads_known_by_number_excuse_as_many_lines() {
 }
 
 #[test]
+fn a_first_line_that_comes_after_all_is_not_forged() {
+    let mut scene = Scene::new();
+    scene.pass(Duration::from_secs(1));
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/a"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/a"));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    scene.read(line);
+    scene.settle();
+    let no_log = |units| (Verdict::Unverifiable, units, vec![Reason::NoLog]);
+    assert_eq!(scene.verdicts(), [no_log((1, 0)), no_log((0, 1))]);
+    scene.stop();
+}
+
+#[test]
+fn a_late_line_of_what_was_seen_in_part_is_not_forged() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let time = scene.now;
+    scene.feed(Input::Begun {
+        connection: leg.id,
+        exchange: 0,
+        time,
+    });
+    let mut exchange = super::exchange(leg.id, 0, time, time, &get("/part"));
+    exchange.gap = Some(Gap::StreamGap);
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/part"));
+    scene.feed(Input::Ended(Box::new(exchange)));
+    scene.settle();
+    scene.read(line);
+    scene.settle();
+    let gap = |units| (Verdict::Unverifiable, units, vec![Reason::StreamGap]);
+    assert_eq!(scene.verdicts()[1..], [gap((1, 0)), gap((0, 1))]);
+    scene.stop();
+}
+
+#[test]
+fn lost_heads_excuse_lines_behind_x_forwarded_for() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let sent = super::Sent {
+        forwarded: true,
+        ..get("/x")
+    };
+    let leg = scene.client_leg();
+    let time = scene.now;
+    scene.feed(Input::Lost {
+        connection: leg.id,
+        exchanges: 1,
+        time: time + Duration::from_millis(5),
+        cause: Gap::RingLost,
+    });
+    let exchange = super::exchange(leg.id, 0, time, time, &sent);
+    let line = scene.line(Side::Client, &leg, &exchange, &sent);
+    let mut forged = line.clone();
+    entry(&mut forged).whole = None;
+    scene.read(line);
+    scene.read(forged);
+    scene.pass(Duration::from_secs(1));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let mut found = scene.verdicts()[1..].to_vec();
+    found.sort();
+    let lost = |units| (Verdict::Unverifiable, units, vec![Reason::RingLost]);
+    assert_eq!(
+        found,
+        [
+            (Verdict::Unseen, (0, 1), vec![]),
+            lost((0, 1)),
+            lost((1, 0))
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_late_line_behind_x_forwarded_for_revises() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let sent = super::Sent {
+        forwarded: true,
+        ..get("/late")
+    };
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &sent);
+    let line = scene.line(Side::Client, &leg, &exchange, &sent);
+    scene.settle();
+    assert_eq!(scene.verdicts()[1], (Verdict::Unlogged, (1, 0), vec![]));
+    scene.read(line);
+    scene.settle();
+    let late = (Verdict::Matched, (1, 1), vec![Reason::LateLine]);
+    assert_eq!(scene.verdicts()[2..], [late]);
+    scene.stop();
+}
+
+#[test]
 fn an_ambiguous_line_is_never_a_wrong_match() {
     let mut scene = Scene::new();
     scene.clean("/first");

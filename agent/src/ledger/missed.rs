@@ -1,0 +1,71 @@
+//! Request heads that the capture missed somewhere in a pod: what excuses a line that names no
+//! connection.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{http::ConnectionId, record::Reason, timestamp::Timestamp};
+
+/// Losses that are remembered.
+const KEPT_LOSSES: usize = 1024;
+
+/// How far START_TIME may lie outside the time of a loss.
+const TOLERANCE: Duration = Duration::from_millis(10);
+
+/// What was missed on the connections of one pod.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    losses: VecDeque<Loss>,
+}
+
+#[derive(Debug)]
+struct Loss {
+    connection: ConnectionId,
+    /// The heads were sent in this time.
+    from: Timestamp,
+    to: Timestamp,
+    reason: Reason,
+    /// So many lines may still be theirs; none: any.
+    left: Option<u64>,
+}
+
+impl Missed {
+    /// Heads of a connection that opened at `opened` were found missing at `noticed`; 0: from
+    /// then on any may be.
+    pub(super) fn note(
+        &mut self,
+        connection: ConnectionId,
+        (opened, noticed): (Timestamp, Timestamp),
+        heads: u64,
+        reason: Reason,
+    ) {
+        let left = (heads > 0).then_some(heads);
+        self.losses.push_back(Loss {
+            connection,
+            from: opened,
+            to: if heads > 0 { noticed } else { Timestamp::MAX },
+            reason,
+            left,
+        });
+        if self.losses.len() > KEPT_LOSSES {
+            self.losses.pop_front();
+        }
+    }
+
+    /// A connection closed: nothing more is missed on it.
+    pub(super) fn close(&mut self, connection: ConnectionId, time: Timestamp) {
+        let of_it = |loss: &&mut Loss| loss.connection == connection;
+        for loss in self.losses.iter_mut().filter(of_it) {
+            loss.to = loss.to.min(time);
+        }
+    }
+
+    /// Why the request of a line that began at `start` may have been missed; counts it in.
+    pub(super) fn excuse(&mut self, start: Timestamp) -> Option<Reason> {
+        let may_be = |loss: &&mut Loss| {
+            loss.left != Some(0) && loss.from <= start + TOLERANCE && start <= loss.to + TOLERANCE
+        };
+        let loss = self.losses.iter_mut().find(may_be)?;
+        loss.left = loss.left.map(|left| left - 1);
+        Some(loss.reason)
+    }
+}
