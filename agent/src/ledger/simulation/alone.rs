@@ -81,7 +81,7 @@ impl Scene {
         let app = SocketAddr::new(self.pods[pod].address(), 7070);
         let other = SocketAddr::new(self.elsewhere(pod), port + 1);
         let end = |part, local, remote| Some(self.pods[pod].end(part, local, remote));
-        let requests = u32::try_from(port % 3).unwrap();
+        let requests = u32::from(port % 3);
         let says = |verdict, side| Statement::new(verdict, side);
         let outside = |side, reason| says(Verdict::Outside, side).because(reason);
         let bypassed = Verdict::Bypassed;

@@ -86,7 +86,12 @@ impl Reader {
             self.last_stamp = Some(written.line.time);
             inputs.push(Input::Line(Box::new(intake.line(written.line))));
         }
-        let until = if is_stuck { self.last_stamp } else { Some(now) };
+        let is_behind = self.log.front().is_some_and(|next| next.announced <= now);
+        let until = if is_stuck || is_behind {
+            self.last_stamp
+        } else {
+            Some(now)
+        };
         self.read_until = self.read_until.max(until);
         if let Some(read_until) = self.read_until {
             let pod_uid = self.pod_uid.clone();

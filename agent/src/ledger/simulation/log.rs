@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     pod::Pod,
     random::Random,
+    scene::BEGIN,
     truth::{Likeness, Truth},
 };
 use crate::{
@@ -22,6 +23,17 @@ pub(super) struct Log {
     file: String,
     /// Lines as they were made.
     made: Vec<Made>,
+    pub(super) damage: Damage,
+}
+
+/// What befalls a log on the node, nobody's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    None,
+    /// Files were rotated away before they were read.
+    Holes,
+    /// The runtime takes nothing from the proxy in this time.
+    Stalled(Timestamp, Timestamp),
 }
 
 #[derive(Debug)]
@@ -36,12 +48,18 @@ struct Made {
 pub(super) struct Written {
     /// When it can be read there; its stamp is a little earlier.
     pub(super) readable: Timestamp,
+    /// Since when a reader knows that there is something to read.
+    pub(super) announced: Timestamp,
     pub(super) line: LogLine,
 }
 
 impl Log {
-    pub(super) fn new(pod: &Pod) -> Self {
+    pub(super) fn new(pod: &Pod, random: &mut Random) -> Self {
+        let from = BEGIN + random.millis(3_000, 9_000);
+        let stalled = Damage::Stalled(from, from + random.millis(1_000, 15_000));
+        let none = Damage::None;
         Self {
+            damage: *random.pick(&[none, none, none, none, none, Damage::Holes, stalled]),
             pod_uid: pod.uid.clone(),
             file: format!("pods/shop_{}_{}/istio-proxy/0.log", pod.name, pod.uid),
             made: Vec::new(),
@@ -83,19 +101,27 @@ impl Log {
         let mut made: Vec<Option<Made>> = self.made.into_iter().map(Some).collect();
         for (place, at) in order.into_iter().enumerate() {
             let made = made[at].take().unwrap();
-            let stamp = last_stamp.max(flushed[at] + random.micros(10, 3_000));
+            let mut taken = flushed[at];
+            if let Damage::Stalled(from, to) = self.damage
+                && from <= taken
+            {
+                taken = taken.max(to);
+            }
+            let stamp = last_stamp.max(taken + random.micros(10, 3_000));
             last_stamp = stamp;
             let delay = match random.chance(2) {
                 true => random.millis(1, 900),
                 false => random.micros(1, 500),
             };
             let before = written.last().map_or(stamp, |written| written.readable);
+            let readable = before.max(stamp + delay);
             let offset = place as u64 * LENGTH;
             if let Some(likeness) = made.likeness {
                 truth.logged(&self.pod_uid, offset, likeness);
             }
             written.push(Written {
-                readable: before.max(stamp + delay),
+                readable,
+                announced: readable,
                 line: LogLine {
                     pod_uid: self.pod_uid.clone(),
                     file: self.file.clone(),
@@ -106,8 +132,45 @@ impl Log {
                 },
             });
         }
+        if self.damage == Damage::Holes {
+            tear(&mut written, random, truth);
+        }
         written
     }
+}
+
+/// Some lines in a row are gone before anybody read them; in their place stands a hole.
+fn tear(written: &mut Vec<Written>, random: &mut Random, truth: &mut Truth) {
+    // The first entry stays: of a log without any nothing is concluded.
+    let is_entry = |written: &Written| matches!(written.line.content, Content::Entry(_));
+    let first = written.iter().position(is_entry).map_or(0, |at| at as u64);
+    let count = written.len() as u64;
+    if count < first + 3 {
+        return;
+    }
+    let from = usize::try_from(random.between(first + 1, count - 2)).unwrap();
+    let to = usize::try_from(random.between(from as u64 + 1, (from as u64 + 6).min(count - 1)));
+    let to = to.unwrap();
+    let (time, readable) = (written[from - 1].line.time, written[to - 1].readable);
+    let announced = written[from].readable;
+    for lost in written.drain(from..to) {
+        truth.lose_line(&lost.line.pod_uid, lost.line.offset);
+    }
+    let before = &written[from - 1].line;
+    let hole = LogLine {
+        pod_uid: before.pod_uid.clone(),
+        file: before.file.clone(),
+        offset: before.offset + LENGTH,
+        length: 0,
+        time,
+        content: Content::Hole,
+    };
+    let noticed = Written {
+        readable,
+        announced,
+        line: hole,
+    };
+    written.insert(from, noticed);
 }
 
 /// When each line leaves the proxy: at its timer, or with a buffer that is full. Other output is

@@ -17,6 +17,8 @@ pub(super) struct Manner {
     pub(super) odd: bool,
     /// So many percent of the lines are tampered with.
     pub(super) tampered: u64,
+    /// The capture loses a part of it.
+    pub(super) lossy: bool,
     /// Microseconds.
     pub(super) slowest_answer: u64,
     /// Microseconds between a response and the next request.
@@ -26,6 +28,7 @@ pub(super) struct Manner {
 impl Manner {
     pub(super) fn any(random: &mut Random) -> Self {
         let forwarded = random.chance(20);
+        let lossy = random.chance(15);
         Self {
             requests: *random.pick(&[1, 1, 2, 4, 12]),
             same_path: random.chance(40),
@@ -33,11 +36,12 @@ impl Manner {
             forwarded,
             odd: random.chance(40),
             // What bears another's address is found by all it says: without that by nothing.
-            tampered: if forwarded {
+            tampered: if forwarded || lossy {
                 0
             } else {
                 *random.pick(&[0, 0, 25, 60])
             },
+            lossy,
             slowest_answer: *random.pick(&[200, 3_000, 300_000]),
             pause: *random.pick(&[(10, 100), (500, 20_000), (100_000, 900_000)]),
         }
@@ -52,6 +56,7 @@ impl Manner {
             forwarded: false,
             odd: false,
             tampered: 0,
+            lossy: false,
             slowest_answer: 1_000,
             pause: (10, 100),
         }

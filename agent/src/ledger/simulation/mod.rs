@@ -10,6 +10,7 @@ mod byte_streams;
 mod case;
 mod delivery;
 mod log;
+mod losses;
 mod manner;
 mod pod;
 mod random;

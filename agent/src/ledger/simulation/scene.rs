@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    log::{Log, Written},
+    log::{Damage, Log, Written},
     pod::{Kind, Pod},
     random::Random,
     traffic::SPAN_MILLISECONDS,
@@ -71,7 +71,7 @@ impl Scene {
             .map(|index| Pod::new(index, &mut random))
             .collect();
         Self {
-            logs: pods.iter().map(Log::new).collect(),
+            logs: pods.iter().map(|pod| Log::new(pod, &mut random)).collect(),
             pods,
             truth: Truth::default(),
             intake: intake(),
@@ -91,7 +91,9 @@ impl Scene {
             match self.pods[pod].kind {
                 Kind::Meshed => {
                     self.requests(pod);
-                    self.streams_of_bytes(pod);
+                    if self.logs[pod].damage == Damage::None {
+                        self.streams_of_bytes(pod);
+                    }
                     self.answers_of_the_proxy(pod);
                     self.past_the_proxy(pod);
                 }
@@ -122,8 +124,11 @@ impl Scene {
 
     fn finish(mut self) -> (Script, Random) {
         self.told.sort_by_key(|(time, _)| *time);
-        let mut logs = Vec::new();
+        let (mut logs, mut end) = (Vec::new(), self.end);
         for log in self.logs {
+            if let Damage::Stalled(_, to) = log.damage {
+                end = end.max(to);
+            }
             logs.push(log.write(BEGIN, self.flush, &mut self.random, &mut self.truth));
         }
         let settings = settings(self.flush, &mut self.random);
@@ -135,7 +140,7 @@ impl Scene {
             logs,
             intake: self.intake,
             truth: self.truth,
-            end: self.end.max(BEGIN + LONGEST_LAG) + self.flush * 2 + Duration::from_secs(10),
+            end: end.max(BEGIN + LONGEST_LAG) + self.flush * 2 + Duration::from_secs(10),
         };
         (script, self.random)
     }

@@ -4,11 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     case::Case,
+    log::Damage,
+    losses::{Loss, Losses, reason},
     manner::Manner,
     scene::{BEGIN, Scene},
     tampering::{Field, Tampering},
     transaction::{Head, Logged, Reply, Transaction},
-    truth::Statement,
+    truth::{Likeness, Statement},
     wire::Wire,
 };
 use crate::{
@@ -30,7 +32,14 @@ impl Scene {
             self.connection(pod, side, BEGIN + Duration::from_millis(1), &first);
             for _ in 0..self.random.between(0, 4) {
                 let begin = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
-                let manner = Manner::any(&mut self.random);
+                let mut manner = Manner::any(&mut self.random);
+                if self.logs[pod].damage != Damage::None {
+                    (manner.tampered, manner.lossy) = (0, false);
+                }
+                if self.logs[pod].damage == Damage::Holes {
+                    // Of what is alike in the whole pod the last is left over, far from the hole.
+                    manner.forwarded = false;
+                }
                 self.connection(pod, side, begin, &manner);
             }
         }
@@ -44,6 +53,7 @@ impl Scene {
         self.tell(now, opened);
         let (mut bytes, mut made) = ((0, 0), begin);
         let mut may_tamper = true;
+        let (mut losses, mut seen) = (Losses::new(manner, &mut self.random), 0);
         for number in 0..manner.requests {
             let mut transaction = self.transaction(number, side, manner, now);
             let case = match manner.odd && !manner.same_path {
@@ -64,8 +74,20 @@ impl Scene {
             // A worker writes the lines of a connection in order.
             made = made.max(transaction.logged.made);
             transaction.logged.made = made;
-            self.exchange(&wire, &transaction);
-            self.log(pod, &wire, &transaction, tampering);
+            match losses.next(case == Case::Plain, &mut self.random) {
+                Some(Loss::Head(cause)) => self.lose(pod, &wire, &transaction, (1, cause)),
+                Some(Loss::Rest(cause)) => self.lose(pod, &wire, &transaction, (0, cause)),
+                loss => {
+                    if let Some(Loss::Part(cause)) = loss {
+                        transaction.gap = Some(cause);
+                        transaction.request_ended = None;
+                    }
+                    transaction.number = seen;
+                    seen += 1;
+                    self.exchange(&wire, &transaction);
+                    self.log(pod, &wire, &transaction, tampering);
+                }
+            }
             if transaction.is_last {
                 now = transaction.ended;
                 break;
@@ -233,6 +255,22 @@ impl Scene {
         self.tell(exchange.end, Input::Ended(Box::new(exchange)));
     }
 
+    /// What it is alike to: on its connection, or in its pod where the line bears no tuple.
+    pub(super) fn likeness(
+        &mut self,
+        pod: usize,
+        wire: &Wire,
+        transaction: &Transaction,
+    ) -> Likeness {
+        let forwarded = transaction.logged.forwarded_for.is_some() && wire.side == Side::Client;
+        let place = match forwarded {
+            true => format!("pod {pod} {}", wire.asked),
+            false => format!("#{}", wire.id),
+        };
+        self.truth
+            .likeness(format!("{place} {}", transaction.likeness()))
+    }
+
     /// The proxy writes about it, and somebody may tamper with that.
     fn log(
         &mut self,
@@ -242,12 +280,7 @@ impl Scene {
         tampering: Option<Tampering>,
     ) {
         let side = wire.side;
-        let place = match transaction.logged.forwarded_for.is_some() && side == Side::Client {
-            true => format!("pod {pod} {}", wire.asked),
-            false => format!("#{}", wire.id),
-        };
-        let likeness = format!("{place} {}", transaction.likeness());
-        let likeness = self.truth.likeness(likeness);
+        let likeness = self.likeness(pod, wire, transaction);
         let uid = self.pods[pod].uid.clone();
         self.truth.observed(&uid, transaction.begun, likeness);
         let made = transaction.logged.made;
@@ -283,7 +316,10 @@ impl Scene {
             }
             None => {
                 self.logs[pod].make(made, entry, likeness);
-                expected.push(matched);
+                match self.logs[pod].damage {
+                    Damage::Stalled(..) => self.truth.expect_early_or_late(matched),
+                    _ => expected.push(matched),
+                }
             }
         }
         self.truth.expect(expected);
@@ -293,7 +329,10 @@ impl Scene {
 impl Transaction {
     /// What must be said of it if nobody tampers with its line.
     fn matched(&self, side: Side, likeness: u32) -> Statement {
-        let mut matched = Statement::new(Verdict::Matched, side);
+        let mut matched = match self.gap {
+            None => Statement::new(Verdict::Matched, side),
+            Some(gap) => Statement::new(Verdict::Unverifiable, side).because(reason(gap)),
+        };
         for reason in &self.reasons {
             matched = matched.because(*reason);
         }

@@ -68,6 +68,29 @@ impl Truth {
             .extend(each.map(|statement| vec![vec![statement]]));
     }
 
+    /// This must be said, or the same of a line that came late.
+    pub(super) fn expect_early_or_late(&mut self, statement: Statement) {
+        let halves = |reason, line_reason| {
+            let half = |units: (u64, u64), reason| Statement {
+                verdict: Verdict::Unverifiable,
+                reasons: vec![reason],
+                units,
+                observed: statement.observed.filter(|_| units.0 > 0),
+                logged: statement.logged.filter(|_| units.1 > 0),
+                differences: Vec::new(),
+                ..statement.clone()
+            };
+            vec![half((1, 0), reason), half((0, 1), line_reason)]
+        };
+        // Without a single line nothing is accused, and so nothing is to be revised.
+        let (no_log, before) = (Reason::NoLog, Reason::BeforeStart);
+        let late = statement.clone().because(Reason::LateLine);
+        let unlogged = [halves(no_log, no_log), halves(no_log, before)];
+        let ways = [vec![statement.clone()], vec![late]];
+        let ways = ways.into_iter().chain(unlogged).collect();
+        self.expected.push(ways);
+    }
+
     /// An exchange, or a connection, that began at this moment, at which nothing else did.
     pub(super) fn observed(&mut self, uid: &str, begun: Timestamp, likeness: Likeness) {
         let before = self.exchanges.insert((uid.to_owned(), begun), likeness);
@@ -76,6 +99,33 @@ impl Truth {
 
     pub(super) fn logged(&mut self, uid: &str, offset: u64, likeness: Likeness) {
         self.lines.insert((uid.to_owned(), offset), likeness);
+    }
+
+    /// A line is gone before anybody read it.
+    pub(super) fn lose_line(&mut self, uid: &str, offset: u64) {
+        let Some(likeness) = self.lines.remove(&(uid.to_owned(), offset)) else {
+            return;
+        };
+        let says_of_it = |alone: bool| {
+            move |expectation: &Expectation| {
+                let statement = &expectation[0][0];
+                statement.logged == Some(likeness) && statement.observed.is_none() == alone
+            }
+        };
+        // Of lines that are alike the surplus goes first.
+        if let Some(at) = self.expected.iter().position(says_of_it(true)) {
+            self.expected.remove(at);
+        } else if let Some(at) = self.expected.iter().position(says_of_it(false)) {
+            let statement = &mut self.expected[at][0][0];
+            *statement = Statement {
+                verdict: Verdict::Unverifiable,
+                reasons: vec![Reason::LineLost],
+                units: (1, 0),
+                logged: None,
+                differences: Vec::new(),
+                ..statement.clone()
+            };
+        }
     }
 
     pub(super) fn observed_at(&self, uid: &str, begun: Timestamp) -> Option<Likeness> {
