@@ -154,7 +154,7 @@ impl Ledger {
             .as_ref()
             .map_or(Timestamp::MAX, |closed| closed.time);
         let grace = self.grace();
-        if pod.is_some_and(|pod| pod.fell_into_hole(ended, grace)) {
+        if pod.is_some_and(|pod| pod.fell_into_hole(mesh.connection.time, ended, grace)) {
             return (Verdict::Unverifiable, vec![Reason::LineLost]);
         }
         let killed = self.proxy_ended_over(&mesh.place.pod_uid, mesh.connection.time, ended);

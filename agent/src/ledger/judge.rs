@@ -264,7 +264,8 @@ impl Ledger {
         };
         let pod = self.pods.get(&mesh.place.pod_uid);
         let grace = self.grace();
-        let fell_into_hole = pod.is_some_and(|pod| pod.fell_into_hole(exchange.end, grace));
+        let fell_into_hole =
+            pod.is_some_and(|pod| pod.fell_into_hole(mesh.connection.time, exchange.end, grace));
         let unverifiable = |reason| (Verdict::Unverifiable, vec![reason]);
         if let Some(gap) = exchange.gap {
             return unverifiable(reason_of(gap));

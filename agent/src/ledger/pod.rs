@@ -27,6 +27,10 @@ const KEPT_LINES: usize = 65_536;
 /// Holes that are remembered, for units that wait for their line.
 const KEPT_HOLES: usize = 1024;
 
+/// Of exchanges that are alike, each begins so soon after the last that lines pass for those of
+/// their neighbours. The one that is left over in the end lies this far away at most.
+const LEFT_OVER_WITHIN: Duration = Duration::from_millis(100);
+
 /// A connection's span in which a line may speak of it is widened by this much.
 const SPAN_TOLERANCE: Duration = Duration::from_millis(10);
 
@@ -292,8 +296,22 @@ impl PodBook {
 
     /// Whether the line of a unit that ended at this moment may have been in a hole. It would have
     /// been written within `grace`, or twice that on a node in need.
-    pub(super) fn fell_into_hole(&self, end: Timestamp, grace: Duration) -> bool {
-        let could_be = |hole: &Hole| end <= hole.noticed && hole.from <= end + grace * 2;
+    ///
+    /// Of exchanges that are alike on one connection the last is left over, which may have ended
+    /// behind the hole.
+    pub(super) fn fell_into_hole(
+        &self,
+        opened: Timestamp,
+        end: Timestamp,
+        grace: Duration,
+    ) -> bool {
+        let could_be = |hole: &Hole| {
+            let late = match opened <= hole.noticed {
+                true => LEFT_OVER_WITHIN,
+                false => Duration::ZERO,
+            };
+            end <= hole.noticed + late && hole.from <= end + grace * 2
+        };
         self.holes.iter().any(could_be)
     }
 

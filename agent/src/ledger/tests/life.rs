@@ -212,6 +212,34 @@ fn heads_known_by_number_excuse_as_many_lines() {
 }
 
 #[test]
+fn what_is_left_over_behind_a_hole_may_have_been_in_it() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let mut lines = Vec::new();
+    for number in 0..4 {
+        let exchange = scene.exchange(&leg, number, &get("/same"));
+        lines.push(scene.line(Side::Client, &leg, &exchange, &get("/same")));
+        scene.now = exchange.time + Duration::from_micros(100);
+    }
+    let mut hole = lines.remove(0);
+    let first = leg.time + Duration::from_micros(50);
+    scene.feed(Input::LogProgress {
+        pod_uid: UID.into(),
+        read_until: first,
+    });
+    (hole.time, hole.content) = (first, LineContent::Hole);
+    scene.read(hole);
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    let lost = (Verdict::Unverifiable, (1, 0), vec![Reason::LineLost]);
+    assert!(scene.verdicts().contains(&lost), "{:?}", scene.verdicts());
+    scene.stop();
+}
+
+#[test]
 fn a_first_line_that_comes_after_all_is_not_forged() {
     let mut scene = Scene::new();
     scene.pass(Duration::from_secs(1));
