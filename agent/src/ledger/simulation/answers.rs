@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    log::Damage,
     pod::Part,
     scene::{BEGIN, Scene},
     traffic::SPAN_MILLISECONDS,
@@ -20,7 +21,7 @@ impl Scene {
     pub(super) fn answers_of_the_proxy(&mut self, pod: usize) {
         for _ in 0..self.random.between(0, 2) {
             let begin = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
-            let invented = self.random.chance(20);
+            let invented = self.logs[pod].damage == Damage::None && self.random.chance(20);
             let peer = self.network_connection(pod, begin);
             let mut entry = self.refusal(pod, begin, peer);
             entry.upstream_cluster = self.random.chance(70).then(|| "inbound|9090||".to_owned());

@@ -151,7 +151,7 @@ fn tear(written: &mut Vec<Written>, random: &mut Random, truth: &mut Truth) {
     let from = usize::try_from(random.between(first + 1, count - 2)).unwrap();
     let to = usize::try_from(random.between(from as u64 + 1, (from as u64 + 6).min(count - 1)));
     let to = to.unwrap();
-    let (time, readable) = (written[from - 1].line.time, written[to - 1].readable);
+    let readable = written[to - 1].readable;
     let announced = written[from].readable;
     for lost in written.drain(from..to) {
         truth.lose_line(&lost.line.pod_uid, lost.line.offset);
@@ -162,7 +162,8 @@ fn tear(written: &mut Vec<Written>, random: &mut Random, truth: &mut Truth) {
         file: before.file.clone(),
         offset: before.offset + LENGTH,
         length: 0,
-        time,
+        // It has the time at which it is noticed.
+        time: readable,
         content: Content::Hole,
     };
     let noticed = Written {

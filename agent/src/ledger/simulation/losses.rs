@@ -14,7 +14,7 @@ use crate::{
     record::{Reason, Verdict},
 };
 
-const CAUSES: [Gap; 4] = [
+pub(super) const CAUSES: [Gap; 4] = [
     Gap::RingLost,
     Gap::StreamGap,
     Gap::StreamMismatch,
@@ -40,10 +40,10 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    pub(super) fn new(manner: &Manner, random: &mut Random) -> Self {
+    pub(super) fn new(manner: &Manner, cause: Gap) -> Self {
         Self {
             percent: if manner.lossy { 40 } else { 0 },
-            cause: *random.pick(&CAUSES),
+            cause,
             gone: false,
         }
     }

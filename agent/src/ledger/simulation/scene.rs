@@ -4,12 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     log::{Damage, Log, Written},
+    losses::CAUSES,
     pod::{Kind, Pod},
     random::Random,
     traffic::SPAN_MILLISECONDS,
     truth::Truth,
 };
 use crate::{
+    http::Gap,
     ledger::{Input, Intake, Settings},
     record::{Fingerprints, QueryRedaction, Redaction},
     timestamp::Timestamp,
@@ -33,6 +35,8 @@ pub(super) struct Scene {
     pub(super) next_connection: u64,
     /// The agent knows the kubelet's cgroup.
     pub(super) has_kubelet: bool,
+    /// Why the capture misses something, if it does.
+    pub(super) cause: Gap,
     flush: Duration,
     moments: HashSet<Timestamp>,
     /// When everything is over.
@@ -78,6 +82,7 @@ impl Scene {
             told: Vec::new(),
             next_connection: 1,
             has_kubelet: random.chance(50),
+            cause: *random.pick(&CAUSES),
             flush,
             moments: HashSet::new(),
             end: BEGIN,

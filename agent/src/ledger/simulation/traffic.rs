@@ -36,6 +36,10 @@ impl Scene {
                 if self.logs[pod].damage != Damage::None {
                     (manner.tampered, manner.lossy) = (0, false);
                 }
+                if manner.forwarded && (manner.lossy || self.logs[pod].damage != Damage::None) {
+                    // Lines that name no upstream may then be anything.
+                    manner.odd = false;
+                }
                 if self.logs[pod].damage == Damage::Holes {
                     // Of what is alike in the whole pod the last is left over, far from the hole.
                     manner.forwarded = false;
@@ -53,7 +57,7 @@ impl Scene {
         self.tell(now, opened);
         let (mut bytes, mut made) = ((0, 0), begin);
         let mut may_tamper = true;
-        let (mut losses, mut seen) = (Losses::new(manner, &mut self.random), 0);
+        let (mut losses, mut seen) = (Losses::new(manner, self.cause), 0);
         for number in 0..manner.requests {
             let mut transaction = self.transaction(number, side, manner, now);
             let case = match manner.odd && !manner.same_path {
