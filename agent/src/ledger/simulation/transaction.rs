@@ -207,7 +207,7 @@ pub(super) fn unlogged(connection: u64, number: u32, begun: Timestamp) -> Exchan
         response: Some(Response {
             time: answered,
             status: Some(200),
-            headers: Vec::new(),
+            headers: Headers::default(),
             ended: Some(answered),
             body_bytes: 2,
             upgraded: false,
