@@ -3,11 +3,14 @@
 use anyhow::{Result, ensure};
 use lab::{
     Session,
-    envoy::Format,
+    envoy::{
+        Format, Sidecar,
+        edit::{OUTBOUND, http_managers},
+    },
     pod::{APP, PROXY, PodSpec},
     process::User,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
@@ -44,6 +47,20 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                 vec![PodSpec::new("sampled").filtering(filter), PodSpec::new("b")]
             },
             play: log_sampling,
+        },
+        Scenario {
+            name: "logging_off",
+            happens: "the client's sidecar logs nothing",
+            recorded: "client: `unverifiable` (`no_log`) 1/0 and one finding `MW-001`; server: `matched` 1/1",
+            pods: || vec![PodSpec::new("silent").without_log(), PodSpec::new("b")],
+            play: logging_off,
+        },
+        Scenario {
+            name: "two_sinks",
+            happens: "the client's sidecar writes every line twice",
+            recorded: "client: `matched` 1/2 for each request, the second line's record with `repeated`",
+            pods: || vec![PodSpec::new("doubling").editing(double), PodSpec::new("b")],
+            play: two_sinks,
         },
         Scenario {
             name: "json_log",
@@ -107,6 +124,64 @@ fn log_sampling(session: &mut Session) -> Result<Judge> {
             (1..SAMPLED).contains(&logged),
             "{logged} of {SAMPLED} were logged"
         );
+        Ok(())
+    })
+}
+
+fn logging_off(session: &mut Session) -> Result<Judge> {
+    for _ in 0..3 {
+        ensure!(get(session, "silent", "b", "/silent", &[])? == 200);
+    }
+    judge(|evidence| {
+        let found = evidence.http("silent", "client", "/silent");
+        found
+            .are("unverifiable")?
+            .with_reason("no_log")?
+            .of_units(3, 0)?;
+        let found = evidence.http("b", "server", "/silent");
+        found.are("matched")?.of_units(3, 3)?;
+        let told = evidence
+            .records
+            .find(|record| record.kind() == "finding" && record.pod() == "silent");
+        let texts = |pointer: &str| -> Vec<String> {
+            told.iter().map(|record| record.text(pointer)).collect()
+        };
+        ensure!(texts("/finding/id").iter().all(|id| id == "MW-001"));
+        ensure!(
+            texts("/finding/severity")
+                .iter()
+                .all(|severity| severity == "high")
+        );
+        let states = texts("/finding/state");
+        ensure!(
+            states.first().is_some_and(|state| state == "open"),
+            "{states:?}"
+        );
+        ensure!(states.iter().filter(|state| *state == "closed").count() == 1);
+        Ok(())
+    })
+}
+
+fn double(config: &mut Value, _: &Sidecar<'_>) {
+    for manager in http_managers(config, OUTBOUND) {
+        if let Some(sinks) = manager["access_log"].as_array_mut() {
+            sinks.extend_from_within(..);
+        }
+    }
+}
+
+fn two_sinks(session: &mut Session) -> Result<Judge> {
+    const REQUESTS: usize = 10;
+    for number in 0..REQUESTS {
+        ensure!(get(session, "doubling", "b", &format!("/doubled/{number}"), &[])? == 200);
+    }
+    judge(|evidence| {
+        for number in 0..REQUESTS {
+            let path = format!("/doubled/{number}");
+            ensure!(evidence.lines("doubling", &format!("{path} HTTP"))?.len() == 2);
+            let found = evidence.http("doubling", "client", &path);
+            found.are("matched")?.of_units(1, 2)?;
+        }
         Ok(())
     })
 }

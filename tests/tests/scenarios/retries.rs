@@ -5,7 +5,7 @@ use lab::{
     Session,
     envoy::{
         Sidecar,
-        edit::{OUTBOUND, routes},
+        edit::{INBOUND, OUTBOUND, routes},
         fixed_cluster,
     },
     pod::PodSpec,
@@ -42,6 +42,30 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: outbound_hedge,
         },
         Scenario {
+            name: "inbound_retry",
+            happens: "the server's sidecar tries three times until the app answers with 200",
+            recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            pods: || {
+                vec![
+                    PodSpec::new("a"),
+                    PodSpec::new("retried").editing(retry_inbound),
+                ]
+            },
+            play: inbound_retry,
+        },
+        Scenario {
+            name: "inbound_retries_in_vain",
+            happens: "it tries three times and the app answers with 500 each time",
+            recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            pods: || {
+                vec![
+                    PodSpec::new("a"),
+                    PodSpec::new("retried").editing(retry_inbound),
+                ]
+            },
+            play: inbound_retries_in_vain,
+        },
+        Scenario {
             name: "mirror",
             happens: "the client's sidecar sends a shadow of the request",
             recorded: "client: `matched` 1/1; server: request and shadow `matched` 1/1 each",
@@ -53,6 +77,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
 
 fn retry(config: &mut Value, _: &Sidecar<'_>) {
     for route in routes(config, OUTBOUND) {
+        route["retry_policy"] = json!({ "retry_on": "5xx", "num_retries": 2 });
+    }
+}
+
+fn retry_inbound(config: &mut Value, _: &Sidecar<'_>) {
+    for route in routes(config, INBOUND) {
         route["retry_policy"] = json!({ "retry_on": "5xx", "num_retries": 2 });
     }
 }
@@ -89,6 +119,32 @@ fn outbound_retry(session: &mut Session) -> Result<Judge> {
 
 fn outbound_retries_in_vain(session: &mut Session) -> Result<Judge> {
     attempted(session, "retrying", "/fail/outbound", 500, 3)
+}
+
+fn inbound_retry(session: &mut Session) -> Result<Judge> {
+    attempted_inbound(session, "/flaky/2/inbound", 200)
+}
+
+fn inbound_retries_in_vain(session: &mut Session) -> Result<Judge> {
+    attempted_inbound(session, "/fail/inbound", 500)
+}
+
+/// One exchange at the client, one line and three exchanges at the server.
+fn attempted_inbound(session: &Session, path: &'static str, status: u16) -> Result<Judge> {
+    let received = get(session, "a", "retried", path, &[])?;
+    ensure!(received == status, "expected {status}, got {received}");
+    judge(move |evidence| {
+        let served = evidence.nginx("retried", path)?.len();
+        ensure!(served == 3, "the app had it {served} times");
+        ensure!(evidence.lines("retried", path)?.len() == 1);
+        matched(evidence, "a", "client", path)?;
+        let found = evidence.http("retried", "server", path);
+        found
+            .are("matched")?
+            .with_reason("retried")?
+            .of_units(3, 1)?;
+        Ok(())
+    })
 }
 
 fn outbound_hedge(session: &mut Session) -> Result<Judge> {
