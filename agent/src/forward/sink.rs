@@ -93,6 +93,9 @@ impl Sink {
 
     /// Takes the records that the filter lets pass. Never waits for the network.
     pub(super) fn push(&self, envelopes: &[Envelope]) {
+        if envelopes.is_empty() {
+            return;
+        }
         let mut state = self.state();
         for envelope in envelopes {
             let include = &state.settings.include;
