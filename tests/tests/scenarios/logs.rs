@@ -1,6 +1,8 @@
 //! What the sidecar is told to log, and how its log is kept.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use lab::{
     Session,
     envoy::{
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{PATIENCE, get, matched, matched_at_both, url},
+    traffic::{PATIENCE, get, matched, matched_at_both, url, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -54,6 +56,20 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `unverifiable` (`no_log`) 1/0 and one finding `MW-001`; server: `matched` 1/1",
             pods: || vec![PodSpec::new("silent").without_log(), PodSpec::new("b")],
             play: logging_off,
+        },
+        Scenario {
+            name: "proxy_killed",
+            happens: "the client's sidecar is killed with a line in its buffer",
+            recorded: "client: what was written is `matched` 1/1, the rest `unlogged` (`proxy_killed`) 1/0",
+            pods: || {
+                // Less than the agent's `flush`, and time enough for a request between two flushes.
+                let flush = Duration::from_millis(900);
+                vec![
+                    PodSpec::new("killed").flushing_after(flush),
+                    PodSpec::new("b"),
+                ]
+            },
+            play: proxy_killed,
         },
         Scenario {
             name: "two_sinks",
@@ -159,6 +175,25 @@ fn logging_off(session: &mut Session) -> Result<Judge> {
         );
         ensure!(states.iter().filter(|state| *state == "closed").count() == 1);
         Ok(())
+    })
+}
+
+fn proxy_killed(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "killed", "b", "/written", &[])? == 200);
+    // It has just flushed.
+    wait_for_line(session, "killed", "/written ")?;
+    ensure!(get(session, "killed", "b", "/buffered", &[])? == 200);
+    let envoy = session.lab.pod_mut("killed").envoy();
+    envoy.context("the pod has a sidecar")?.kill();
+    judge(|evidence| {
+        ensure!(evidence.lines("killed", "/buffered ")?.is_empty());
+        matched(evidence, "killed", "client", "/written")?;
+        let found = evidence.http("killed", "client", "/buffered");
+        found
+            .are("unlogged")?
+            .with_reason("proxy_killed")?
+            .of_units(1, 0)?;
+        matched(evidence, "b", "server", "/buffered")
     })
 }
 
