@@ -252,6 +252,32 @@ fn preflight_finds_the_lab_in_order() {
     assert_eq!(code, Some(1), "{text}");
     assert!(begin.elapsed().unwrap() < PATIENCE);
 
+    let elsewhere = Config::delivering_to(&lab, "elsewhere", &receiver.endpoint())
+        .unwrap()
+        .setting("/logs/root", json!(lab.directory().join("no-such-logs")));
+    let (code, text) = check("elsewhere.yaml", elsewhere);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("failure  log directory"), "{text}");
+
+    // Beside an agent that runs with the same state directory and address.
+    let running = Config::delivering_to(&lab, "running", &receiver.endpoint()).unwrap();
+    let agent = Agent::start(&lab, &running).unwrap();
+    let file = agent.config_file();
+    let words = ["check", "--json", "--config", file.to_str().unwrap()];
+    let output = agent::run(&lab, &words).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["state"], "failure");
+    let items = report["items"].as_array().unwrap();
+    let failed = items.iter().filter(|item| item["state"] == "failure");
+    let failed: Vec<_> = failed.map(|item| item["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        failed,
+        ["state directory", "telemetry address"],
+        "{report:#}"
+    );
+    assert!(agent.stop().unwrap().status.success());
+
     let unknown = Config::new(&lab, "unknown")
         .unwrap()
         .setting("/lgos", json!({}));

@@ -16,6 +16,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::loaded_programs;
+
 use super::mounts::escaped;
 
 /// Programs of one hook at one cgroup.
@@ -27,6 +29,10 @@ pub struct ForeignPrograms {
     pub hook: &'static str,
     /// What the kernel calls them, for `bpftool prog show id`.
     pub ids: Vec<u32>,
+    /// What their owners call them, as far as the kernel tells that (it wants CAP_SYS_ADMIN).
+    pub names: Vec<Option<String>>,
+    /// The flags they were attached with: `none`, `BPF_F_ALLOW_OVERRIDE`.
+    pub flags: &'static str,
     /// What that means for ours.
     pub effect: ForeignEffect,
 }
@@ -42,9 +48,17 @@ pub enum ForeignEffect {
 
 impl fmt::Display for ForeignPrograms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<_> = self.ids.iter().map(u32::to_string).collect();
-        let (ids, hook, cgroup) = (ids.join(", "), self.hook, escaped(&self.cgroup));
-        write!(f, "programs {ids} of others at {hook} of {cgroup} ")?;
+        let names = self.names.iter().chain(std::iter::repeat(&None));
+        let named = self.ids.iter().zip(names).map(|(id, name)| match name {
+            Some(name) => format!("{id} ({})", name.escape_default()),
+            None => id.to_string(),
+        });
+        let programs = named.collect::<Vec<_>>().join(", ");
+        let (hook, cgroup, flags) = (self.hook, escaped(&self.cgroup), self.flags);
+        write!(
+            f,
+            "programs {programs} of others at {hook} of {cgroup}, attached with flags: {flags}, "
+        )?;
         f.write_str(match self.effect {
             ForeignEffect::Blocks => "let no other be attached there or below",
             ForeignEffect::Silenced => "do not run where the agent is attached",
@@ -91,6 +105,11 @@ fn look(cgroup: &Path, above: bool, found: &mut Vec<ForeignPrograms>) -> io::Res
         let programs = ForeignPrograms {
             cgroup: cgroup.to_owned(),
             hook,
+            names: attached.ids.iter().map(|id| name(*id)).collect(),
+            flags: match attached.flags & BPF_F_ALLOW_OVERRIDE {
+                0 => "none",
+                _ => "BPF_F_ALLOW_OVERRIDE",
+            },
             ids: attached.ids,
             effect,
         };
@@ -99,6 +118,13 @@ fn look(cgroup: &Path, above: bool, found: &mut Vec<ForeignPrograms>) -> io::Res
         }
     }
     Ok(())
+}
+
+fn name(id: u32) -> Option<String> {
+    let mut programs = loaded_programs().map_while(Result::ok);
+    let program = programs.find(|program| program.id() == id)?;
+    let name = program.name_as_str().filter(|name| !name.is_empty())?;
+    Some(name.to_owned())
 }
 
 /// What is attached at one hook of one cgroup.

@@ -212,6 +212,8 @@ mod tests {
             cgroup: "/cg/kube\npods".into(),
             hook: "cgroup_inet_egress",
             ids: vec![12, 13],
+            names: vec![Some("firewall".into()), None],
+            flags: "none",
             effect,
         };
         let items = attachments(&Probe {
@@ -223,7 +225,8 @@ mod tests {
         });
         let states: Vec<_> = items.iter().map(|item| item.state).collect();
         assert_eq!(states, [State::Failure, State::Warning, State::Ok]);
-        let expected = "programs 12, 13 of others at cgroup_inet_egress of /cg/kube\\npods let";
+        let expected = "programs 12 (firewall), 13 of others at cgroup_inet_egress of \
+                        /cg/kube\\npods, attached with flags: none, let";
         assert!(items[0].message.starts_with(expected), "{items:?}");
     }
 }

@@ -29,10 +29,12 @@ pub fn check(config: &Config, probes: &Probes, now: Timestamp) -> Report {
     let mut items = vec![system::kernel()];
     items.extend(kernel::programs(&probes.kernel));
     items.extend(system::capabilities());
+    items.extend(system::memory_lock(config.capture.ring_bytes));
     items.extend(places::cgroups(&config.capture));
     items.extend(kernel::attachments(&probes.kernel));
     items.extend(places::logs(&config.logs));
     items.push(places::state(&config.state));
+    items.push(places::telemetry(&config.telemetry));
     for sink in &config.forward {
         items.extend(certificates::of_sink(sink, now));
     }
@@ -71,6 +73,7 @@ mod tests {
             "attach /cg",
             "log directory",
             "state directory",
+            "telemetry address",
         ] {
             assert!(names.contains(&name), "{name} in {names:?}");
         }

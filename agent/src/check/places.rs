@@ -1,18 +1,22 @@
 //! The directories: of cgroups, of logs, of state.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::{
+    fs::{Access, AtFlags, CWD, FlockOperation, flock},
+    io::Errno,
+};
 
 use super::Item;
 use crate::{
     capture::{cgroup2_root, is_cgroup2_root},
-    config::{Capture, CgroupMount, Logs, State},
+    config::{Capture, CgroupMount, Logs, State, Telemetry},
 };
 
 /// Pods among which a proxy's log is looked for.
@@ -26,7 +30,7 @@ pub(super) fn cgroups(capture: &Capture) -> Vec<Item> {
     let (mount, item) = match &capture.cgroup {
         CgroupMount::Auto => match cgroup2_root() {
             Ok(mount) => {
-                let item = Item::ok(NAME, mount.display().to_string());
+                let item = judge_mount(NAME, &mount);
                 (mount, item)
             }
             Err(error) => return vec![Item::failure(NAME, error.to_string(), mend_mount)],
@@ -46,6 +50,21 @@ pub(super) fn cgroups(capture: &Capture) -> Vec<Item> {
         }
     };
     vec![item, attach(&mount, capture), kubelet(&mount, capture)]
+}
+
+/// Beside cgroup v1, pods may be in the other hierarchy.
+fn judge_mount(name: &str, mount: &Path) -> Item {
+    let shown = mount.display().to_string();
+    let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    match mount.ends_with("unified") || controllers.trim().is_empty() {
+        false => Item::ok(name, shown),
+        true => Item::warning(
+            name,
+            format!("{shown}, beside cgroup v1: a pod that is not in this hierarchy is not known"),
+            "see that `attach cgroups` names those of the pods; boot with \
+             systemd.unified_cgroup_hierarchy=1 if it does not",
+        ),
+    }
 }
 
 fn attach(mount: &Path, capture: &Capture) -> Item {
@@ -114,13 +133,38 @@ pub(super) fn logs(logs: &Logs) -> Vec<Item> {
         }
     }
     items.push(match proxy_log(logs) {
-        None => Item::ok("proxy logs", "none here yet"),
-        Some(path) => match readable(&path) {
-            Ok(()) => Item::ok("proxy logs", format!("readable, as {}", path.display())),
-            Err(error) => Item::failure("proxy logs", format!("{}: {error}", path.display()), MEND),
-        },
+        None => Item::warning(
+            "proxy logs",
+            format!(
+                "no container of the name {} has logs here: without them nothing can be matched",
+                logs.proxy_containers.join(" or ")
+            ),
+            "wait for the first pod with a sidecar, or name its container in \
+             `logs.proxy_containers`",
+        ),
+        Some(path) => judge_log(&path, MEND),
     });
     items
+}
+
+fn judge_log(path: &Path, mend: &str) -> Item {
+    const NAME: &str = "proxy logs";
+    let shown = path.display();
+    // As Docker with the driver json-file has the kubelet do.
+    if let Ok(target) = fs::read_link(path) {
+        return Item::failure(
+            NAME,
+            format!(
+                "{shown} is a link to {}: logs that Docker writes as json-file are not read",
+                target.display()
+            ),
+            "run pods under containerd or CRI-O, which write their logs in CRI form",
+        );
+    }
+    match readable(path) {
+        Ok(()) => Item::ok(NAME, format!("readable, as {shown}")),
+        Err(error) => Item::failure(NAME, format!("{shown}: {error}"), mend),
+    }
 }
 
 /// Any log of a proxy container.
@@ -154,6 +198,7 @@ fn readable(path: &Path) -> io::Result<()> {
 /// The state directory, or the nearest one above it in which it would be made.
 pub(super) fn state(state: &State) -> Item {
     const NAME: &str = "state directory";
+    const STICKY: u32 = 0o1000;
     let shown = state.dir.display();
     let mend = "give the agent's user a writable directory, on a volume that outlives the pod, \
                 and name it in `state.dir`";
@@ -162,23 +207,71 @@ pub(super) fn state(state: &State) -> Item {
         return Item::failure(NAME, format!("{shown} is no directory"), mend);
     };
     let access = Access::WRITE_OK | Access::EXEC_OK;
-    match rustix::fs::accessat(CWD, nearest, access, AtFlags::EACCESS) {
-        Ok(()) if nearest == state.dir => Item::ok(NAME, shown.to_string()),
-        Ok(()) => Item::ok(NAME, format!("{shown}, which will be made")),
-        Err(error) => {
-            let message = format!("{}: {error}", nearest.display());
-            Item::failure(NAME, message, mend)
-        }
+    if let Err(error) = rustix::fs::accessat(CWD, nearest, access, AtFlags::EACCESS) {
+        return Item::failure(NAME, format!("{}: {error}", nearest.display()), mend);
+    }
+    if nearest != state.dir {
+        return Item::ok(NAME, format!("{shown}, which will be made"));
+    }
+    let mode = fs::metadata(nearest).map_or(0, |metadata| metadata.mode());
+    if mode & STICKY != 0 {
+        return Item::failure(NAME, format!("{shown}: others use it, too"), mend);
+    }
+    if is_held(nearest) {
+        return Item::failure(
+            NAME,
+            format!("{shown}: an agent runs with it, and one agent runs per node"),
+            "nothing, if that is the agent you want; else stop it first",
+        );
+    }
+    match mode & 0o022 {
+        0 => Item::ok(NAME, shown.to_string()),
+        _ => Item::warning(
+            NAME,
+            format!("{shown}: others may write to it, and decide what was read"),
+            "let its owner alone write to it (`chmod 0700`), as `run` will do",
+        ),
+    }
+}
+
+/// Whether an agent has the lock. Asking takes it for a moment.
+fn is_held(directory: &Path) -> bool {
+    let Ok(lock) = File::open(directory.join("lock")) else {
+        return false;
+    };
+    flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+/// Where metrics and health would be served.
+pub(super) fn telemetry(telemetry: &Telemetry) -> Item {
+    const NAME: &str = "telemetry address";
+    let listen = telemetry.listen;
+    match TcpListener::bind(listen) {
+        Ok(_) => Item::ok(NAME, listen.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Item::failure(
+            NAME,
+            format!("{listen} is in use"),
+            "nothing, if an agent that runs here has it; else name another address in \
+             `telemetry.listen`",
+        ),
+        Err(error) => Item::failure(
+            NAME,
+            format!("{listen}: {error}"),
+            "name an address of this node in `telemetry.listen`, with a port above 1023",
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+    };
 
     use super::{
-        super::State as Standing, Capture, CgroupMount, Logs, State, attach, cgroups, kubelet,
-        logs, state,
+        super::State as Standing, Capture, CgroupMount, Logs, State, Telemetry, attach, cgroups,
+        kubelet, logs, state, telemetry,
     };
 
     fn standings(items: &[super::Item]) -> Vec<Standing> {
@@ -216,14 +309,19 @@ mod tests {
                 Standing::Ok,
                 Standing::Warning,
                 Standing::Warning,
-                Standing::Ok
+                Standing::Warning
             ]
         );
         fs::create_dir_all(config.root.join("containers")).unwrap();
         let proxy = config.root.join("pods/a_b_c/istio-proxy");
         fs::create_dir_all(&proxy).unwrap();
         symlink("/etc/hostname", proxy.join("0.log")).unwrap();
-        assert_eq!(standings(&logs(&config)), [Standing::Ok, Standing::Failure]);
+        let items = logs(&config);
+        assert_eq!(standings(&items), [Standing::Ok, Standing::Failure]);
+        assert!(
+            items[1].message.contains("a link to /etc/hostname"),
+            "{items:?}"
+        );
         fs::remove_file(proxy.join("0.log")).unwrap();
         fs::write(proxy.join("0.log"), "").unwrap();
         let items = logs(&config);
@@ -243,10 +341,43 @@ mod tests {
         assert!(later.message.contains("will be made"));
         fs::write(root.path().join("file"), "").unwrap();
         assert_eq!(state(&at("file/b")).state, Standing::Failure);
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(state(&at("")).state, Standing::Warning);
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(state(&at("")).state, Standing::Failure);
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o700)).unwrap();
         // Nobody writes there, root neither.
         let proc = State {
             dir: "/proc/sys/meshwitness".into(),
         };
         assert_eq!(state(&proc).state, Standing::Failure);
+    }
+
+    #[test]
+    fn an_agent_that_runs_is_told_of() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("state");
+        let at = State { dir: dir.clone() };
+        fs::create_dir(&dir).unwrap();
+        let agent = fs::File::create(dir.join("lock")).unwrap();
+        rustix::fs::flock(&agent, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let item = state(&at);
+        assert_eq!(item.state, Standing::Failure);
+        assert!(item.message.contains("an agent runs with it"), "{item:?}");
+        drop(agent);
+        assert_eq!(state(&at).state, Standing::Ok);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_listened_at() {
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let listen = taken.local_addr().unwrap();
+        let item = telemetry(&Telemetry { listen });
+        assert_eq!(item.state, Standing::Failure);
+        assert!(item.message.ends_with("is in use"), "{item:?}");
+        drop(taken);
+        assert_eq!(telemetry(&Telemetry { listen }).state, Standing::Ok);
+        let listen = "192.0.2.1:9464".parse().unwrap();
+        assert_eq!(telemetry(&Telemetry { listen }).state, Standing::Failure);
     }
 }

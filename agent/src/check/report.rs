@@ -82,12 +82,19 @@ impl Item {
     }
 }
 
-/// Parts that this version does not have, so that nobody believes them to be covered.
-const NOT_COVERED: [&str; 7] = [
-    "logs that Docker writes as json-file: only those in CRI form are read",
+/// What this version does not look at or have, so that nobody believes it to be covered.
+const NOT_COVERED: [&str; 13] = [
+    "HTTP/2, gRPC included: such connections are seen, their requests are not followed",
+    "UDP: datagrams are not captured, so a bypass by UDP is not found",
+    "TLS that an application speaks itself, kernel TLS included: the connection is recorded, its \
+     content is not read",
+    "unix sockets, and packets written with AF_PACKET",
+    "bytes that sockmap moves between sockets: such a tuple is `no_bytes`",
     "Istio's TPROXY mode: only REDIRECT is followed",
-    "an ambient mesh's own logs: its traffic is recorded as `outside`",
+    "an ambient mesh and its own logs: its traffic is recorded as `outside`",
     "Linkerd: its proxy is not known",
+    "logs that Docker writes as json-file: only those in CRI form are read",
+    "nodes with cgroup v1 only",
     "sinks other than ndjson",
     "records that wait for a collector do not outlive the agent: there is no spool on disk",
     "Merkle evidence with `verify` and `report`",
@@ -96,14 +103,19 @@ const NOT_COVERED: [&str; 7] = [
 /// Everything that was looked at, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
+    state: State,
     items: Vec<Item>,
     not_covered: Vec<&'static str>,
 }
 
 impl Report {
     pub(super) fn new(items: Vec<Item>) -> Self {
-        let not_covered = NOT_COVERED.to_vec();
-        Self { items, not_covered }
+        let worst = items.iter().map(|item| item.state).max();
+        Self {
+            state: worst.unwrap_or(State::Ok),
+            items,
+            not_covered: NOT_COVERED.to_vec(),
+        }
     }
 
     /// What was looked at.
@@ -115,8 +127,7 @@ impl Report {
     /// The worst of all states.
     #[must_use]
     pub fn state(&self) -> State {
-        let worst = self.items.iter().map(|item| item.state).max();
-        worst.unwrap_or(State::Ok)
+        self.state
     }
 
     /// What `check` exits with: 0 if `run` would work, else 1.
@@ -154,7 +165,7 @@ impl Report {
         text
     }
 
-    /// For programs: one object with the list `items`.
+    /// For programs: one object, whose shape docs/check.md describes.
     #[must_use]
     pub fn to_json(&self) -> String {
         // Strings and lists of them have no value that JSON lacks.
@@ -214,6 +225,19 @@ mod tests {
                 {"name": "c", "state": "warning", "message": "d", "mend": "e"},
             ])
         );
-        assert!(value["not_covered"].is_array());
+        assert_eq!(value["state"], "warning");
+        let parts = value["not_covered"].as_array().unwrap();
+        for word in [
+            "HTTP/2",
+            "UDP",
+            "AF_PACKET",
+            "sockmap",
+            "TPROXY",
+            "ambient",
+            "Linkerd",
+        ] {
+            let said = |part: &Value| part.as_str().unwrap().contains(word);
+            assert!(parts.iter().any(said), "{word}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::Item;
 
 /// The oldest kernel on which the programs load: ring buffers, socket storage and capability
@@ -20,9 +22,14 @@ pub(super) fn kernel() -> Item {
     }
 }
 
-fn judge_release(release: &str) -> Item {
+/// Major and minor number.
+fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(['.', '-', '+']).map(str::parse);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn judge_release(release: &str) -> Item {
+    let Some(version) = version(release) else {
         return Item::warning(
             "kernel",
             format!("{release} is no version that can be compared"),
@@ -30,7 +37,7 @@ fn judge_release(release: &str) -> Item {
         );
     };
     let (oldest_major, oldest_minor) = OLDEST_KERNEL;
-    match (major, minor) >= OLDEST_KERNEL {
+    match version >= OLDEST_KERNEL {
         true => Item::ok("kernel", release),
         false => Item::failure(
             "kernel",
@@ -38,6 +45,52 @@ fn judge_release(release: &str) -> Item {
             "run a newer kernel on this node",
         ),
     }
+}
+
+/// The first kernel that charges BPF memory to the cgroup instead of the limit on locked memory.
+const FREE_OF_MEMORY_LOCK: (u32, u32) = (5, 11);
+
+/// Maps beside the ring of streams.
+const OTHER_MAPS_BYTES: u64 = 32 << 20;
+
+/// The limit on locked memory, where the kernel charges maps to it.
+pub(super) fn memory_lock(ring_bytes: u64) -> Option<Item> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let limit = getrlimit(Resource::Memlock);
+    let may_raise = effective_capabilities()? >> SYS_RESOURCE & 1 == 1;
+    judge_memory_lock(
+        &release,
+        (limit.current, limit.maximum),
+        may_raise,
+        ring_bytes,
+    )
+}
+
+/// `limits`: the soft and the hard one; none: no limit.
+fn judge_memory_lock(
+    release: &str,
+    limits: (Option<u64>, Option<u64>),
+    may_raise: bool,
+    ring_bytes: u64,
+) -> Option<Item> {
+    const NAME: &str = "locked memory";
+    if version(release.trim())? >= FREE_OF_MEMORY_LOCK {
+        return None;
+    }
+    let needed = ring_bytes + OTHER_MAPS_BYTES;
+    Some(match limits {
+        (None, _) | (_, None) => Item::ok(NAME, "no limit"),
+        _ if may_raise => Item::ok(NAME, "the agent raises the limit itself"),
+        (Some(soft), _) if soft >= needed => Item::ok(NAME, format!("limited to {soft} bytes")),
+        (Some(soft), _) => Item::failure(
+            NAME,
+            format!(
+                "limited to {soft} bytes: this kernel charges BPF maps to it, which need {needed}"
+            ),
+            "set LimitMEMLOCK=infinity in the unit (`ulimit -l unlimited`), add SYS_RESOURCE to \
+             the container's capabilities, or run a kernel of 5.11 or later",
+        ),
+    })
 }
 
 /// A capability: its bit (linux/capability.h), its name without `CAP_`, and what needs it.
@@ -48,6 +101,7 @@ const NEEDED: [(u32, &str, &str); 3] = [
 ];
 
 const SYS_ADMIN: u32 = 21;
+const SYS_RESOURCE: u32 = 24;
 
 /// What this process may do, each capability a line.
 pub(super) fn capabilities() -> Vec<Item> {
@@ -94,9 +148,30 @@ fn judge_capabilities(effective: u64) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::State, capabilities, effective_capabilities, judge_capabilities, judge_release,
-        kernel,
+        super::State, capabilities, effective_capabilities, judge_capabilities, judge_memory_lock,
+        judge_release, kernel,
     };
+
+    #[test]
+    fn locked_memory_matters_on_old_kernels() {
+        const RING: u64 = 16 << 20;
+        let judge = |release, limits, may_raise| {
+            judge_memory_lock(release, limits, may_raise, RING).map(|item| item.state)
+        };
+        let low = (Some(64 << 10), Some(64 << 10));
+        assert_eq!(judge("6.1.0", low, false), None);
+        assert_eq!(judge("5.11.0-1", low, false), None);
+        assert_eq!(judge("5.10.0-32-amd64\n", low, false), Some(State::Failure));
+        assert_eq!(judge("5.10.0", low, true), Some(State::Ok));
+        assert_eq!(
+            judge("5.10.0", (Some(64 << 10), None), false),
+            Some(State::Ok)
+        );
+        assert_eq!(
+            judge("5.10.0", (Some(1 << 30), Some(1 << 30)), false),
+            Some(State::Ok)
+        );
+    }
 
     #[test]
     fn releases() {

@@ -49,6 +49,7 @@ fn a_program_that_lets_no_other_in_is_named() {
         assert_eq!(foreign.len(), 1, "{foreign:?}");
         assert_eq!(foreign[0].hook, "cgroup_inet_egress");
         assert_eq!(foreign[0].ids.len(), 1);
+        assert_eq!(foreign[0].names, [Some("exclusive".to_owned())]);
         let blocked: Vec<_> = found
             .attachments
             .iter()
@@ -125,7 +126,9 @@ impl Exclusive {
             instruction_count: 2,
             instructions: LET_PASS.as_ptr() as u64,
             license: c"GPL".as_ptr() as u64,
-            unused: [0; 12],
+            unused: [0; 6],
+            name: *b"exclusive\0\0\0\0\0\0\0",
+            further: [0; 2],
         };
         let number = bpf(BPF_PROG_LOAD, &mut load)?;
         // SAFETY: the kernel has just opened it, for nobody else.
@@ -174,7 +177,9 @@ struct Load {
     instruction_count: u32,
     instructions: u64,
     license: u64,
-    unused: [u32; 12],
+    unused: [u32; 6],
+    name: [u8; 16],
+    further: [u32; 2],
 }
 
 #[repr(C)]
