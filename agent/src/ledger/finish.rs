@@ -4,6 +4,7 @@ use super::{
     Ledger,
     compare::{Comparison, compare_connection},
     input::{Line, LineContent},
+    judge::outside_by_name,
     put::TakenOver,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
@@ -154,8 +155,11 @@ impl Ledger {
             .as_ref()
             .map_or(Timestamp::MAX, |closed| closed.time);
         let grace = self.grace();
-        if pod.is_some_and(|pod| pod.fell_into_hole(mesh.connection.time, ended, grace)) {
+        if pod.is_some_and(|pod| pod.fell_into_hole(mesh.connection.time, (ended, ended), grace)) {
             return (Verdict::Unverifiable, vec![Reason::LineLost]);
+        }
+        if self.may_be_pilot_agents(mesh) {
+            return outside_by_name(mesh);
         }
         let killed = self.proxy_ended_over(&mesh.place.pod_uid, mesh.connection.time, ended);
         let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();

@@ -264,8 +264,14 @@ impl Ledger {
         };
         let pod = self.pods.get(&mesh.place.pod_uid);
         let grace = self.grace();
-        let fell_into_hole =
-            pod.is_some_and(|pod| pod.fell_into_hole(mesh.connection.time, exchange.end, grace));
+        // An app may go on with what its proxy gave up and wrote about.
+        let earliest = match mesh.side {
+            Side::Server => exchange.time,
+            _ => exchange.end,
+        };
+        let fell_into_hole = pod.is_some_and(|pod| {
+            pod.fell_into_hole(mesh.connection.time, (earliest, exchange.end), grace)
+        });
         let unverifiable = |reason| (Verdict::Unverifiable, vec![reason]);
         if let Some(gap) = exchange.gap {
             return unverifiable(reason_of(gap));
@@ -299,9 +305,7 @@ impl Ledger {
             return (Verdict::Outside, vec![Reason::Policy]);
         }
         let uid = &mesh.place.pod_uid;
-        // Which thread group is the proxy is not known, and pilot-agent probes the app too.
-        let is_doubtful =
-            mesh.side == Side::Server && !self.roles.is_proxy(uid, client_pid(connection));
+        let is_doubtful = self.may_be_pilot_agents(mesh);
         let in_time = (exchange.time, exchange.end);
         let may_be_carried =
             !is_doubtful || pod.is_some_and(|pod| pod.held_any_network_connection(in_time));
@@ -312,13 +316,17 @@ impl Ledger {
             return unverifiable(Reason::Preexisting);
         }
         if is_doubtful {
-            let mut reasons = vec![Reason::PilotAgent];
-            reasons.extend((!mesh.by_name).then_some(Reason::RoleByName));
-            return (Verdict::Outside, reasons);
+            return outside_by_name(mesh);
         }
         let killed = self.proxy_ended_over(uid, exchange.time, exchange.end);
         let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();
         (Verdict::Unlogged, reasons)
+    }
+
+    /// Which thread group is the proxy is not known, and pilot-agent calls the app too.
+    pub(super) fn may_be_pilot_agents(&self, mesh: &MeshConnection) -> bool {
+        let pid = client_pid(&mesh.connection);
+        mesh.side == Side::Server && !self.roles.is_proxy(&mesh.place.pod_uid, pid)
     }
 
     /// An exchange was not accused for want of its line. If that comes after all, it is not to be
@@ -372,6 +380,13 @@ impl Ledger {
             _ => Side::Client,
         }
     }
+}
+
+/// What may be pilot-agent's has no line.
+pub(super) fn outside_by_name(mesh: &MeshConnection) -> (Verdict, Vec<Reason>) {
+    let mut reasons = vec![Reason::PilotAgent];
+    reasons.extend((!mesh.by_name).then_some(Reason::RoleByName));
+    (Verdict::Outside, reasons)
 }
 
 fn client_pid(connection: &Connection) -> Option<u32> {

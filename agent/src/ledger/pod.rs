@@ -294,15 +294,15 @@ impl PodBook {
         self.holes.iter()
     }
 
-    /// Whether the line of a unit that ended at this moment may have been in a hole. It would have
-    /// been written within `grace`, or twice that on a node in need.
+    /// Whether the line of a unit that ended at `end` may have been in a hole. It would have been
+    /// made at `earliest` or later, and written within `grace`, or twice that on a node in need.
     ///
     /// Of exchanges that are alike on one connection the last is left over, which may have ended
     /// behind the hole.
     pub(super) fn fell_into_hole(
         &self,
         opened: Timestamp,
-        end: Timestamp,
+        (earliest, end): (Timestamp, Timestamp),
         grace: Duration,
     ) -> bool {
         let could_be = |hole: &Hole| {
@@ -310,7 +310,7 @@ impl PodBook {
                 true => LEFT_OVER_WITHIN,
                 false => Duration::ZERO,
             };
-            end <= hole.noticed + late && hole.from <= end + grace * 2
+            earliest <= hole.noticed + late && hole.from <= end + grace * 2
         };
         self.holes.iter().any(could_be)
     }

@@ -240,6 +240,57 @@ fn what_is_left_over_behind_a_hole_may_have_been_in_it() {
 }
 
 #[test]
+fn a_line_made_before_its_exchange_ended_may_have_been_in_a_hole() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.server_leg();
+    let begun = scene.now;
+    scene.feed(Input::Begun {
+        connection: leg.id,
+        exchange: 0,
+        time: begun,
+    });
+    scene.pass(Duration::from_secs(1));
+    // The proxy gave up and wrote its line; the app goes on.
+    let noticed = scene.now;
+    let sample = super::exchange(leg.id, 0, begun, begun, &get("/slow"));
+    let mut hole = scene.line(Side::Server, &leg, &sample, &get("/slow"));
+    scene.feed(Input::LogProgress {
+        pod_uid: UID.into(),
+        read_until: begun,
+    });
+    (hole.time, hole.content) = (noticed, LineContent::Hole);
+    scene.read(hole);
+    scene.pass(Duration::from_secs(5));
+    let now = scene.now;
+    let exchange = super::exchange(leg.id, 0, begun, now, &get("/slow"));
+    scene.feed(Input::Ended(Box::new(exchange)));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let lost = (Verdict::Unverifiable, (1, 0), vec![Reason::LineLost]);
+    assert!(scene.verdicts().contains(&lost), "{:?}", scene.verdicts());
+    scene.stop();
+}
+
+#[test]
+fn a_call_by_a_pilot_agent_older_than_the_agent_needs_no_line() {
+    let mut scene = Scene::bare(Vec::new());
+    scene.tell_pod();
+    let time = scene.now;
+    scene.feed(Input::Started { time });
+    scene.pass(Duration::from_secs(1));
+    scene.clean("/first");
+    // Bytes that are no HTTP/1, as a gRPC probe sends them.
+    let probe = scene.server_leg();
+    scene.close(&probe, 100, 50);
+    scene.settle();
+    let (verdict, units, reasons) = scene.verdicts()[1].clone();
+    assert_eq!((verdict, units), (Verdict::Outside, (1, 0)));
+    assert!(reasons.contains(&Reason::PilotAgent), "{reasons:?}");
+    scene.stop();
+}
+
+#[test]
 fn a_first_line_that_comes_after_all_is_not_forged() {
     let mut scene = Scene::new();
     scene.pass(Duration::from_secs(1));
