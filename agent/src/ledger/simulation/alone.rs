@@ -131,6 +131,7 @@ impl Scene {
                     remote: app,
                 };
                 let begin = self.alone(pod, (Some(kubelet), None), (other, app), (true, 0), None);
+                let begin = begin + std::time::Duration::from_millis(3);
                 let ends = (None, Some(self.pods[pod].end(Part::App, app, other)));
                 let statement = outside(Side::Server, Reason::Kubelet);
                 self.alone_at(pod, begin, ends, (other, app), (true, 0), Some(statement));
@@ -211,7 +212,9 @@ impl Scene {
                     .expect(vec![statement.clone().observed(likeness)]);
             }
         }
-        let closed = now + self.random.millis(0, 9_000);
+        // Both ends of the kubelet's probes go at the same time.
+        let lasts = u64::from(source.port()) * 97 % 9_000;
+        let closed = now.max(opened + std::time::Duration::from_millis(lasts));
         let bytes = if established { 100 } else { 0 };
         self.tell(
             closed,

@@ -6,6 +6,7 @@ use super::{
     log::Written,
     pod::KUBELET_CGROUP,
     random::Random,
+    restart::seen_since,
     scene::{BEGIN, Script},
 };
 use crate::{
@@ -14,8 +15,31 @@ use crate::{
     workload::{Owner, WorkloadFact},
 };
 
-/// The inputs of a scene in the order in which the ledger gets them.
-pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Input> {
+/// The inputs of a scene in the order in which the ledger gets them, of each run of the agent.
+pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Vec<Input>> {
+    let told = std::mem::take(&mut script.told);
+    let mut readers: Vec<Reader> = Vec::new();
+    for (pod, log) in script.pods.iter().zip(std::mem::take(&mut script.logs)) {
+        readers.push(Reader::new(pod.uid.clone(), log, random));
+    }
+    let Some((stop, start)) = script.restart else {
+        return vec![run(script, told, &mut readers, (BEGIN, script.end), random)];
+    };
+    let again = seen_since(&told, start);
+    vec![
+        run(script, told, &mut readers, (BEGIN, stop), random),
+        run(script, again, &mut readers, (start, script.end), random),
+    ]
+}
+
+/// One run of the agent.
+fn run(
+    script: &Script,
+    told: Vec<(Timestamp, Input)>,
+    readers: &mut [Reader],
+    (start, stop): (Timestamp, Timestamp),
+    random: &mut Random,
+) -> Vec<Input> {
     let mut inputs = Vec::new();
     let kubelet = WorkloadFact::Cgroup {
         id: KUBELET_CGROUP,
@@ -25,19 +49,17 @@ pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Input> {
     for pod in &script.pods {
         inputs.extend(pod.facts());
     }
-    inputs.push(Input::Started { time: BEGIN });
-    for pod in &script.pods {
-        inputs.extend(pod.listeners());
+    inputs.push(Input::Started { time: start });
+    if start == BEGIN {
+        for pod in &script.pods {
+            inputs.extend(pod.listeners());
+        }
     }
-    let mut told = VecDeque::from(std::mem::take(&mut script.told));
-    let mut readers: Vec<Reader> = Vec::new();
-    for (pod, log) in script.pods.iter().zip(std::mem::take(&mut script.logs)) {
-        readers.push(Reader::new(pod.uid.clone(), log, random));
-    }
+    let mut told = VecDeque::from(told);
     // The agent looks every 50 ms, or later if it gets no processor.
     let pace = *random.pick(&[(50, 60), (50, 500), (200, 1_500)]);
-    let mut now = BEGIN;
-    while now < script.end {
+    let mut now = start;
+    while now < stop {
         now = now + random.millis(pace.0, pace.1);
         // The rings are drained more often than the logs are read, and just before.
         let captured = now - random.micros(1, 200);
@@ -45,7 +67,7 @@ pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Input> {
             inputs.push(input);
         }
         inputs.push(Input::CaptureProgress(captured));
-        for reader in &mut readers {
+        for reader in readers.iter_mut() {
             reader.read(now, &script.intake, &mut inputs);
         }
         inputs.push(Input::Tick(now));

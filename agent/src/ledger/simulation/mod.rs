@@ -14,6 +14,7 @@ mod losses;
 mod manner;
 mod pod;
 mod random;
+mod restart;
 mod scene;
 mod story;
 mod tampering;
@@ -93,25 +94,45 @@ struct Failure {
 
 fn run(seed: u64) -> Result<(), Failure> {
     let (mut script, mut random) = Script::new(seed);
-    let inputs = delivery::deliver(&mut script, &mut random);
-    let judged = panic::catch_unwind(AssertUnwindSafe(|| judge(seed, &script, &inputs)));
+    let runs = delivery::deliver(&mut script, &mut random);
+    let judged = panic::catch_unwind(AssertUnwindSafe(|| judge(seed, &script, &runs)));
     let message = match judged {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(message)) => message,
         Err(_) => "it panicked".to_owned(),
     };
-    let story = story::tell(&inputs);
+    let stories: Vec<String> = runs.iter().map(|inputs| story::tell(inputs)).collect();
+    let story = stories.join("\n");
     Err(Failure { message, story })
 }
 
-fn judge(seed: u64, script: &Script, inputs: &[Input]) -> Result<(), String> {
-    let records = records(&script.settings, inputs.iter().cloned());
-    books::check(&records)?;
-    verdicts::check(&records, &script.truth)?;
-    if seed.is_multiple_of(REPLAYED) {
-        check_replay(script, inputs, &records)?;
+fn judge(seed: u64, script: &Script, runs: &[Vec<Input>]) -> Result<(), String> {
+    let mut settings = script.settings.clone();
+    let mut records_of_runs = Vec::new();
+    for inputs in runs {
+        let records = records(&settings, inputs.iter().cloned());
+        books::check(&records)?;
+        if seed.is_multiple_of(REPLAYED) {
+            check_replay(&settings, inputs, &records)?;
+        }
+        records_of_runs.push(records);
+        settings.earlier_run = true;
     }
-    Ok(())
+    match records_of_runs.as_slice() {
+        [records] => verdicts::check(records, &script.truth),
+        both => {
+            let lines = runs
+                .iter()
+                .flatten()
+                .filter(|input| is_entry(input))
+                .count();
+            verdicts::check_interrupted(both, &script.truth, lines)
+        }
+    }
+}
+
+fn is_entry(input: &Input) -> bool {
+    matches!(input, Input::Line(line) if line.entry().is_some())
 }
 
 fn records(settings: &Settings, inputs: impl Iterator<Item = Input>) -> Vec<Record> {
@@ -120,11 +141,11 @@ fn records(settings: &Settings, inputs: impl Iterator<Item = Input>) -> Vec<Reco
 }
 
 /// What was written and read again gives the same bytes.
-fn check_replay(script: &Script, inputs: &[Input], records: &[Record]) -> Result<(), String> {
+fn check_replay(settings: &Settings, inputs: &[Input], records: &[Record]) -> Result<(), String> {
     let again = |input: &Input| -> Input {
         serde_json::from_str(&serde_json::to_string(input).unwrap()).unwrap()
     };
-    let replayed = self::records(&script.settings, inputs.iter().map(again));
+    let replayed = self::records(settings, inputs.iter().map(again));
     let lines = |records: &[Record]| -> Vec<String> {
         let line = |record| serde_json::to_string(record).unwrap();
         records.iter().map(line).collect()

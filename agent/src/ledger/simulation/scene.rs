@@ -53,6 +53,8 @@ pub(super) struct Script {
     pub(super) logs: Vec<Vec<Written>>,
     pub(super) intake: Intake,
     pub(super) truth: Truth,
+    /// The agent stops and starts at these moments.
+    pub(super) restart: Option<(Timestamp, Timestamp)>,
     /// When everything that can be judged is to be judged.
     pub(super) end: Timestamp,
 }
@@ -130,14 +132,19 @@ impl Scene {
     fn finish(mut self) -> (Script, Random) {
         self.told.sort_by_key(|(time, _)| *time);
         let (mut logs, mut end) = (Vec::new(), self.end);
+        let mut stalled = false;
         for log in self.logs {
             if let Damage::Stalled(_, to) = log.damage {
-                end = end.max(to);
+                (end, stalled) = (end.max(to), true);
             }
             logs.push(log.write(BEGIN, self.flush, &mut self.random, &mut self.truth));
         }
         let settings = settings(self.flush, &mut self.random);
+        let stop = BEGIN + self.random.millis(500, 12_000);
+        let start = stop + self.random.millis(1_600, 6_000);
         let script = Script {
+            // A line that is late for one run is nothing to the next.
+            restart: (!stalled && self.random.chance(25)).then_some((stop, start)),
             settings,
             has_kubelet: self.has_kubelet,
             pods: self.pods,
