@@ -254,10 +254,18 @@ impl LogReader {
         let root = beneath::open_root(&self.settings.root)?;
         let pods = beneath::open_directory(&root, "pods")?;
         self.add_watch(&pods, sink);
-        let (names, more) = beneath::list(&pods, MAX_PODS)?;
+        let (mut names, more) = beneath::list(&pods, MAX_PODS)?;
         if more && !std::mem::replace(&mut self.too_many_told, true) {
             let (path, limit) = ("pods".to_owned(), MAX_PODS);
             sink(LogEvent::Problem(LogError::TooMany { path, limit }));
+        }
+        if more {
+            // Those that are followed are not among what is left out.
+            let containers = self.containers.keys();
+            let followed = containers.filter_map(|path| path.split('/').nth(1));
+            names.extend(followed.map(str::to_owned));
+            names.sort_unstable();
+            names.dedup();
         }
         Ok((pods, names))
     }

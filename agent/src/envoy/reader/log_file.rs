@@ -30,7 +30,7 @@ const MAX_INFLATED_BYTES: u64 = 1 << 30;
 
 /// And the most for each of its bytes: lines differ by a time at least, so that access logs come to
 /// a fiftieth at best. More holds up the log that follows for nothing.
-const MAX_INFLATION: u64 = 128;
+const MAX_INFLATION: u64 = 64;
 
 /// So much may come out of a compressed file of any size.
 const SMALL_INFLATED_BYTES: u64 = 1 << 20;

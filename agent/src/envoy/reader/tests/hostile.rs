@@ -5,7 +5,10 @@ use std::{fs, io::Write, os::unix::fs::symlink};
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::{Node, line, part};
-use crate::envoy::{Content, reader::cri::MAX_LINE_BYTES};
+use crate::envoy::{
+    Content,
+    reader::{MAX_PODS, cri::MAX_LINE_BYTES},
+};
 
 #[test]
 fn links_and_fifos_are_not_opened() {
@@ -203,4 +206,35 @@ fn a_compressed_bomb_is_given_up_soon() {
     assert_eq!(node.texts(), ["Unknown", "Hole", "a", "b"]);
     assert_eq!(node.problems.len(), 1, "{:?}", node.problems);
     assert!(node.problems[0].contains("when uncompressed"));
+}
+
+#[test]
+fn pods_without_number_end_no_log_that_is_followed() {
+    // Lists by age, the oldest or the newest first; the log's pod comes in the middle.
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::create_dir(root.path().join("pods")).unwrap();
+    let mut node = Node::at(root, None);
+    node.step();
+    let flood = |node: &Node, side: &str| {
+        for number in 0..=MAX_PODS {
+            let name = format!("pods/jobs_{side}_{number}");
+            fs::create_dir(node.root.path().join(name)).unwrap();
+        }
+    };
+    let hidden = node.root.path().join("hidden");
+    fs::create_dir_all(hidden.join("istio-proxy")).unwrap();
+    fs::write(hidden.join("istio-proxy/0.log"), line("a")).unwrap();
+    let pod = node.root.path().join("pods/shop_a_uid-a");
+    fs::rename(&hidden, &pod).unwrap();
+    node.settle();
+    flood(&node, "after");
+    fs::rename(&pod, &hidden).unwrap();
+    flood(&node, "before");
+    fs::rename(&hidden, &pod).unwrap();
+    flood(&node, "later");
+    for text in ["b", "c"] {
+        node.append("0.log", &line(text));
+        node.settle();
+    }
+    assert_eq!(node.texts(), ["a", "b", "c"]);
 }
