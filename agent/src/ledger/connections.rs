@@ -268,6 +268,7 @@ impl Ledger {
                 }
                 let attempt = Some(mesh.side).filter(|side| *side == Side::Server);
                 let attempt = attempt.and_then(|_| Attempt::of(&exchange));
+                mesh.note_end(&exchange);
                 if !mesh.leg.end(exchange) {
                     return;
                 }

@@ -279,7 +279,8 @@ impl Ledger {
         if fell_into_hole {
             return unverifiable(Reason::LineLost);
         }
-        if mesh.closed.as_ref().is_some_and(|closed| closed.unread) {
+        let unread = mesh.closed.as_ref().is_some_and(|closed| closed.unread);
+        if unread || mesh.never_began(exchange) {
             return (Verdict::Outside, vec![Reason::NoRequest]);
         }
         let connection = &mesh.connection;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     copies::Told,
-    input::{Input, Line},
+    input::{Exchange, Input, Line},
     leg::{Leg, RecentPairs},
     roles::Place,
 };
@@ -68,6 +68,8 @@ pub(super) struct MeshConnection {
     pub(super) told: Told,
     pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
+    /// The first exchange whose response was not whole when the connection ended.
+    cut_off: Option<u32>,
     /// It was told that its exchanges wait for the first HTTP line of their port.
     pub(super) waits_for_http: bool,
     /// The record of its end, once that is written.
@@ -127,11 +129,29 @@ impl MeshConnection {
             told: Told::default(),
             worst: None,
             finished: false,
+            cut_off: None,
             waits_for_http: false,
             record: None,
             agenda: None,
             line_agenda: None,
         }
+    }
+
+    /// Notes how an exchange ended.
+    pub(super) fn note_end(&mut self, exchange: &Exchange) {
+        let response = exchange.response.as_ref();
+        let is_whole = response.is_some_and(|response| response.ended.is_some());
+        if self.side == Side::Client && !is_whole && exchange.gap.is_none() {
+            let first = self.cut_off.unwrap_or(exchange.exchange);
+            self.cut_off = Some(first.min(exchange.exchange));
+        }
+    }
+
+    /// The proxy never began with an exchange: it takes up a request that was sent ahead only when
+    /// the response before it is whole, and drops it without a line when the client leaves first.
+    pub(super) fn never_began(&self, exchange: &Exchange) -> bool {
+        let is_behind = |first| first < exchange.exchange;
+        exchange.response.is_none() && self.cut_off.is_some_and(is_behind)
     }
 
     /// It carried exchanges, read or not: these are the units, not the connection.

@@ -213,3 +213,34 @@ fn a_line_that_went_with_a_part_of_the_log_is_not_missed() {
     assert_eq!(found, expected);
     scene.stop();
 }
+
+#[test]
+fn requests_behind_one_that_was_cut_off_are_not_missed() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let time = scene.now;
+    for number in 0..3 {
+        scene.feed(Input::Begun {
+            connection: leg.id,
+            exchange: number,
+            time,
+        });
+    }
+    scene.pass(Duration::from_millis(3));
+    for number in 0..3 {
+        let mut cut_off = exchange(leg.id, number, time, scene.now, &get(&format!("/{number}")));
+        cut_off.response = None;
+        scene.feed(Input::Ended(Box::new(cut_off)));
+    }
+    scene.close(&leg, 100, 0);
+    scene.settle();
+    let mut found = scene.verdicts();
+    found.retain(|(verdict, ..)| *verdict != Verdict::Matched);
+    found.sort();
+    let unread = (Verdict::Outside, (1, 0), vec![Reason::NoRequest]);
+    // The first of them has a line, for all that is known: it was removed.
+    let removed = (Verdict::Unlogged, (1, 0), vec![]);
+    assert_eq!(found, [removed, unread.clone(), unread]);
+    scene.stop();
+}
