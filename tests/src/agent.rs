@@ -300,6 +300,24 @@ pub fn run(lab: &Lab, words: &[&str]) -> Result<Output> {
     )
 }
 
+/// Starts `watch`, which writes to `stdout` until it is dropped.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub fn start_watch(lab: &Lab, config: &Config, stdout: File) -> Result<Process> {
+    let file = lab.directory().join("watch.yaml");
+    fs::write(&file, config.text())?;
+    let mut command = place(lab).command([binary()?.as_os_str()])?;
+    command
+        .args(["watch", "--config"])
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::null());
+    Process::start(&mut command)
+}
+
 /// Root with the three capabilities of the contract and no other: not even the right to read
 /// what belongs to others.
 fn place(lab: &Lab) -> Place<'_> {

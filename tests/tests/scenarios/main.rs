@@ -17,6 +17,7 @@ mod aborts;
 mod attacks;
 mod evidence;
 mod heads;
+mod hostile;
 mod logs;
 mod messages;
 mod paths;
@@ -41,10 +42,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use stage::{Group, Verdicts};
 
 /// All of them, in the order in which they are played and told.
-const GROUPS: [&Group; 4] = [
+const GROUPS: [&Group; 7] = [
     &Group {
         name: "ordinary",
         config: |config| config,
+        settles: true,
         chapters: &[
             &messages::CHAPTER,
             &paths::CHAPTER,
@@ -61,8 +63,10 @@ const GROUPS: [&Group; 4] = [
     &Group {
         name: "attacks",
         config: |config| config,
+        settles: true,
         chapters: &[
             &attacks::lines::CHAPTER,
+            &attacks::bytes::CHAPTER,
             &attacks::bypasses::CHAPTER,
             &attacks::injection::CHAPTER,
         ],
@@ -70,12 +74,36 @@ const GROUPS: [&Group; 4] = [
     &Group {
         name: "policy",
         config: attacks::policy::config,
+        settles: true,
         chapters: &[&attacks::policy::CHAPTER],
     },
     &Group {
         name: "restart",
         config: |config| config,
+        settles: true,
         chapters: &[&attacks::older::CHAPTER],
+    },
+    &Group {
+        name: "hostile",
+        config: |config| config,
+        settles: true,
+        chapters: &[
+            &hostile::content::CHAPTER,
+            &hostile::terminal::CHAPTER,
+            &hostile::directory::CHAPTER,
+        ],
+    },
+    &Group {
+        name: "flood",
+        config: |config| config,
+        settles: false,
+        chapters: &[&hostile::crowds::FLOOD],
+    },
+    &Group {
+        name: "churn",
+        config: |config| config,
+        settles: true,
+        chapters: &[&hostile::crowds::CHURN],
     },
 ];
 

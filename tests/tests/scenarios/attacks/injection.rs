@@ -11,7 +11,10 @@ use lab::{
 use serde_json::json;
 
 use super::tamper::{met, trap};
-use crate::stage::{Chapter, Judge, Scenario, judge};
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::get,
+};
 
 pub(crate) const CHAPTER: Chapter = Chapter {
     title: "Clients that write into the log",
@@ -29,6 +32,13 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "that request `unlogged` 1/0, the others as above",
             pods: || pods("hider", "hidden"),
             play: removed_among_shifted,
+        },
+        Scenario {
+            name: "forged_original_path",
+            happens: "a client sends x-envoy-original-path, which Envoy logs instead of the path",
+            recorded: "client: `mismatched` 1/1; server: `matched` (`rewritten`) with both paths",
+            pods: || pods("forger", "forged"),
+            play: forged_original_path,
         },
         Scenario {
             name: "quotes_in_json",
@@ -122,6 +132,27 @@ fn removed_among_shifted(session: &mut Session) -> Result<Judge> {
             if !unsure.records.is_empty() {
                 unsure.are("unverifiable")?.with_reason("line_ambiguous")?;
             }
+        }
+        Ok(())
+    })
+}
+
+fn forged_original_path(session: &mut Session) -> Result<Judge> {
+    let header = "x-envoy-original-path: /innocent";
+    let status = get(session, "forger", "forged", "/guilty", &["-H", header])?;
+    ensure!(status == 200, "{status}");
+    judge(|evidence| {
+        ensure!(evidence.lines("forger", "/guilty")?.is_empty());
+        let asked = evidence.http("forger", "client", "/guilty");
+        asked.are("mismatched")?.of_units(1, 1)?;
+        let served = evidence.http("forged", "server", "/guilty");
+        served.are("matched")?.with_reason("rewritten")?;
+        for record in [asked.records[0], served.records[0]] {
+            ensure!(
+                record.differing_fields() == ["url.path"],
+                "{}",
+                record.line()
+            );
         }
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! Every fault that one party can commit: found, and only it.
 
 pub(crate) mod bypasses;
+pub(crate) mod bytes;
 pub(crate) mod injection;
 pub(crate) mod lines;
 pub(crate) mod older;
