@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger,
+    CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
     compare::{Comparison, compare},
     doubt::doubt_of,
     input::{Exchange, Line, LineContent},
@@ -47,6 +47,7 @@ impl Ledger {
             return;
         };
         let proved_http = pod.http_matched.contains(&(mesh.side, mesh.port()));
+        let never_logged = !pod.lines_ever;
         let past_close = mesh
             .closed
             .as_ref()
@@ -61,10 +62,13 @@ impl Ledger {
             // HTTP.
             let as_http = (proved_http || past_close) && !mesh.is_carried_as_tcp();
             let held = self.held_attempts(id, horizon.exchanges);
+            // A proxy that never logs says nothing at the close either.
+            let silent_since = horizon.exchanges - PATIENCE_WITH_SILENT_LOGS;
             let may_judge = |exchange: &Exchange| {
-                as_http
-                    && (past_close || exchange.method.is_some())
-                    && !held.contains(&exchange.exchange)
+                (never_logged && exchange.end <= silent_since)
+                    || as_http
+                        && (past_close || exchange.method.is_some())
+                        && !held.contains(&exchange.exchange)
             };
             let long_ago = read_until - PATIENCE_WITH_TCP;
             let waits = |mesh: &MeshConnection| {

@@ -22,6 +22,8 @@ pub enum Format {
     IstioJson,
     /// A format string of Envoy's; it must end in a newline.
     Text(String),
+    /// An object of Envoy's format strings.
+    Json(Value),
 }
 
 impl Default for AccessLog {
@@ -52,10 +54,13 @@ impl AccessLog {
 }
 
 impl Format {
-    fn config(&self) -> Value {
+    /// An `envoy.config.core.v3.SubstitutionFormatString`.
+    #[must_use]
+    pub fn config(&self) -> Value {
         match self {
             Self::IstioText => json!({ "text_format_source": { "inline_string": ISTIO_TEXT } }),
             Self::Text(format) => json!({ "text_format_source": { "inline_string": format } }),
+            Self::Json(object) => json!({ "json_format": object }),
             Self::IstioJson => {
                 let fields: Map<String, Value> = ISTIO_JSON
                     .iter()

@@ -85,16 +85,43 @@ impl Evidence {
         self.found(format!("{what} of {pod}"), records)
     }
 
-    /// Fails if anybody in these pods is accused, or any judgement withheld, beyond what the
-    /// scenarios ask for.
+    /// A finding was opened and closed in a pod, with this severity.
+    pub(crate) fn finding(&self, pod: &str, id: &str, severity: &str) -> Result<()> {
+        let found = self.records.find(|record| {
+            record.kind() == "finding" && record.pod() == pod && record.text("/finding/id") == id
+        });
+        let lines: Vec<&str> = found.iter().map(|record| record.line()).collect();
+        let texts = |pointer: &str| -> Vec<String> {
+            found.iter().map(|record| record.text(pointer)).collect()
+        };
+        let states = texts("/finding/state");
+        let closed = states.iter().filter(|state| *state == "closed").count();
+        ensure!(
+            states.first().is_some_and(|state| state == "open") && closed == 1,
+            "expected {id} of {pod} to be opened and closed: {lines:#?}"
+        );
+        ensure!(
+            texts("/finding/severity")
+                .iter()
+                .all(|found| found == severity),
+            "expected {id} of {pod} to be {severity}: {lines:#?}"
+        );
+        let ids = found.iter().map(|record| record.id().to_owned());
+        self.asked_for.borrow_mut().extend(ids);
+        Ok(())
+    }
+
+    /// Fails if anybody in these pods is accused, anything found or any judgement withheld, beyond
+    /// what the scenarios ask for.
     pub(crate) fn nobody_else_is_accused(&self, pods: &[PodSpec]) -> Result<()> {
         let pods: HashSet<&str> = pods.iter().map(PodSpec::name).collect();
         let asked_for = self.asked_for.borrow();
         let others = self.records.find(|record| {
-            (record.accuses() || record.verdict() == "unverifiable")
+            // A connection with exchanges on it repeats the worst of theirs.
+            let accuses = (record.accuses() || record.verdict() == "unverifiable")
+                && record.units() != Units::default();
+            (accuses || record.kind() == "finding")
                 && pods.contains(record.pod())
-                // A connection with exchanges on it repeats the worst of theirs.
-                && record.units() != Units::default()
                 && !asked_for.contains(record.id())
         });
         ensure!(

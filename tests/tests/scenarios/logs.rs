@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::{
     Session,
+    cri::Fault,
     envoy::{
         Format, Sidecar,
         edit::{OUTBOUND, http_managers},
@@ -79,6 +80,25 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: two_sinks,
         },
         Scenario {
+            name: "two_formats",
+            happens: "the client's sidecar writes every line in two formats",
+            recorded: "client: `matched` 1/2 for each request",
+            pods: || {
+                vec![
+                    PodSpec::new("bilingual").editing(log_in_two_formats),
+                    PodSpec::new("b"),
+                ]
+            },
+            play: two_formats,
+        },
+        Scenario {
+            name: "late_line",
+            happens: "the runtime writes a line eight seconds late",
+            recorded: "client: `unlogged`, then revised: `matched` 1/1, `late_line`",
+            pods: || vec![PodSpec::new("tardy"), PodSpec::new("b")],
+            play: late_line,
+        },
+        Scenario {
             name: "json_log",
             happens: "both sidecars log in Istio's JSON format",
             recorded: "both sides: `matched` 1/1",
@@ -103,6 +123,8 @@ pub(crate) const CHAPTER: Chapter = Chapter {
 const SAMPLED: usize = 40;
 const BURST: usize = 6_000;
 const ROTATIONS: usize = 5;
+/// Longer than `flush` (1 s) and the 2 s that are added to it.
+const LATE: Duration = Duration::from_secs(8);
 
 fn log_filter(session: &mut Session) -> Result<Judge> {
     ensure!(get(session, "filtered", "b", "/filtered-out", &[])? == 200);
@@ -156,24 +178,7 @@ fn logging_off(session: &mut Session) -> Result<Judge> {
             .of_units(3, 0)?;
         let found = evidence.http("b", "server", "/silent");
         found.are("matched")?.of_units(3, 3)?;
-        let told = evidence
-            .records
-            .find(|record| record.kind() == "finding" && record.pod() == "silent");
-        let texts = |pointer: &str| -> Vec<String> {
-            told.iter().map(|record| record.text(pointer)).collect()
-        };
-        ensure!(texts("/finding/id").iter().all(|id| id == "MW-001"));
-        ensure!(
-            texts("/finding/severity")
-                .iter()
-                .all(|severity| severity == "high")
-        );
-        let states = texts("/finding/state");
-        ensure!(
-            states.first().is_some_and(|state| state == "open"),
-            "{states:?}"
-        );
-        ensure!(states.iter().filter(|state| *state == "closed").count() == 1);
+        evidence.finding("silent", "MW-001", "high")?;
         Ok(())
     })
 }
@@ -205,18 +210,60 @@ fn double(config: &mut Value, _: &Sidecar<'_>) {
     }
 }
 
+fn log_in_two_formats(config: &mut Value, _: &Sidecar<'_>) {
+    for manager in http_managers(config, OUTBOUND) {
+        if let Some(sinks) = manager["access_log"].as_array_mut() {
+            let mut other = sinks[0].clone();
+            other["typed_config"]["log_format"] = Format::IstioJson.config();
+            sinks.push(other);
+        }
+    }
+}
+
 fn two_sinks(session: &mut Session) -> Result<Judge> {
+    written_twice(session, "doubling", "/doubled")
+}
+
+fn two_formats(session: &mut Session) -> Result<Judge> {
+    written_twice(session, "bilingual", "/translated")
+}
+
+fn written_twice(session: &Session, client: &'static str, path: &'static str) -> Result<Judge> {
     const REQUESTS: usize = 10;
     for number in 0..REQUESTS {
-        ensure!(get(session, "doubling", "b", &format!("/doubled/{number}"), &[])? == 200);
+        ensure!(get(session, client, "b", &format!("{path}/{number}"), &[])? == 200);
     }
-    judge(|evidence| {
+    judge(move |evidence| {
         for number in 0..REQUESTS {
-            let path = format!("/doubled/{number}");
-            ensure!(evidence.lines("doubling", &format!("{path} HTTP"))?.len() == 2);
-            let found = evidence.http("doubling", "client", &path);
+            let path = format!("{path}/{number}");
+            ensure!(evidence.lines(client, &path)?.len() == 2);
+            let found = evidence.http(client, "client", &path);
             found.are("matched")?.of_units(1, 2)?;
         }
+        Ok(())
+    })
+}
+
+fn late_line(session: &mut Session) -> Result<Judge> {
+    let path = "/tardy";
+    ensure!(get(session, "tardy", "b", "/in-time", &[])? == 200);
+    let log = &session.lab.pod("tardy").container(PROXY).log;
+    let delayed = log.inject(0, |line| line.contains("/tardy "), Fault::Delay(LATE));
+    ensure!(get(session, "tardy", "b", path, &[])? == 200);
+    wait_for_line(session, "tardy", "/tardy ")?;
+    judge(move |evidence| {
+        ensure!(delayed.line().is_some(), "the line was not delayed");
+        matched(evidence, "tardy", "client", path)?;
+        let found = evidence.http("tardy", "client", path);
+        found.with_reason("late_line")?;
+        let revised = found.records[0].revises();
+        let mut all = evidence.records.all().iter();
+        let accused = all.find(|record| revised.contains(&record.id()));
+        ensure!(
+            accused.is_some_and(|record| record.verdict() == "unlogged"),
+            "{}",
+            found.records[0].line()
+        );
         Ok(())
     })
 }

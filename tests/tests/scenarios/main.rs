@@ -15,9 +15,14 @@
 
 mod aborts;
 mod attacks;
+mod clock;
+mod declared;
 mod evidence;
+mod formats;
 mod heads;
 mod hostile;
+mod killed;
+mod lag;
 mod logs;
 mod messages;
 mod paths;
@@ -42,7 +47,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use stage::{Group, Verdicts};
 
 /// All of them, in the order in which they are played and told.
-const GROUPS: [&Group; 7] = [
+const GROUPS: [&Group; 13] = [
     &Group {
         name: "ordinary",
         config: |config| config,
@@ -82,6 +87,42 @@ const GROUPS: [&Group; 7] = [
         config: |config| config,
         settles: true,
         chapters: &[&attacks::older::CHAPTER],
+    },
+    &Group {
+        name: "string",
+        config: formats::with_string,
+        settles: true,
+        chapters: &[&formats::TEXT],
+    },
+    &Group {
+        name: "json",
+        config: formats::with_object,
+        settles: true,
+        chapters: &[&formats::JSON],
+    },
+    &Group {
+        name: "declared",
+        config: declared::config,
+        settles: true,
+        chapters: &[&declared::CHAPTER],
+    },
+    &Group {
+        name: "killed",
+        config: killed::config,
+        settles: true,
+        chapters: &[&killed::CHAPTER],
+    },
+    &Group {
+        name: "clock",
+        config: |config| config,
+        settles: true,
+        chapters: &[&clock::CHAPTER],
+    },
+    &Group {
+        name: "lag",
+        config: |config| config,
+        settles: true,
+        chapters: &[&lag::CHAPTER],
     },
     &Group {
         name: "hostile",

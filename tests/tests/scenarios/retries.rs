@@ -66,6 +66,18 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: inbound_retries_in_vain,
         },
         Scenario {
+            name: "inbound_retry_after_reset",
+            happens: "it tries three times and the app closes without an answer each time",
+            recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            pods: || {
+                vec![
+                    PodSpec::new("a"),
+                    PodSpec::new("retried").editing(retry_inbound),
+                ]
+            },
+            play: |session| attempted_inbound(session, "/close/inbound", 503),
+        },
+        Scenario {
             name: "mirror",
             happens: "the client's sidecar sends a shadow of the request",
             recorded: "client: `matched` 1/1; server: request and shadow `matched` 1/1 each",
@@ -83,7 +95,7 @@ fn retry(config: &mut Value, _: &Sidecar<'_>) {
 
 fn retry_inbound(config: &mut Value, _: &Sidecar<'_>) {
     for route in routes(config, INBOUND) {
-        route["retry_policy"] = json!({ "retry_on": "5xx", "num_retries": 2 });
+        route["retry_policy"] = json!({ "retry_on": "5xx,reset", "num_retries": 2 });
     }
 }
 

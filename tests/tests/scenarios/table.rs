@@ -1,6 +1,6 @@
 //! The table of the scenarios: as the documentation has it, and with what came of each.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,7 +25,7 @@ pub(crate) fn compare(groups: &[&Group]) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    let new = env::temp_dir().join("meshwitness-scenarios.md");
+    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scenarios.md");
     fs::write(&new, expected).with_context(|| format!("writing {}", new.display()))?;
     ensure!(
         false,

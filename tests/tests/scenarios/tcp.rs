@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     evidence::{Evidence, Found},
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{endpoint, wait_for_line},
+    traffic::{endpoint, get, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -46,6 +46,19 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                 ]
             },
             play: http_as_tcp,
+        },
+        Scenario {
+            name: "http_as_tcp_beside_http",
+            happens: "a sidecar carries a port as HTTP for one client, as bytes for another who stays",
+            recorded: "server: `unlogged`, then revised: a connection `matched` 1/1, `logged_as_tcp`, `late_line`",
+            pods: || {
+                vec![
+                    PodSpec::new("a"),
+                    PodSpec::new("rawclient").editing(carry_bytes),
+                    PodSpec::new("mixed"),
+                ]
+            },
+            play: http_as_tcp_beside_http,
         },
         Scenario {
             name: "bytes_to_http_app",
@@ -143,6 +156,27 @@ fn http_as_tcp(session: &mut Session) -> Result<Judge> {
                 .are("matched")?
                 .of_units(0, 0)?;
         }
+        Ok(())
+    })
+}
+
+fn http_as_tcp_beside_http(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "a", "mixed", "/as-http", &[])? == 200);
+    let server = endpoint(session, "mixed", 8080);
+    let head = r"GET /beside HTTP/1.1\r\nhost: mixed\r\n\r\n";
+    // Past the time by which the line of an exchange must have come.
+    let client = session.lab.pod("rawclient");
+    client.client(&["bytes", &server, head, "8000"])?;
+    wait_for_line(session, "mixed", "\"- - -\" 0 ")?;
+    judge(|evidence| {
+        matched_at_both(evidence, "a", "mixed", "/as-http")?;
+        let found = evidence.of("mixed", "revisions", |record| {
+            record.has_reason("logged_as_tcp")
+        });
+        found
+            .are("matched")?
+            .with_reason("late_line")?
+            .of_units(1, 1)?;
         Ok(())
     })
 }

@@ -105,6 +105,25 @@ fn without_a_single_line_nothing_is_accused() {
 }
 
 #[test]
+fn in_a_silent_pod_nobody_waits_for_the_close() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    scene.exchange(&leg, 0, &get("/kept-alive"));
+    scene.settle();
+    assert_eq!(scene.verdicts(), []);
+    scene.pass(Duration::from_secs(60));
+    scene.settle();
+    assert_eq!(
+        scene.verdicts(),
+        [(Verdict::Unverifiable, (1, 0), vec![Reason::NoLog])]
+    );
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    assert_eq!(scene.verdicts().len(), 1);
+    scene.stop();
+}
+
+#[test]
 fn in_a_silent_pod_what_nobody_asked_for_is_a_probe() {
     let mut scene = Scene::bare(Vec::new());
     scene.tell_pod();
