@@ -268,13 +268,10 @@ impl Ledger {
         };
         let pod = self.pods.get(&mesh.place.pod_uid);
         let grace = self.grace();
-        // An app may go on with what its proxy gave up and wrote about.
-        let earliest = match mesh.side {
-            Side::Server => exchange.time,
-            _ => exchange.end,
-        };
+        // An app may go on with what its proxy gave up and wrote about, and of requests that are
+        // alike the last may be left over for an earlier one.
         let fell_into_hole = pod.is_some_and(|pod| {
-            pod.fell_into_hole(mesh.connection.time, (earliest, exchange.end), grace)
+            pod.fell_into_hole(mesh.connection.time, (exchange.time, exchange.end), grace)
         });
         let unverifiable = |reason| (Verdict::Unverifiable, vec![reason]);
         if let Some(gap) = exchange.gap {

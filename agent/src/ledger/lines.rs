@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     CAPTURE_DELAY, Ledger,
+    compare::CLOCK_TOLERANCE,
     copies::{Copy, is_interim},
     forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
@@ -231,7 +232,7 @@ impl Ledger {
             (Verdict::Unverifiable, vec![reason])
         } else if start
             .zip(no_log_until)
-            .is_some_and(|(start, until)| start <= until)
+            .is_some_and(|(start, until)| start <= until + CLOCK_TOLERANCE)
         {
             // Its exchange was judged before the proxy's first line came.
             (Verdict::Unverifiable, vec![Reason::NoLog])
