@@ -41,8 +41,8 @@ impl Scene {
                     manner.odd = false;
                 }
                 if self.logs[pod].damage == Damage::Holes {
-                    // Of what is alike in the whole pod the last is left over, far from the hole.
-                    manner.forwarded = false;
+                    // Of what is alike the last is left over, however far from the hole.
+                    (manner.forwarded, manner.gives_ids) = (false, true);
                 }
                 self.connection(pod, side, begin, &manner);
             }

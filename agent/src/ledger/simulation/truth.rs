@@ -86,8 +86,13 @@ impl Truth {
         let (no_log, before) = (Reason::NoLog, Reason::BeforeStart);
         let late = statement.clone().because(Reason::LateLine);
         let unlogged = [halves(no_log, no_log), halves(no_log, before)];
-        let ways = [vec![statement.clone()], vec![late]];
-        let ways = ways.into_iter().chain(unlogged).collect();
+        // Alone, a line that names no upstream tells no side.
+        let without_side = unlogged.clone().map(|mut halves| {
+            halves[1].side = None;
+            halves
+        });
+        let ways = [vec![statement.clone()], vec![late]].into_iter();
+        let ways = ways.chain(unlogged).chain(without_side).collect();
         self.expected.push(ways);
     }
 
