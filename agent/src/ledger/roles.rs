@@ -40,6 +40,7 @@ pub(super) struct Roles {
     mesh_listeners: Vec<u16>,
     cgroups: HashMap<CgroupId, Owner>,
     containers: HashMap<String, (String, String)>,
+    containers_of_pods: HashMap<String, BTreeSet<String>>,
     pods: BTreeMap<String, PodFacts>,
     /// What is gone, in the order in which it went.
     gone_cgroups: VecDeque<CgroupId>,
@@ -123,6 +124,7 @@ impl Roles {
             mesh_listeners,
             cgroups: HashMap::new(),
             containers: HashMap::new(),
+            containers_of_pods: HashMap::new(),
             pods: BTreeMap::new(),
             gone_cgroups: VecDeque::new(),
             gone_pods: VecDeque::new(),
@@ -155,6 +157,8 @@ impl Roles {
             }
             WorkloadFact::Container { id, pod_uid, name } => {
                 if self.containers.len() < KEPT || self.containers.contains_key(&id) {
+                    let of_pod = self.containers_of_pods.entry(pod_uid.clone()).or_default();
+                    of_pod.insert(id.clone());
                     self.containers.insert(id, (pod_uid, name));
                 }
             }
@@ -203,7 +207,15 @@ impl Roles {
 
     fn forget_pod(&mut self, uid: &str) {
         self.pods.remove(uid);
-        self.containers.retain(|_, (pod_uid, _)| pod_uid != uid);
+        for id in self.containers_of_pods.remove(uid).into_iter().flatten() {
+            if self
+                .containers
+                .get(&id)
+                .is_some_and(|(owner, _)| owner == uid)
+            {
+                self.containers.remove(&id);
+            }
+        }
     }
 
     pub(super) fn listen(&mut self, listener: &ListenerFact) {
