@@ -6,6 +6,7 @@
 //! - `raw_lines`: bytes into lines; `cri`: lines into what the container wrote; sans-IO
 //! - `log_file`: one file, plain or compressed; `generation`, `listing`: the files of a
 //!   container in their order
+//! - `torn`: lines with a line of another program within them
 //! - `intake`: the lines of one container; `container`: its files, over rotation and restarts
 //! - here: all containers, in turn, each with a ration
 
@@ -21,6 +22,7 @@ mod positions;
 mod raw_lines;
 #[cfg(test)]
 mod tests;
+mod torn;
 mod watch;
 
 use std::{
@@ -102,7 +104,8 @@ impl LogReaderSettings {
 /// its beginning ([`LineParser::judge`]), handed out once, and its rest left out; where a part of
 /// a file is missing, a line of [`Content::Hole`] of length 0 stands in its place. A line of
 /// several parts has the place of its first and the stamp of its last, and its length is that of
-/// its parts. In a log that is read from its end, a line of which parts are there already is left
+/// its parts. One that was torn by a line of pilot-agent is put together, and has the place of its
+/// head; where that cannot be done it is [`Content::Unknown`]. In a log that is read from its end, a line of which parts are there already is left
 /// out.
 ///
 /// It keeps a descriptor for the directory of each proxy container and for each of its files that

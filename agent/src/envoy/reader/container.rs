@@ -213,6 +213,7 @@ impl ContainerLog {
             self.begin_anew(now, sink);
             return true;
         }
+        self.intake.give_up_torn(&file.path, now, sink);
         let lingered = match self.files.get(1) {
             // A clock that was set back is no reason to wait.
             Some(next) => now.distance(next.opened) >= LINGER,

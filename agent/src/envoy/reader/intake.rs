@@ -6,6 +6,7 @@ use super::{
     log_file::stream_index,
     positions::{Remainder, StreamPosition},
     raw_lines::{RawLine, RawLines},
+    torn::Torn,
 };
 use crate::{
     envoy::{Content, LineParser, LogLine},
@@ -27,6 +28,7 @@ struct StreamIntake {
     from: u64,
     /// The path of the earlier file in which the pending line began.
     began_in: Option<String>,
+    torn: Option<Torn>,
 }
 
 impl Intake {
@@ -76,13 +78,45 @@ impl Intake {
         let Some(whole) = stream.assembler.push(&framed, line.offset, line.length) else {
             return;
         };
+        let began_in = stream.began_in.take();
+        let path = began_in.as_deref().unwrap_or(path);
         let content = if whole.cut {
             parser.judge(whole.content)
         } else {
             parser.parse(whole.content)
         };
-        let began_in = stream.began_in.take();
-        let path = began_in.as_deref().unwrap_or(path);
+        if let Some(torn) = stream.torn.take() {
+            let torn_path = torn.began_in.as_deref().unwrap_or(path);
+            let mended = match (is_entry(&content), torn.with_tail(whole.content)) {
+                (true, _) => None,
+                (false, Some(line)) => Some(parser.parse(&line)).filter(is_entry),
+                // Another one of the lines that came to stand within.
+                (false, None) => {
+                    hand_out(path, whole.offset, whole.length, whole.time, content);
+                    stream.torn = Some(torn);
+                    return;
+                }
+            };
+            if let Some(mended) = mended {
+                let length = torn.length + whole.length;
+                hand_out(
+                    torn_path,
+                    torn.offset,
+                    torn.length,
+                    torn.time,
+                    Content::Other,
+                );
+                hand_out(torn_path, torn.offset, length, whole.time, mended);
+                return;
+            }
+            hand_out(torn_path, torn.offset, torn.length, torn.time, torn.content);
+        }
+        if !matches!(content, Content::Entry(_)) && !whole.cut {
+            stream.torn = Torn::of(&whole, began_in.as_deref(), &content);
+            if stream.torn.is_some() {
+                return;
+            }
+        }
         hand_out(path, whole.offset, whole.length, whole.time, content);
     }
 
@@ -116,6 +150,9 @@ impl Intake {
             if stream.assembler.pending_offset().is_some() && stream.began_in.is_none() {
                 stream.began_in = Some(path.to_owned());
             }
+            if let Some(torn) = &mut stream.torn {
+                torn.began_in.get_or_insert_with(|| path.to_owned());
+            }
         }
     }
 
@@ -127,6 +164,7 @@ impl Intake {
         parser: &LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) {
+        self.give_up_torn(path, Timestamp::MAX, sink);
         for stream in &mut self.streams {
             let began_in = stream.began_in.take();
             if let Some(line) = stream.assembler.end() {
@@ -137,6 +175,27 @@ impl Intake {
                     length: line.length,
                     time: line.time,
                     content: parser.judge(line.content),
+                }));
+            }
+        }
+    }
+
+    /// Hands out torn lines whose tails did not come; `path` is the file that is being read.
+    pub(super) fn give_up_torn(
+        &mut self,
+        path: &str,
+        now: Timestamp,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        for stream in &mut self.streams {
+            if let Some(torn) = stream.torn.take_if(|torn| torn.is_given_up(now)) {
+                sink(LogEvent::Line(LogLine {
+                    pod_uid: self.pod_uid.clone(),
+                    file: torn.began_in.unwrap_or_else(|| path.to_owned()),
+                    offset: torn.offset,
+                    length: torn.length,
+                    time: torn.time,
+                    content: torn.content,
                 }));
             }
         }
@@ -169,8 +228,13 @@ impl Intake {
     /// Where each stream stands in the file of `lines`.
     pub(super) fn positions(&self, lines: &RawLines) -> [StreamPosition; 2] {
         self.streams.each_ref().map(|stream| {
-            let pending = stream.assembler.pending_offset();
-            let earlier = pending.is_some() && stream.began_in.is_some();
+            let (pending, earlier) = match &stream.torn {
+                Some(torn) => (Some(torn.offset), torn.began_in.is_some()),
+                None => {
+                    let pending = stream.assembler.pending_offset();
+                    (pending, pending.is_some() && stream.began_in.is_some())
+                }
+            };
             let offset = match pending {
                 Some(offset) if !earlier => offset,
                 _ => lines.rest_offset(),
@@ -188,4 +252,8 @@ impl Intake {
             }
         })
     }
+}
+
+fn is_entry(content: &Content) -> bool {
+    matches!(content, Content::Entry(_) | Content::Ambiguous(_))
 }

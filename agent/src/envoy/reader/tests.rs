@@ -2,6 +2,7 @@ mod following;
 mod hostile;
 mod restarts;
 mod simulation;
+mod torn;
 
 use std::{
     fs::{self, File, OpenOptions},
