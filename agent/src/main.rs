@@ -4,6 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use meshwitness::command::{self, CommandError, WatchFilter};
+use mimalloc::MiMalloc;
+
+/// A burst of records is thousands of allocations that end together, a part of them on another
+/// thread: glibc is slow at both.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The second witness of a service mesh: captures connections and HTTP with eBPF, cross-checks
 /// them against Envoy's access logs, and forwards the reconciled records as evidence.
