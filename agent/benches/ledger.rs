@@ -11,7 +11,12 @@ use meshwitness::{
     ledger::{Input, Ledger},
     witness::Recording,
 };
+use mimalloc::MiMalloc;
 use serde_json::json;
+
+/// As the agent has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Inputs that are read at a time: few enough to need little memory, and many enough for the
 /// reading of the clock not to be measured.
@@ -24,6 +29,7 @@ fn main() -> Result<()> {
     let mut recording = Recording::open(Path::new(&file))?;
     let mut ledger = Ledger::new(recording.settings.clone());
     let (mut exchanges, mut records, mut bytes) = (0_u64, 0, 0);
+    let (mut batch, mut line) = (Vec::new(), Vec::new());
     let (mut judging, mut sealing) = (Duration::ZERO, Duration::ZERO);
     loop {
         let inputs: Vec<Input> = recording.by_ref().take(BATCH).collect::<Result<_, _>>()?;
@@ -34,16 +40,15 @@ fn main() -> Result<()> {
         exchanges += inputs.iter().filter(ended).count() as u64;
 
         let began = thread_time()?;
-        let batch: Vec<_> = inputs
-            .into_iter()
-            .flat_map(|input| ledger.handle(input))
-            .collect();
+        for input in inputs {
+            ledger.handle(input, &mut batch);
+        }
         judging += thread_time()? - began;
 
         let began = thread_time()?;
-        for record in batch {
+        for record in batch.drain(..) {
             records += 1;
-            bytes += record.seal()?.line.len();
+            bytes += record.seal(&mut line)?.line.len();
         }
         sealing += thread_time()? - began;
     }

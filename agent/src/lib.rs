@@ -29,6 +29,7 @@ pub mod explain;
 pub mod forward;
 pub mod http;
 pub mod ledger;
+mod number_map;
 pub mod record;
 pub mod replacement;
 pub mod telemetry;

@@ -152,7 +152,7 @@ fn process(process: &process::Process) -> Process {
     Process {
         pid: process.thread_group,
         user: process.user,
-        command: String::from_utf8_lossy(command.unwrap_or_default()).into_owned(),
+        command: String::from_utf8_lossy(command.unwrap_or_default()).into(),
     }
 }
 

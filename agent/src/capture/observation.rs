@@ -1,6 +1,6 @@
 //! What the kernel side saw, free of its raw layouts.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,7 @@ pub struct Process {
     /// Its user.
     pub user: u32,
     /// The name of the calling thread (`comm`): a hint, it proves nothing.
-    pub command: String,
+    pub command: Arc<str>,
 }
 
 /// The turns of a socket's life at which its facts are reported.

@@ -110,6 +110,7 @@ impl Agent {
     /// Hands inputs to the ledger and its records to the sinks.
     pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
         let (mut envelopes, mut explained) = (Vec::new(), Vec::new());
+        let (mut records, mut line) = (Vec::new(), Vec::new());
         for input in inputs.drain(..) {
             if let Some(recorder) = &mut self.recorder
                 && let Err(error) = recorder.add(&input)
@@ -118,12 +119,12 @@ impl Agent {
                 self.recorder = None;
             }
             self.remember(&input);
-            let records = self.ledger.handle(input);
+            self.ledger.handle(input, &mut records);
             let mut evidence = self.ledger.take_evidence().into_iter().peekable();
-            for record in records {
+            for record in records.drain(..) {
                 let evidence = evidence.next_if(|of| of.sequence == record.sequence);
                 count(&self.metrics, &record);
-                match record.seal() {
+                match record.seal(&mut line) {
                     Ok(envelope) => {
                         let kept = evidence.zip(record.verdict);
                         explained.extend(kept.map(|(evidence, verdict)| Kept {

@@ -14,7 +14,8 @@ use crate::witness;
 /// If the file is no recording, or stdout cannot be written.
 pub fn replay(file: &Path) -> Result<(), CommandError> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    witness::replay(file, |record| out.write_all(&record.seal()?.line))?;
+    let mut line = Vec::new();
+    witness::replay(file, |record| out.write_all(&record.seal(&mut line)?.line))?;
     out.flush()?;
     Ok(())
 }

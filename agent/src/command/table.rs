@@ -78,7 +78,7 @@ pub(super) fn style(verdict: Verdict) -> Style {
 fn workload_text(workload: &Workload) -> String {
     match (&workload.namespace, &workload.pod) {
         (Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
-        _ => workload.pod_uid.clone().unwrap_or_default(),
+        _ => workload.pod_uid.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -61,10 +61,9 @@ impl WatchFilter {
         let names = workload.namespace.as_ref().zip(workload.pod.as_ref());
         self.verdict
             .is_none_or(|verdict| record.verdict == Some(verdict))
-            && self
-                .pod
-                .as_ref()
-                .is_none_or(|(namespace, name)| names == Some((namespace, name)))
+            && self.pod.as_ref().is_none_or(|(namespace, name)| {
+                names.is_some_and(|(of, called)| (&**of, &**called) == (&**namespace, &**name))
+            })
     }
 }
 
@@ -108,13 +107,11 @@ fn show(
     filter: &WatchFilter,
     json: bool,
 ) -> std::io::Result<()> {
-    for record in ledger
-        .handle(input)
-        .iter()
-        .filter(|record| filter.shows(record))
-    {
+    let (mut records, mut line) = (Vec::new(), Vec::new());
+    ledger.handle(input, &mut records);
+    for record in records.iter().filter(|record| filter.shows(record)) {
         if json {
-            out.write_all(&record.seal()?.line)?;
+            out.write_all(&record.seal(&mut line)?.line)?;
         } else {
             writeln!(out, "{}", table::row(record))?;
         }

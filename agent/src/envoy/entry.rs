@@ -1,6 +1,6 @@
 //! What a line of a proxy's log says.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::timestamp::Timestamp;
 
@@ -8,9 +8,9 @@ use crate::timestamp::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogLine {
     /// The pod whose proxy wrote it.
-    pub pod_uid: String,
+    pub pod_uid: Arc<str>,
     /// The file, beneath `logs.root`, under the name it had when it was opened.
-    pub file: String,
+    pub file: Arc<str>,
     /// Where the line begins in that file, in bytes.
     pub offset: u64,
     /// Its length in bytes, framing included.

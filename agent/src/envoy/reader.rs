@@ -30,6 +30,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -329,7 +330,7 @@ impl LogReader {
                 .stored
                 .remove(path)
                 .map_or_else(|| self.start.clone(), Start::At);
-            ContainerLog::new(path.to_owned(), uid.to_owned(), start)
+            ContainerLog::new(path.to_owned(), uid.into(), start)
         });
         container.scan(directory, now, sink);
         container.check_head(now, sink);
@@ -346,11 +347,11 @@ impl LogReader {
             if !self.settings.proxy_containers.iter().any(|it| it == name) {
                 continue;
             }
-            let pod_uid = uid.to_owned();
+            let pod_uid: Arc<str> = uid.into();
             let offset = position.stdout.offset.min(position.stderr.offset);
             sink(LogEvent::Line(LogLine {
-                pod_uid: pod_uid.clone(),
-                file: position.path.clone(),
+                pod_uid: Arc::clone(&pod_uid),
+                file: position.path.as_str().into(),
                 offset,
                 length: 0,
                 time: now,
@@ -363,7 +364,7 @@ impl LogReader {
             if self
                 .containers
                 .values()
-                .all(|container| container.pod_uid() != uid)
+                .all(|container| &**container.pod_uid() != uid)
             {
                 let read_until = Timestamp::MAX;
                 sink(LogEvent::Progress(LogProgress {
@@ -406,7 +407,7 @@ impl LogReader {
 
     /// One for each pod; of several proxy containers in one pod the one that is furthest behind.
     fn tell_progress(&self, sink: &mut dyn FnMut(LogEvent)) {
-        let mut pods: BTreeMap<&str, Option<Timestamp>> = BTreeMap::new();
+        let mut pods: BTreeMap<&Arc<str>, Option<Timestamp>> = BTreeMap::new();
         for container in self.containers.values() {
             let until = if container.is_finished() {
                 Some(Timestamp::MAX)
@@ -418,7 +419,7 @@ impl LogReader {
         }
         for (pod_uid, read_until) in pods {
             if let Some(read_until) = read_until {
-                let pod_uid = pod_uid.to_owned();
+                let pod_uid = Arc::clone(pod_uid);
                 sink(LogEvent::Progress(LogProgress {
                     pod_uid,
                     read_until,

@@ -1,13 +1,13 @@
 //! Who takes up the room: connections and bytes by cgroup, so that a flood costs its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::capture::CgroupId;
+use crate::{capture::CgroupId, number_map::NumberMap};
 
 /// What all cgroups take up.
 #[derive(Debug, Default)]
 pub(super) struct Charges {
-    by_cgroup: HashMap<CgroupId, Charge>,
+    by_cgroup: NumberMap<CgroupId, Charge>,
     connections: usize,
     bytes: usize,
 }

@@ -1,15 +1,15 @@
 //! Sockets whose connection was told as ended: what still comes of them tells nothing new.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::{capture::Cookie, timestamp::Timestamp};
+use crate::{capture::Cookie, number_map::NumberMap, timestamp::Timestamp};
 
 /// The sockets that departed last, up to a bound.
 #[derive(Debug)]
 pub(super) struct Departed {
     capacity: usize,
     /// With the moment at which each entered CLOSE, if it was seen to.
-    known: HashMap<Cookie, Option<Timestamp>>,
+    known: NumberMap<Cookie, Option<Timestamp>>,
     /// In the order in which they departed.
     order: VecDeque<Cookie>,
 }
@@ -18,7 +18,7 @@ impl Departed {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            known: HashMap::new(),
+            known: NumberMap::default(),
             order: VecDeque::new(),
         }
     }

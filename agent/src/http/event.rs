@@ -1,6 +1,6 @@
 //! What the connections of a node did, free of packets.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -165,14 +165,14 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The path with its query, as sent; of a target in absolute form only that part; `*` and an
     /// authority (CONNECT) stand as they are.
     pub path: String,
     /// The Host field, or the authority of a target in absolute form.
     pub authority: Option<String>,
     /// `1.0` or `1.1`.
-    pub version: String,
+    pub version: &'static str,
     /// Every header that was sent, names in lower case, in order.
     pub headers: Headers,
     /// Both Content-Length and Transfer-Encoding were there (RFC 9112 section 6.3).

@@ -1,6 +1,6 @@
 //! Message heads: `httparse` for the syntax, RFC 9112 section 6.3 for what follows.
 
-use std::mem::MaybeUninit;
+use std::{borrow::Cow, mem::MaybeUninit};
 
 use httparse::{EMPTY_HEADER, Error, Header, ParserConfig, Status};
 
@@ -204,7 +204,7 @@ fn request_start(method: &str, target: &str, version: u8, headers: &[Header<'_>]
         expects_continue: fields.expects_continue,
         upgrades: fields.upgrades || kind == Method::Connect,
         head: RequestHead {
-            method: method.to_owned(),
+            method: method_name(method),
             path: target.path,
             authority: target.authority.or(host),
             version: version_name(version),
@@ -229,8 +229,18 @@ fn response_start(status: u16, version: u8, headers: &[Header<'_>]) -> ResponseS
     }
 }
 
-fn version_name(minor: u8) -> String {
-    if minor == 0 { "1.0" } else { "1.1" }.to_owned()
+/// Without a copy of those that everybody uses.
+fn method_name(name: &str) -> Cow<'static, str> {
+    let known = METHODS.into_iter().find(|known| *known == name);
+    known.map_or_else(|| name.to_owned().into(), Cow::Borrowed)
+}
+
+const METHODS: [&str; 9] = [
+    "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE",
+];
+
+fn version_name(minor: u8) -> &'static str {
+    if minor == 0 { "1.0" } else { "1.1" }
 }
 
 #[cfg(test)]
@@ -264,7 +274,7 @@ mod tests {
         let start = request("GET /a?b=c HTTP/1.1\r\nHOST: h\r\nX-A: 1 \r\nx-a:2\r\n\r\n");
         let head = &start.head;
         assert_eq!(
-            (&*head.method, &*head.path, &*head.version),
+            (&*head.method, &*head.path, head.version),
             ("GET", "/a?b=c", "1.1")
         );
         assert_eq!(head.authority.as_deref(), Some("h"));

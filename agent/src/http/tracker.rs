@@ -1,6 +1,6 @@
 //! All connections of a node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     bounds::Bounds,
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     capture::{CgroupId, Cookie, Observation, Peer, Segment, Socket},
+    number_map::NumberMap,
     timestamp::Timestamp,
 };
 
@@ -31,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Tracker {
     bounds: Bounds,
-    sockets: HashMap<Cookie, Place>,
+    sockets: NumberMap<Cookie, Place>,
     legs: Vec<Option<Leg>>,
     free: Vec<usize>,
     deadlines: BTreeSet<(Timestamp, usize)>,
@@ -78,7 +79,7 @@ impl Tracker {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            sockets: HashMap::new(),
+            sockets: NumberMap::default(),
             legs: Vec::new(),
             free: Vec::new(),
             deadlines: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! When to look at a connection again: after its log was read, or the kernel's account told, far
 //! enough.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{CAPTURE_DELAY, Ledger, PATIENCE_WITH_SILENT_LOGS, RUNTIME_DELAY, tracked::Tracked};
 use crate::{http::ConnectionId, timestamp::Timestamp};
@@ -10,8 +10,8 @@ use crate::{http::ConnectionId, timestamp::Timestamp};
 const PATIENCE_WITH_LATE_LINES: Duration = Duration::from_secs(300);
 
 impl Ledger {
-    pub(super) fn log_progress(&mut self, uid: &str, read_until: Timestamp) {
-        let pod = self.pods.entry(uid.to_owned()).or_default();
+    pub(super) fn log_progress(&mut self, uid: &Arc<str>, read_until: Timestamp) {
+        let pod = self.pods.entry(Arc::clone(uid)).or_default();
         if pod.read_until.is_none_or(|until| until < read_until) {
             pod.read_until = Some(read_until);
             pod.attempts.drop_lines(self.captured_until);

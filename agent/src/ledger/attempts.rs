@@ -8,16 +8,13 @@
 //! within the line's own DURATION before the named one, and if the proxy had a reason to try
 //! again: an answer that was final when the next attempt began is never a failed attempt.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use super::{
     compare::CLOCK_TOLERANCE,
     input::{Exchange, Line},
 };
-use crate::{http::ConnectionId, record::Fingerprint, timestamp::Timestamp};
+use crate::{http::ConnectionId, number_map::NumberMap, record::Fingerprint, timestamp::Timestamp};
 
 /// Attempts behind one line, where the format does not count them. Policies say 2 or 3.
 const MOST_ATTEMPTS: usize = 32;
@@ -49,10 +46,10 @@ const KEPT: usize = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     /// Exchanges without a line, by x-request-id, in the order in which they ended.
-    waiting: HashMap<Fingerprint, Vec<Attempt>>,
+    waiting: NumberMap<Fingerprint, Vec<Attempt>>,
     waiting_count: usize,
     /// Paired lines that may have attempts which have not ended, by x-request-id.
-    lines: HashMap<Fingerprint, Vec<Retried>>,
+    lines: NumberMap<Fingerprint, Vec<Retried>>,
     order: VecDeque<Fingerprint>,
 }
 
@@ -76,7 +73,7 @@ pub(super) struct Retried {
     /// So many more attempts may be found.
     left: usize,
     pub(super) request_id: Fingerprint,
-    method: Option<String>,
+    method: Option<Cow<'static, str>>,
     path: Option<Fingerprint>,
     /// Where the attempt was that its tuple names, and when it began.
     connection: ConnectionId,

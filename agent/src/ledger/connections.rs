@@ -341,7 +341,7 @@ impl Ledger {
                 alone.exchanges += 1;
                 alone.open.insert(exchange, time);
                 let uid = alone.place.as_ref().map(|place| place.pod_uid.clone());
-                self.account(uid.as_deref()).enter(Units::new(1, 0));
+                self.account(uid.as_ref()).enter(Units::new(1, 0));
             }
             Input::Lost {
                 exchanges,
@@ -362,7 +362,7 @@ impl Ledger {
                     workload: workload(&self.roles, place.as_ref(), None),
                     ..Traffic::default()
                 };
-                let account = self.account(place.as_ref().map(|place| place.pod_uid.as_str()));
+                let account = self.account(place.as_ref().map(|place| &place.pod_uid));
                 account.enter(units);
                 account.judge(judgement.verdict, &judgement.reasons, units);
                 self.writer.traffic(Kind::Http, time, judgement, traffic);
@@ -388,7 +388,7 @@ impl Ledger {
                     None,
                 );
                 let uid = place.map(|place| place.pod_uid.clone());
-                self.account(uid.as_deref())
+                self.account(uid.as_ref())
                     .judge(judgement.verdict, &judgement.reasons, units);
                 let verdict = judgement.verdict;
                 self.writer
@@ -423,7 +423,7 @@ impl Ledger {
         }
         let is_unit = side != Side::Proxy && exchanges == 0;
         let units = Units::new(u64::from(is_unit), 0);
-        let account = self.account(uid.as_deref());
+        let account = self.account(uid.as_ref());
         account.enter(units);
         account.judge(verdict, &reasons, units);
         let spoke_http = exchanges > 0;

@@ -3,6 +3,8 @@
 //! A client can shift the fields of a text line as it likes. What such a line says in every reading
 //! still holds it to its own exchange: it excuses no other that misses its line.
 
+use std::sync::Arc;
+
 use super::{
     Ledger,
     compare::{compare, fits_in_time},
@@ -33,7 +35,7 @@ enum Fit {
 impl Ledger {
     /// A line that cannot be read for sure waits for an exchange that misses one.
     pub(super) fn doubt(&mut self, line: Box<Line>) {
-        let pod = self.pods.entry(line.pod_uid.clone()).or_default();
+        let pod = self.pods.entry(Arc::clone(&line.pod_uid)).or_default();
         if pod.has_room_for_a_line() {
             pod.doubtful.push_back(line);
         } else {
@@ -61,7 +63,7 @@ impl Ledger {
         &self,
         id: ConnectionId,
         exchange: &Exchange,
-    ) -> Option<(Fit, usize, String)> {
+    ) -> Option<(Fit, usize, Arc<str>)> {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return None;
         };
@@ -82,7 +84,7 @@ impl Ledger {
                 break;
             }
         }
-        best.map(|(fit, at)| (fit, at, uid.clone()))
+        best.map(|(fit, at)| (fit, at, Arc::clone(uid)))
     }
 
     /// Whether a line fits an exchange that waits for its line in all that it says.

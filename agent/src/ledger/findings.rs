@@ -1,6 +1,6 @@
 //! The book of open findings.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Ledger, tracked::Tracked};
 use crate::{
@@ -27,7 +27,7 @@ struct OpenFinding {
     told: u64,
     first: Timestamp,
     last: Timestamp,
-    records: Vec<String>,
+    records: Vec<Arc<str>>,
 }
 
 impl Ledger {
@@ -37,7 +37,7 @@ impl Ledger {
         kind: FindingKind,
         uid: &str,
         time: Timestamp,
-        record: Option<String>,
+        record: Option<Arc<str>>,
     ) {
         let open = &mut self.findings.open;
         let key = (uid.to_owned(), kind);
@@ -115,7 +115,7 @@ impl Ledger {
         let workload = Workload {
             namespace: names.map(|names| names.namespace.clone()),
             pod: names.map(|names| names.name.clone()),
-            pod_uid: Some(uid.to_owned()),
+            pod_uid: Some(uid.into()),
             ..Workload::default()
         };
         if let Some(finding) = self.findings.open.get_mut(&(uid.to_owned(), kind)) {
@@ -128,7 +128,7 @@ impl Ledger {
                 count: finding.count,
                 first: finding.first,
                 last: finding.last,
-                records: finding.records.clone(),
+                records: finding.records.iter().map(ToString::to_string).collect(),
             };
             let finding = body;
             self.writer.finding(now, Finding { workload, finding });

@@ -249,7 +249,7 @@ fn end(roles: &Roles, end: &End) -> EndEvidence {
     let container = place.and_then(|place| place.container.as_ref());
     EndEvidence {
         role: word.to_owned(),
-        container: container.and_then(|(_, name)| name.clone()),
+        container: container.and_then(|(_, name)| name.as_deref().map(str::to_owned)),
         process: end.process.clone(),
     }
 }

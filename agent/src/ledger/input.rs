@@ -1,6 +1,6 @@
 //! What the ledger is fed: redacted, serialisable, with every moment in it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub enum Input {
     /// How far a proxy's log was read.
     LogProgress {
         /// The pod.
-        pod_uid: String,
+        pod_uid: Arc<str>,
         /// Every line stamped before this was read.
         read_until: Timestamp,
     },
@@ -155,13 +155,13 @@ pub struct Exchange {
     /// When both messages had ended, or the connection did.
     pub end: Timestamp,
     /// The request's method; none if the head was never whole.
-    pub method: Option<String>,
+    pub method: Option<Cow<'static, str>>,
     /// The request's path.
     pub path: Option<ComparedPath>,
     /// The request's authority.
     pub authority: Option<Fingerprint>,
     /// `1.0` or `1.1`.
-    pub version: Option<String>,
+    pub version: Option<Cow<'static, str>>,
     /// `x-request-id` without its character 14, which carries Envoy's trace decision.
     pub request_id: Option<Fingerprint>,
     /// The request bore X-Forwarded-For.
@@ -201,9 +201,9 @@ pub struct ResponseFact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The pod.
-    pub pod_uid: String,
+    pub pod_uid: Arc<str>,
     /// The file, beneath the log root.
-    pub file: String,
+    pub file: Arc<str>,
     /// Where it begins, in bytes.
     pub offset: u64,
     /// Its length in bytes.
@@ -254,7 +254,7 @@ pub struct Entry {
     /// How exact that is.
     pub start_time_precision_nanoseconds: u64,
     /// The method.
-    pub method: Option<String>,
+    pub method: Option<Cow<'static, str>>,
     /// The path.
     pub path: Option<ComparedPath>,
     /// The format writes paths without their query.

@@ -65,7 +65,7 @@ impl Intake {
             authority: head
                 .and_then(|head| head.authority.as_deref())
                 .map(|a| self.of(a)),
-            version: head.map(|head| head.version.clone()),
+            version: head.map(|head| head.version.into()),
             request_id: header("x-request-id").map(|id| self.request_id(id)),
             forwarded: header("x-forwarded-for").is_some(),
             request_ended: request.ended,
@@ -151,7 +151,7 @@ impl Intake {
                 .map(|authority| self.of(authority)),
             request_id: entry.request_id.as_deref().map(|id| self.request_id(id)),
             shown_request_id: entry.request_id.filter(|_| kept("x-request-id").is_some()),
-            method: entry.method,
+            method: entry.method.map(Into::into),
             protocol: entry.protocol,
             can_speak_http: entry.can_speak_http,
             response_code: entry.response_code,

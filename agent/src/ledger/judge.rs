@@ -1,6 +1,6 @@
 //! What stands between both accounts of a connection, into verdicts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
@@ -159,7 +159,7 @@ impl Ledger {
         exchange: &Exchange,
         line: &Line,
         comparison: Comparison,
-        revises: Option<String>,
+        revises: Option<Arc<str>>,
     ) {
         self.enter_exchanges(id);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
@@ -196,7 +196,7 @@ impl Ledger {
         let pod = self.pods.entry(uid.clone()).or_default();
         if pod.http_matched.insert((side, port)) && self.http_ports.len() < KEPT_HTTP_PORTS {
             self.http_ports.push(HttpPort {
-                pod_uid: uid,
+                pod_uid: uid.to_string(),
                 side,
                 port,
             });

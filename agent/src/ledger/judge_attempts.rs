@@ -79,7 +79,7 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return Vec::new();
         };
-        let uid = mesh.place.pod_uid.as_str();
+        let uid = &*mesh.place.pod_uid;
         let nothing_waits = self.pods.get(uid).is_none_or(|pod| pod.attempts.is_empty());
         if mesh.side != Side::Server || nothing_waits {
             return Vec::new();

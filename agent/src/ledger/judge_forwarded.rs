@@ -1,7 +1,5 @@
 //! Verdicts on what bears the address of X-Forwarded-For.
 
-use std::collections::HashMap;
-
 use super::{
     CAPTURE_DELAY, Ledger,
     compare::compare,
@@ -11,6 +9,7 @@ use super::{
 };
 use crate::{
     http::ConnectionId,
+    number_map::NumberMap,
     record::{Side, Verdict},
     timestamp::Timestamp,
 };
@@ -105,7 +104,7 @@ fn agrees(exchange: Option<(Side, &Exchange)>, entry: &Entry) -> bool {
 
 /// An exchange that was accused, and at which side.
 fn find_accused<'a>(
-    connections: &'a HashMap<ConnectionId, Tracked>,
+    connections: &'a NumberMap<ConnectionId, Tracked>,
     waiting: &Waiting,
 ) -> Option<(Side, &'a Exchange)> {
     match connections.get(&waiting.connection) {
@@ -116,7 +115,7 @@ fn find_accused<'a>(
 
 /// An exchange that still waits for its line, and at which side.
 fn find<'a>(
-    connections: &'a HashMap<ConnectionId, Tracked>,
+    connections: &'a NumberMap<ConnectionId, Tracked>,
     waiting: &Waiting,
 ) -> Option<(Side, &'a Exchange)> {
     match connections.get(&waiting.connection) {

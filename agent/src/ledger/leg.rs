@@ -4,7 +4,7 @@
 mod gap;
 mod leads;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 pub(super) use leads::{OpenExchange, RecentPairs};
 
@@ -52,7 +52,7 @@ enum Slot {
     Ended(Box<Exchange>),
     Accused {
         exchange: Box<Exchange>,
-        record: String,
+        record: Arc<str>,
     },
     /// With the order of its line, unless that was found by other means than the tuple.
     Paired(Option<u64>),
@@ -78,7 +78,7 @@ pub(super) enum Settled {
         exchange: Box<Exchange>,
         line: Box<Line>,
         comparison: Comparison,
-        record: String,
+        record: Arc<str>,
     },
     /// No line came.
     Exchange(Box<Exchange>),
@@ -180,7 +180,7 @@ impl Leg {
 
     /// Takes out the exchanges that are kept for a late line: the records in which they were
     /// accused.
-    pub(super) fn take_accused(&mut self) -> Vec<String> {
+    pub(super) fn take_accused(&mut self) -> Vec<Arc<str>> {
         let slots = std::mem::take(&mut self.slots);
         let (accused, others): (Vec<Slot>, Vec<Slot>) = slots
             .into_iter()
@@ -216,7 +216,7 @@ impl Leg {
     }
 
     /// Remembers in which record an exchange was accused, so that a late line can revise it.
-    pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: String) {
+    pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: Arc<str>) {
         let slot = Slot::Accused { exchange, record };
         let number = |slot: &Slot| match slot {
             Slot::Begun { exchange, .. } => *exchange,
@@ -263,7 +263,7 @@ impl Leg {
     }
 
     /// Takes out an exchange that was accused, with the record in which it was.
-    pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, String)> {
+    pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, Arc<str>)> {
         let is_it = |slot: &Slot| matches!(slot, Slot::Accused { exchange: accused, .. } if accused.exchange == exchange);
         let at = self.slots.iter().position(is_it)?;
         match self.slots.remove(at)? {

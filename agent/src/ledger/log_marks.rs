@@ -32,7 +32,7 @@ impl LogMarks {
     pub(super) fn note(&mut self, line: &Line) {
         let file = match &self.end {
             Some(end) if *end.file == *line.file => Arc::clone(&end.file),
-            _ => line.file.as_str().into(),
+            _ => Arc::clone(&line.file),
         };
         let due = self.marks.back().is_none_or(|last| {
             last.time.distance(line.time) >= SPACING || !Arc::ptr_eq(&last.file, &file)

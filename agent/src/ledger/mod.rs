@@ -46,8 +46,9 @@ mod tracked;
 mod write;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -70,6 +71,7 @@ use write::Writer;
 use crate::{
     capture::CgroupId,
     http::ConnectionId,
+    number_map::NumberMap,
     record::{LedgerBody, Lifecycle, Record, Units, Workload, WorkloadAccount},
     timestamp::Timestamp,
 };
@@ -101,14 +103,14 @@ pub struct Ledger {
     settings: Settings,
     clock: SteadyClock,
     roles: Roles,
-    connections: HashMap<ConnectionId, Tracked>,
+    connections: NumberMap<ConnectionId, Tracked>,
     /// Connections whose course is open.
     waiting: BTreeSet<ConnectionId>,
     /// How many of them there are of each cgroup.
-    waiting_of: HashMap<CgroupId, usize>,
+    waiting_of: NumberMap<CgroupId, usize>,
     /// More is known of the pods than when `waiting` was last looked at.
     workloads_changed: bool,
-    pods: BTreeMap<String, PodBook>,
+    pods: BTreeMap<Arc<str>, PodBook>,
     /// The account of what belongs to no pod.
     nowhere: Account,
     writer: Writer,
@@ -136,16 +138,16 @@ impl Ledger {
         );
         let writer = Writer::new(
             settings.start_id.clone(),
-            settings.node.clone(),
+            settings.node.as_str().into(),
             settings.sinks.clone(),
         );
         Self {
             settings,
             clock: SteadyClock::default(),
             roles,
-            connections: HashMap::new(),
+            connections: NumberMap::default(),
             waiting: BTreeSet::new(),
-            waiting_of: HashMap::new(),
+            waiting_of: NumberMap::default(),
             workloads_changed: false,
             pods: BTreeMap::new(),
             nowhere: Account::default(),
@@ -163,8 +165,8 @@ impl Ledger {
         }
     }
 
-    /// Takes one input; returns the records that follow from it.
-    pub fn handle(&mut self, input: Input) -> Vec<Record> {
+    /// Takes one input; appends the records that follow from it.
+    pub fn handle(&mut self, input: Input, records: &mut Vec<Record>) {
         let input = if self.clock.is_undisturbed() {
             input
         } else {
@@ -179,7 +181,7 @@ impl Ledger {
             }
             Input::Listener(listener) => self.listener(listener),
             Input::SpeaksHttp(port) => {
-                let pod = self.pods.entry(port.pod_uid).or_default();
+                let pod = self.pods.entry(port.pod_uid.into()).or_default();
                 pod.http_matched.insert((port.side, port.port));
             }
             Input::ListenerClosed(end) => self.listener_closed(&end),
@@ -204,7 +206,7 @@ impl Ledger {
             Input::Overflow { time, gap } => self.writer.lifecycle(time, Lifecycle::Gap(gap)),
             Input::Stopped(time) => self.stop(time),
         }
-        self.writer.take()
+        self.writer.move_to(records);
     }
 
     /// Ports that turned out to speak HTTP since the last call, to be told to the next run.
@@ -283,11 +285,11 @@ impl Ledger {
     fn tick(&mut self, now: Timestamp) {
         self.reconsider_waiting(now);
         self.judge_waiting_lines();
-        let silent: Vec<String> = self
+        let silent: Vec<Arc<str>> = self
             .pods
             .iter()
             .filter(|(_, pod)| pod.read_until.is_none())
-            .map(|(uid, _)| uid.clone())
+            .map(|(uid, _)| Arc::clone(uid))
             .collect();
         for uid in silent {
             self.look_at_agenda(&uid, now - PATIENCE_WITH_SILENT_LOGS);
@@ -298,9 +300,9 @@ impl Ledger {
         }
     }
 
-    fn account(&mut self, pod_uid: Option<&str>) -> &mut Account {
+    fn account(&mut self, pod_uid: Option<&Arc<str>>) -> &mut Account {
         match pod_uid {
-            Some(uid) => &mut self.pods.entry(uid.to_owned()).or_default().account,
+            Some(uid) => &mut self.pods.entry(Arc::clone(uid)).or_default().account,
             None => &mut self.nowhere,
         }
     }

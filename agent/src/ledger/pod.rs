@@ -170,8 +170,10 @@ impl PodBook {
         let time = (started, written);
         inbound
             .and_then(|source| {
+                let host = entry.upstream_host.as_deref();
+                let host: Option<SocketAddr> = host.and_then(|host| host.parse().ok());
                 self.find_span(Side::Server, source, time, |span| {
-                    entry.upstream_host.as_deref() == Some(&span.destination.to_string())
+                    host == Some(span.destination)
                 })
             })
             .or_else(|| {

@@ -1,5 +1,7 @@
 //! Verdicts on connections between app and sidecar into records and books, both at once.
 
+use std::sync::Arc;
+
 use super::{
     Ledger,
     compare::Comparison,
@@ -20,7 +22,7 @@ pub(super) struct TakenOver {
     /// Units that were accused of having no line.
     pub(super) accused: u64,
     /// The records that said so, and that of the connection's end.
-    pub(super) revises: Vec<String>,
+    pub(super) revises: Vec<Arc<str>>,
 }
 
 impl Ledger {
@@ -32,10 +34,10 @@ impl Ledger {
         exchange: &Exchange,
         paired: Option<(&Line, Comparison)>,
         mut judgement: Judgement,
-        revises: Option<String>,
-    ) -> String {
+        revises: Option<Arc<str>>,
+    ) -> Arc<str> {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return String::new();
+            return "".into();
         };
         judgement.reasons.extend(mesh.standing_reasons());
         mesh.note(judgement.verdict, &judgement.reasons);
@@ -75,7 +77,7 @@ impl Ledger {
             mesh.recent.note(exchange, line, sequence);
         }
         if let Some(uid) = has_no_log {
-            let record = Some(record.clone());
+            let record = Some(Arc::clone(&record));
             self.find(FindingKind::LoggingOff, &uid, exchange.time, record);
         }
         record
@@ -134,7 +136,7 @@ impl Ledger {
         let record = self
             .writer
             .traffic(Kind::Connection, time, judgement, traffic);
-        mesh.record = Some(record.clone());
+        mesh.record = Some(Arc::clone(&record));
         if gathers {
             self.gather_mesh(id, paired);
         }

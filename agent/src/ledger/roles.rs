@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     capture::{CgroupId, Process},
     http::End,
+    number_map::NumberMap,
     timestamp::Timestamp,
     workload::{Owner, Pod, WorkloadFact},
 };
@@ -38,7 +40,7 @@ const KEPT_GONE: usize = 16_384;
 pub(super) struct Roles {
     proxy_containers: Vec<String>,
     mesh_listeners: Vec<u16>,
-    cgroups: HashMap<CgroupId, Owner>,
+    cgroups: NumberMap<CgroupId, Owner>,
     containers: HashMap<String, (String, String)>,
     containers_of_pods: HashMap<String, BTreeSet<String>>,
     pods: BTreeMap<String, PodFacts>,
@@ -89,8 +91,8 @@ pub(super) enum Role {
 /// A pod and a container in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) pod_uid: String,
-    pub(super) container: Option<(String, Option<String>)>,
+    pub(super) pod_uid: Arc<str>,
+    pub(super) container: Option<(Arc<str>, Option<Arc<str>>)>,
 }
 
 impl Role {
@@ -122,7 +124,7 @@ impl Roles {
         Self {
             proxy_containers,
             mesh_listeners,
-            cgroups: HashMap::new(),
+            cgroups: NumberMap::default(),
             containers: HashMap::new(),
             containers_of_pods: HashMap::new(),
             pods: BTreeMap::new(),
@@ -348,7 +350,7 @@ impl Roles {
             Owner::Kubelet => Some(Role::Kubelet),
             Owner::Other => Some(Role::Nobody),
             Owner::Pod { pod_uid } => Some(Role::App(Place {
-                pod_uid: pod_uid.clone(),
+                pod_uid: pod_uid.as_str().into(),
                 container: None,
             })),
             Owner::Container {
@@ -357,8 +359,8 @@ impl Roles {
             } => {
                 let (_, name) = self.containers.get(container_id)?;
                 let place = Place {
-                    pod_uid: pod_uid.clone(),
-                    container: Some((container_id.clone(), Some(name.clone()))),
+                    pod_uid: pod_uid.as_str().into(),
+                    container: Some((container_id.as_str().into(), Some(name.as_str().into()))),
                 };
                 Some(self.role_in_container(place, name, end))
             }
@@ -372,8 +374,8 @@ impl Roles {
                 pod_uid,
                 container_id,
             }) => Role::App(Place {
-                pod_uid: pod_uid.clone(),
-                container: Some((container_id.clone(), None)),
+                pod_uid: pod_uid.as_str().into(),
+                container: Some((container_id.as_str().into(), None)),
             }),
             _ => self.role(end).unwrap_or(Role::Nobody),
         }
@@ -386,7 +388,7 @@ impl Roles {
         if !self.proxy_containers.iter().any(|proxy| proxy == name) {
             return Role::App(place);
         }
-        let facts = self.pods.get(&place.pod_uid);
+        let facts = self.pods.get(&*place.pod_uid);
         let pid = end.process.as_ref().map(|process: &Process| process.pid);
         let proxies = facts
             .map(|facts| &facts.proxies)

@@ -1,6 +1,6 @@
 //! What the ledger keeps of a connection.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     copies::Told,
@@ -73,7 +73,7 @@ pub(super) struct MeshConnection {
     /// It was told that its exchanges wait for the first HTTP line of their port.
     pub(super) waits_for_http: bool,
     /// The record of its end, once that is written.
-    pub(super) record: Option<String>,
+    pub(super) record: Option<Arc<str>>,
     /// It stands on the pod's agenda at this moment.
     pub(super) agenda: Option<Timestamp>,
     /// It stands on the ledger's agenda of lines at this moment.

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Writer {
     start_id: String,
-    node: String,
+    node: Arc<str>,
     clock: SteadyClock,
     sinks: Vec<(String, Include)>,
     next: u64,
@@ -39,7 +39,7 @@ pub(super) struct Judgement {
 }
 
 impl Writer {
-    pub(super) fn new(start_id: String, node: String, sinks: Vec<(String, Include)>) -> Self {
+    pub(super) fn new(start_id: String, node: Arc<str>, sinks: Vec<(String, Include)>) -> Self {
         let filtered = sinks.iter().map(|(name, _)| (name.clone(), 0)).collect();
         let records = Vec::new();
         Self {
@@ -64,9 +64,9 @@ impl Writer {
         self.sinks = sinks;
     }
 
-    /// The records since the last call.
-    pub(super) fn take(&mut self) -> Vec<Record> {
-        std::mem::take(&mut self.records)
+    /// Moves the records since the last call.
+    pub(super) fn move_to(&mut self, records: &mut Vec<Record>) {
+        records.append(&mut self.records);
     }
 
     /// The sequence number of the record that was written last.
@@ -75,8 +75,8 @@ impl Writer {
     }
 
     /// The id of the record with this sequence number.
-    pub(super) fn id(&self, sequence: u64) -> String {
-        format!("{}-{sequence}", self.start_id)
+    pub(super) fn id(&self, sequence: u64) -> Arc<str> {
+        format!("{}-{sequence}", self.start_id).into()
     }
 
     /// From now on times are shown as the wall clock showed them that this one knows.
@@ -91,7 +91,7 @@ impl Writer {
         time: Timestamp,
         judgement: Judgement,
         traffic: Traffic,
-    ) -> String {
+    ) -> Arc<str> {
         let Judgement {
             verdict,
             mut reasons,
@@ -150,7 +150,7 @@ impl Writer {
         kind: Kind,
         judged: Option<(Verdict, Vec<Reason>, Units)>,
         body: Body,
-    ) -> String {
+    ) -> Arc<str> {
         let sequence = self.next;
         self.next += 1;
         let id = self.id(sequence);
@@ -159,9 +159,9 @@ impl Writer {
             None => (None, None, None),
         };
         self.count_filtered(kind, verdict);
-        let node = self.node.clone();
+        let node = Arc::clone(&self.node);
         self.records.push(Record {
-            id: id.clone(),
+            id: Arc::clone(&id),
             sequence,
             time: self.clock.reading(time),
             kind,
@@ -180,17 +180,17 @@ pub(super) fn workload(roles: &Roles, place: Option<&Place>, end: Option<&End>) 
     let mut workload = Workload::default();
     if let Some(place) = place {
         let pod = roles.pod(&place.pod_uid);
-        workload.namespace = pod.map(|pod| pod.namespace.clone());
-        workload.pod = pod.map(|pod| pod.name.clone());
-        workload.pod_uid = Some(place.pod_uid.clone());
+        workload.namespace = pod.map(|pod| Arc::clone(&pod.namespace));
+        workload.pod = pod.map(|pod| Arc::clone(&pod.name));
+        workload.pod_uid = Some(Arc::clone(&place.pod_uid));
         if let Some((id, name)) = &place.container {
-            workload.container_id = Some(id.clone());
+            workload.container_id = Some(Arc::clone(id));
             workload.container.clone_from(name);
         }
     }
     if let Some(process) = end.and_then(|end| end.process.as_ref()) {
         workload.pid = Some(process.pid);
-        workload.command = Some(process.command.clone());
+        workload.command = Some(Arc::clone(&process.command));
         workload.user = Some(process.user);
     }
     workload
@@ -256,7 +256,7 @@ pub(super) fn entry_attributes(entry: &Entry) -> Attributes {
         server: entry.downstream_local_address,
         method: entry.method.clone(),
         protocol: version.map(|_| "http"),
-        protocol_version: version.map(str::to_owned),
+        protocol_version: version.map(|version| version.to_owned().into()),
         status: entry.response_code.filter(|code| *code != 0),
         shown: Arc::clone(&entry.shown),
         ..Attributes::default()
@@ -271,7 +271,7 @@ pub(super) fn entry_attributes(entry: &Entry) -> Attributes {
 /// Where a line stands, and of its content what records may show.
 pub(super) fn envoy_body(line: &Line) -> EnvoyBody {
     let mut body = EnvoyBody {
-        file: line.file.clone(),
+        file: Arc::clone(&line.file),
         offset: line.offset,
         ..EnvoyBody::default()
     };

@@ -1,6 +1,7 @@
 //! The OpenTelemetry attributes of a record.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Display},
     net::SocketAddr,
     sync::Arc,
@@ -19,7 +20,7 @@ pub struct Attributes {
     /// `http.request.body.size`.
     pub request_bytes: Option<u64>,
     /// `http.request.method`.
-    pub method: Option<String>,
+    pub method: Option<Cow<'static, str>>,
     /// `http.response.body.size`.
     pub response_bytes: Option<u64>,
     /// `http.response.status_code`.
@@ -29,7 +30,7 @@ pub struct Attributes {
     /// `network.protocol.name`.
     pub protocol: Option<&'static str>,
     /// `network.protocol.version`.
-    pub protocol_version: Option<String>,
+    pub protocol_version: Option<Cow<'static, str>>,
     /// `network.transport`.
     pub transport: Option<&'static str>,
     /// `server.address` and `server.port`.

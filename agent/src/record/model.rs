@@ -8,14 +8,11 @@ use serde_json::Value;
 use super::{Attributes, Envelope, Finding, Kind, Reason, Verdict, escape};
 use crate::timestamp::Timestamp;
 
-/// Few records are longer: then the line has to be moved while it is written.
-const USUAL_BYTES: usize = 2048;
-
 /// One record, its fields in the order in which they are written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// Start id and sequence number, joined by `-`.
-    pub id: String,
+    pub id: Arc<str>,
     /// The sequence number alone.
     #[serde(skip)]
     pub sequence: u64,
@@ -34,23 +31,23 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<Units>,
     /// The node.
-    pub node: String,
+    pub node: Arc<str>,
     /// Everything that depends on the kind.
     #[serde(flatten)]
     pub body: Body,
 }
 
 impl Record {
-    /// The record as it goes to sinks.
+    /// The record as it goes to sinks; `buffer` is where it is written first, to be used again.
     ///
     /// # Errors
     /// Only if a value cannot be written as JSON, which no value built here is.
-    pub fn seal(&self) -> Result<Envelope, serde_json::Error> {
-        let mut line = Vec::with_capacity(USUAL_BYTES);
-        escape::to_writer(&mut line, self)?;
-        line.push(b'\n');
+    pub fn seal(&self, buffer: &mut Vec<u8>) -> Result<Envelope, serde_json::Error> {
+        buffer.clear();
+        escape::to_writer(buffer, self)?;
+        buffer.push(b'\n');
         Ok(Envelope {
-            id: self.id.as_str().into(),
+            id: Arc::clone(&self.id),
             sequence: self.sequence,
             kind: self.kind,
             verdict: self.verdict,
@@ -60,7 +57,7 @@ impl Record {
                 } => Some(Arc::new(gap.clone())),
                 _ => None,
             },
-            line: line.into(),
+            line: buffer.as_slice().into(),
         })
     }
 }
@@ -139,7 +136,7 @@ pub struct Traffic {
     pub differences: Vec<Difference>,
     /// The records that this one replaces.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub revises: Vec<String>,
+    pub revises: Vec<Arc<str>>,
 }
 
 /// The pod, container and process of a record; absent parts are left out.
@@ -147,25 +144,25 @@ pub struct Traffic {
 pub struct Workload {
     /// Namespace.
     #[serde(rename = "k8s.namespace.name", skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Arc<str>>,
     /// Pod.
     #[serde(rename = "k8s.pod.name", skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
+    pub pod: Option<Arc<str>>,
     /// Pod uid.
     #[serde(rename = "k8s.pod.uid", skip_serializing_if = "Option::is_none")]
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<Arc<str>>,
     /// Container.
     #[serde(rename = "k8s.container.name", skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
+    pub container: Option<Arc<str>>,
     /// The runtime's id of the container.
     #[serde(rename = "container.id", skip_serializing_if = "Option::is_none")]
-    pub container_id: Option<String>,
+    pub container_id: Option<Arc<str>>,
     /// Thread group.
     #[serde(rename = "process.pid", skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Its name at the time.
     #[serde(rename = "process.command", skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
+    pub command: Option<Arc<str>>,
     /// Its user.
     #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
@@ -199,7 +196,7 @@ pub enum ConnectionState {
 pub struct EnvoyBody {
     /// The file, beneath the log root.
     #[serde(rename = "log.file")]
-    pub file: String,
+    pub file: Arc<str>,
     /// Where the line begins, in bytes.
     #[serde(rename = "log.offset")]
     pub offset: u64,

@@ -119,8 +119,8 @@ mod tests {
         let pod = |uid: &&str| {
             Input::Workload(WorkloadFact::Pod(Pod {
                 uid: (*uid).to_owned(),
-                namespace: "shop".to_owned(),
-                name: "a".to_owned(),
+                namespace: "shop".into(),
+                name: "a".into(),
                 containers: Vec::new(),
             }))
         };

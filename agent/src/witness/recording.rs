@@ -148,8 +148,10 @@ pub fn replay(
 ) -> Result<(), RecordingError> {
     let recording = Recording::open(path)?;
     let mut ledger = Ledger::new(recording.settings.clone());
+    let mut records = Vec::new();
     for input in recording {
-        for record in ledger.handle(input?) {
+        ledger.handle(input?, &mut records);
+        for record in records.drain(..) {
             sink(&record).map_err(|source| RecordingError::Sink { source })?;
         }
     }

@@ -1,5 +1,7 @@
 //! Who is who on this node.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::capture::CgroupId;
@@ -64,9 +66,9 @@ pub struct Pod {
     /// Its uid.
     pub uid: String,
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The names of the containers that have a log directory, sorted.
     pub containers: Vec<String>,
 }

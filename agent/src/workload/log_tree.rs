@@ -266,8 +266,8 @@ impl LogTree {
         }
         let pod = Pod {
             uid: parts.uid.to_owned(),
-            namespace: parts.namespace.to_owned(),
-            name: parts.pod.to_owned(),
+            namespace: parts.namespace.into(),
+            name: parts.pod.into(),
             containers,
         };
         let known = self.pods.get(&directory);

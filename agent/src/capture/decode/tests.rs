@@ -59,7 +59,7 @@ fn a_socket_is_read_from_anywhere() {
     assert_eq!(socket.local, address("[2001:db8::7]:443"));
     assert_eq!(socket.remote, address("[::]:0"));
     assert_eq!((socket.phase, socket.opener), (Phase::Closed, Opener::Here));
-    assert_eq!(socket.process.unwrap().command, "nginx");
+    assert_eq!(&*socket.process.unwrap().command, "nginx");
     assert!(matches!(socket.peer, Peer::Local { cookie: 78, .. }));
     assert!(socket.established && !socket.preexisting && socket.sent.is_none());
 }

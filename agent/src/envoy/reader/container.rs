@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     io,
     os::fd::OwnedFd,
+    sync::Arc,
     time::Duration,
 };
 
@@ -100,7 +101,7 @@ enum Standing {
 }
 
 impl ContainerLog {
-    pub(super) fn new(path: String, pod_uid: String, start: Start) -> Self {
+    pub(super) fn new(path: String, pod_uid: Arc<str>, start: Start) -> Self {
         Self {
             path,
             directory: None,
@@ -163,7 +164,7 @@ impl ContainerLog {
                 self.settle_at_end();
                 break;
             };
-            let (intake, path) = (&mut self.intake, file.path.clone());
+            let (intake, path) = (&mut self.intake, Arc::clone(&file.path));
             match file.read(buffer, |line| intake.take(&line, &path, now, parser, sink)) {
                 Ok(Progress::Bytes(read)) => {
                     used += read;
@@ -221,7 +222,7 @@ impl ContainerLog {
         };
         if lingered {
             if file.lines.has_rest() {
-                let (path, offset) = (file.path.clone(), file.lines.rest_offset());
+                let (path, offset) = (Arc::clone(&file.path), file.lines.rest_offset());
                 self.intake.hole(&path, offset, now, sink);
             }
             self.finish_file(parser, sink);
@@ -257,17 +258,20 @@ impl ContainerLog {
         let Some(file) = self.files.front_mut() else {
             return;
         };
-        let (path, offset) = (file.path.clone(), file.lines.fed());
+        let (path, offset) = (Arc::clone(&file.path), file.lines.fed());
         if let Err(source) = file.start_anew() {
             sink(LogEvent::Problem(LogError::File {
-                path: path.clone(),
+                path: path.to_string(),
                 offset,
                 source,
             }));
         }
         self.intake.forget_parts();
         self.intake.hole(&path, offset, now, sink);
-        sink(LogEvent::Problem(LogError::Rewritten { path, offset }));
+        sink(LogEvent::Problem(LogError::Rewritten {
+            path: path.to_string(),
+            offset,
+        }));
     }
 
     /// Looks whether the first file is still what was read of it.
@@ -299,7 +303,7 @@ impl ContainerLog {
         self.read_until
     }
 
-    pub(super) fn pod_uid(&self) -> &str {
+    pub(super) fn pod_uid(&self) -> &Arc<str> {
         self.intake.pod_uid()
     }
 
@@ -324,7 +328,7 @@ impl ContainerLog {
         let (head_length, head_hash) = file.head();
         let pending = stdout.offset.min(stderr.offset) < file.lines.rest_offset();
         Some(Position {
-            path: file.path.clone(),
+            path: file.path.to_string(),
             device: file.device,
             inode: file.inode,
             head_length,

@@ -1,5 +1,7 @@
 //! The lines of one container, from raw lines to what they are.
 
+use std::sync::Arc;
+
 use super::{
     LogEvent,
     cri::{self, Assembler},
@@ -15,7 +17,7 @@ use crate::{
 
 /// Puts lines together and hands them out.
 pub(super) struct Intake {
-    pod_uid: String,
+    pod_uid: Arc<str>,
     streams: [StreamIntake; 2],
     /// The stamp of the last line that had one.
     last_time: Option<Timestamp>,
@@ -27,12 +29,12 @@ struct StreamIntake {
     /// Lines that begin before were handed out by an earlier run.
     from: u64,
     /// The path of the earlier file in which the pending line began.
-    began_in: Option<String>,
+    began_in: Option<Arc<str>>,
     torn: Option<Torn>,
 }
 
 impl Intake {
-    pub(super) fn new(pod_uid: String) -> Self {
+    pub(super) fn new(pod_uid: Arc<str>) -> Self {
         Self {
             pod_uid,
             streams: Default::default(),
@@ -40,7 +42,7 @@ impl Intake {
         }
     }
 
-    pub(super) fn pod_uid(&self) -> &str {
+    pub(super) fn pod_uid(&self) -> &Arc<str> {
         &self.pod_uid
     }
 
@@ -48,15 +50,15 @@ impl Intake {
     pub(super) fn take(
         &mut self,
         line: &RawLine<'_>,
-        path: &str,
+        path: &Arc<str>,
         now: Timestamp,
         parser: &mut LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) {
-        let mut hand_out = |path: &str, offset, length, time, content| {
+        let mut hand_out = |path: &Arc<str>, offset, length, time, content| {
             sink(LogEvent::Line(LogLine {
-                pod_uid: self.pod_uid.clone(),
-                file: path.to_owned(),
+                pod_uid: Arc::clone(&self.pod_uid),
+                file: Arc::clone(path),
                 offset,
                 length,
                 time,
@@ -79,14 +81,14 @@ impl Intake {
             return;
         };
         let began_in = stream.began_in.take();
-        let path = began_in.as_deref().unwrap_or(path);
+        let path = began_in.as_ref().unwrap_or(path);
         let content = if whole.cut {
             parser.judge(whole.content)
         } else {
             parser.parse(whole.content)
         };
         if let Some(torn) = stream.torn.take() {
-            let torn_path = torn.began_in.as_deref().unwrap_or(path);
+            let torn_path = torn.began_in.as_ref().unwrap_or(path);
             let mended = match (is_entry(&content), torn.with_tail(whole.content)) {
                 (true, _) => None,
                 (false, Some(line)) => Some(parser.parse(&line)).filter(is_entry),
@@ -112,7 +114,7 @@ impl Intake {
             hand_out(torn_path, torn.offset, torn.length, torn.time, torn.content);
         }
         if !matches!(content, Content::Entry(_)) && !whole.cut {
-            stream.torn = Torn::of(&whole, began_in.as_deref(), &content);
+            stream.torn = Torn::of(&whole, began_in.as_ref(), &content);
             if stream.torn.is_some() {
                 return;
             }
@@ -123,14 +125,14 @@ impl Intake {
     /// Tells that lines are missing at a place, as is noticed now.
     pub(super) fn hole(
         &mut self,
-        path: &str,
+        path: &Arc<str>,
         offset: u64,
         now: Timestamp,
         sink: &mut dyn FnMut(LogEvent),
     ) {
         sink(LogEvent::Line(LogLine {
-            pod_uid: self.pod_uid.clone(),
-            file: path.to_owned(),
+            pod_uid: Arc::clone(&self.pod_uid),
+            file: Arc::clone(path),
             offset,
             length: 0,
             time: now,
@@ -144,14 +146,14 @@ impl Intake {
     }
 
     /// The next line comes from another file than the one at `path`.
-    pub(super) fn next_file(&mut self, path: &str) {
+    pub(super) fn next_file(&mut self, path: &Arc<str>) {
         for stream in &mut self.streams {
             stream.from = 0;
             if stream.assembler.pending_offset().is_some() && stream.began_in.is_none() {
-                stream.began_in = Some(path.to_owned());
+                stream.began_in = Some(Arc::clone(path));
             }
             if let Some(torn) = &mut stream.torn {
-                torn.began_in.get_or_insert_with(|| path.to_owned());
+                torn.began_in.get_or_insert_with(|| Arc::clone(path));
             }
         }
     }
@@ -160,7 +162,7 @@ impl Intake {
     /// that there is of that line.
     pub(super) fn end_life(
         &mut self,
-        path: &str,
+        path: &Arc<str>,
         parser: &LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) {
@@ -169,8 +171,8 @@ impl Intake {
             let began_in = stream.began_in.take();
             if let Some(line) = stream.assembler.end() {
                 sink(LogEvent::Line(LogLine {
-                    pod_uid: self.pod_uid.clone(),
-                    file: began_in.unwrap_or_else(|| path.to_owned()),
+                    pod_uid: Arc::clone(&self.pod_uid),
+                    file: began_in.unwrap_or_else(|| Arc::clone(path)),
                     offset: line.offset,
                     length: line.length,
                     time: line.time,
@@ -183,15 +185,15 @@ impl Intake {
     /// Hands out torn lines whose tails did not come; `path` is the file that is being read.
     pub(super) fn give_up_torn(
         &mut self,
-        path: &str,
+        path: &Arc<str>,
         now: Timestamp,
         sink: &mut dyn FnMut(LogEvent),
     ) {
         for stream in &mut self.streams {
             if let Some(torn) = stream.torn.take_if(|torn| torn.is_given_up(now)) {
                 sink(LogEvent::Line(LogLine {
-                    pod_uid: self.pod_uid.clone(),
-                    file: torn.began_in.unwrap_or_else(|| path.to_owned()),
+                    pod_uid: Arc::clone(&self.pod_uid),
+                    file: torn.began_in.unwrap_or_else(|| Arc::clone(path)),
                     offset: torn.offset,
                     length: torn.length,
                     time: torn.time,

@@ -5,6 +5,7 @@ use std::{
     hash::Hasher,
     io::{self, Read},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use flate2::read::MultiGzDecoder;
@@ -42,7 +43,7 @@ const LOOK_BACK_BYTES: u64 = 64 << 10;
 /// An open file of a container's log.
 pub(super) struct LogFile {
     /// Beneath `logs.root`, when it was opened.
-    pub(super) path: String,
+    pub(super) path: Arc<str>,
     pub(super) generation: Generation,
     /// The last scan found it in its directory.
     pub(super) listed: bool,
@@ -92,7 +93,7 @@ impl LogFile {
     pub(super) fn open(
         directory: &OwnedFd,
         entry: &Entry,
-        path: String,
+        path: Arc<str>,
         now: Timestamp,
     ) -> io::Result<Option<Self>> {
         let Some(file) = beneath::open_file(directory, &entry.name)? else {
@@ -195,7 +196,7 @@ impl LogFile {
                 *produced += read as u64;
                 if *produced > *limit {
                     return Err(LogError::Inflated {
-                        path: self.path.clone(),
+                        path: self.path.to_string(),
                         limit: *limit,
                     });
                 }

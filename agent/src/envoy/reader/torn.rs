@@ -5,7 +5,7 @@
 //! line of pilot-agent may come to stand within one of Envoy's, and the container runtime reads
 //! two lines: the head of Envoy's with that of pilot-agent, and the tail.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::cri::Whole;
 use crate::{
@@ -30,7 +30,7 @@ pub(super) struct Torn {
     pub(super) length: u64,
     pub(super) time: Timestamp,
     /// The path of the earlier file in which it stands.
-    pub(super) began_in: Option<String>,
+    pub(super) began_in: Option<Arc<str>>,
     /// What it is if its tail does not come.
     pub(super) content: Content,
     head: Vec<u8>,
@@ -38,13 +38,17 @@ pub(super) struct Torn {
 
 impl Torn {
     /// None if no line of another program stands within this one.
-    pub(super) fn of(line: &Whole<'_>, began_in: Option<&str>, content: &Content) -> Option<Self> {
+    pub(super) fn of(
+        line: &Whole<'_>,
+        began_in: Option<&Arc<str>>,
+        content: &Content,
+    ) -> Option<Self> {
         let at = other_output(line.content).filter(|at| *at > 0)?;
         Some(Self {
             offset: line.offset,
             length: line.length,
             time: line.time,
-            began_in: began_in.map(str::to_owned),
+            began_in: began_in.map(Arc::clone),
             content: match content {
                 Content::Other => Content::Unknown,
                 content => content.clone(),

@@ -277,7 +277,7 @@ pub(super) fn socket(end: usize) -> Socket {
         process: Some(Process {
             pid: u32::try_from(end).unwrap() + 100,
             user: 1000,
-            command: "command".to_owned(),
+            command: "command".into(),
         }),
         asked: (end == CLIENT).then_some(asked),
         local,

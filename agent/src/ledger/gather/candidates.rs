@@ -199,7 +199,7 @@ impl Leads {
             moment,
             |pair| pair.time,
             |pair| {
-                let record = writer.id(pair.sequence);
+                let record = writer.id(pair.sequence).to_string();
                 let is_repeated = whole.is_some() && pair.whole == whole;
                 Candidate {
                     subject: Subject::Pair {
@@ -243,7 +243,7 @@ impl Leads {
                     misfits.insert(0, Misfit::AnotherConnection { source: named });
                 }
                 misfits.extend(judged.map(|sequence| Misfit::Judged {
-                    record: writer.id(sequence),
+                    record: writer.id(sequence).to_string(),
                 }));
                 Candidate {
                     subject: line_subject(line),

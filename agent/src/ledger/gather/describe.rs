@@ -90,7 +90,7 @@ pub(super) fn line_subject(line: &Line) -> Subject {
     let entry = line.entry();
     Subject::Line {
         place: LogPlace {
-            file: line.file.clone(),
+            file: line.file.to_string(),
             offset: line.offset,
             time: line.time,
         },

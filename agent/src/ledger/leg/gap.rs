@@ -154,8 +154,8 @@ impl Leg {
     fn take_line(&mut self, at: usize) -> Box<Line> {
         let placed = &mut self.lines[at];
         let empty = Line {
-            pod_uid: String::new(),
-            file: String::new(),
+            pod_uid: "".into(),
+            file: "".into(),
             offset: 0,
             length: 0,
             time: Timestamp::MAX,

@@ -1,6 +1,9 @@
 //! The books, added up by somebody who has nothing but the records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::record::{AccountBody, Body, Reason, Record, Units, Verdict};
 
@@ -14,7 +17,7 @@ struct Totals {
 /// Adds up the records and holds them against the ledger records among them.
 pub(super) fn check(records: &[Record]) -> Result<(), String> {
     check_ids(records)?;
-    let (mut node, mut workloads) = (Chain::default(), BTreeMap::<String, Chain>::new());
+    let (mut node, mut workloads) = (Chain::default(), BTreeMap::<Arc<str>, Chain>::new());
     for record in records {
         let Body::Ledger(ledger) = &record.body else {
             continue;
@@ -47,7 +50,7 @@ fn check_ids(records: &[Record]) -> Result<(), String> {
     for (at, record) in records.iter().enumerate() {
         let expected = at as u64 + 1;
         ensure(
-            record.sequence == expected && record.id == format!("s-{expected}"),
+            record.sequence == expected && *record.id == format!("s-{expected}"),
             || format!("expected id s-{expected}, got {}", record.id),
         )?;
         if let Body::Ledger(ledger) = &record.body {
@@ -113,12 +116,12 @@ impl Chain {
 }
 
 /// The units of all records that stand, and by workload.
-fn add_up(records: &[Record]) -> (Totals, BTreeMap<String, Totals>) {
+fn add_up(records: &[Record]) -> (Totals, BTreeMap<Arc<str>, Totals>) {
     let revised = revised(records);
-    let (mut of_all, mut by_workload) = (Totals::default(), BTreeMap::<String, Totals>::new());
+    let (mut of_all, mut by_workload) = (Totals::default(), BTreeMap::<Arc<str>, Totals>::new());
     for record in records
         .iter()
-        .filter(|record| !revised.contains(record.id.as_str()))
+        .filter(|record| !revised.contains(&*record.id))
     {
         let (Some(verdict), Some(units), Body::Traffic(traffic)) =
             (record.verdict, record.units, &record.body)
@@ -154,7 +157,7 @@ pub(super) fn revised(records: &[Record]) -> BTreeSet<&str> {
     });
     traffic
         .flat_map(|traffic| &traffic.revises)
-        .map(String::as_str)
+        .map(|id| &**id)
         .collect()
 }
 

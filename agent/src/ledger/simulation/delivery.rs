@@ -116,7 +116,7 @@ impl Reader {
         };
         self.read_until = self.read_until.max(until);
         if let Some(read_until) = self.read_until {
-            let pod_uid = self.pod_uid.clone();
+            let pod_uid = self.pod_uid.as_str().into();
             inputs.push(Input::LogProgress {
                 pod_uid,
                 read_until,

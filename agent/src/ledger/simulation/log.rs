@@ -123,8 +123,8 @@ impl Log {
                 readable,
                 announced: readable,
                 line: LogLine {
-                    pod_uid: self.pod_uid.clone(),
-                    file: self.file.clone(),
+                    pod_uid: self.pod_uid.as_str().into(),
+                    file: self.file.as_str().into(),
                     offset,
                     length: LENGTH,
                     time: stamp,

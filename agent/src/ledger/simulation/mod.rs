@@ -137,7 +137,11 @@ fn is_entry(input: &Input) -> bool {
 
 fn records(settings: &Settings, inputs: impl Iterator<Item = Input>) -> Vec<Record> {
     let mut ledger = Ledger::new(settings.clone());
-    inputs.flat_map(|input| ledger.handle(input)).collect()
+    let mut records = Vec::new();
+    for input in inputs {
+        ledger.handle(input, &mut records);
+    }
+    records
 }
 
 /// What was written and read again gives the same bytes.

@@ -81,7 +81,7 @@ impl Pod {
         facts.push(WorkloadFact::Pod(PodFact {
             uid: self.uid.clone(),
             namespace: "shop".into(),
-            name: self.name.clone(),
+            name: self.name.as_str().into(),
             containers: containers
                 .iter()
                 .filter(|name| has(name))

@@ -119,10 +119,10 @@ impl Head {
         header("x-request-id", &self.request_id);
         header("x-forwarded-for", &self.forwarded_for);
         RequestHead {
-            method: self.method.to_owned(),
+            method: self.method.into(),
             path: self.path.clone(),
             authority: Some(self.authority.clone()),
-            version: "1.1".into(),
+            version: "1.1",
             headers: headers.into_iter().collect(),
             conflicting_length: false,
         }

@@ -130,7 +130,7 @@ fn statements(records: &[Record], truth: &Truth, older: bool) -> Result<Vec<Stat
     let mut statements = Vec::new();
     for record in records
         .iter()
-        .filter(|record| !revised.contains(record.id.as_str()))
+        .filter(|record| !revised.contains(&*record.id))
     {
         let (Some(verdict), Some(units), Body::Traffic(traffic)) =
             (record.verdict, record.units, &record.body)

@@ -154,8 +154,8 @@ fn pods_are_known_after_any_number_of_others_came_and_went() {
         }));
         let pod = Pod {
             uid: uid.clone(),
-            namespace: "jobs".to_owned(),
-            name: uid.clone(),
+            namespace: "jobs".into(),
+            name: uid.as_str().into(),
             containers: vec!["app".to_owned(), "istio-proxy".to_owned()],
         };
         scene.feed(Input::Workload(WorkloadFact::Pod(pod)));

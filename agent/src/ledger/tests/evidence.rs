@@ -60,7 +60,7 @@ fn matched(scene: &Scene, path: &str) -> String {
     let has_path = |record: &&Record| {
         serde_json::to_value(record).unwrap()["attributes"]["url.path"] == json!(path)
     };
-    scene.records.iter().find(has_path).unwrap().id.clone()
+    scene.records.iter().find(has_path).unwrap().id.to_string()
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_line_that_was_moved_to_another_connection_is_named_by_the_exchange_that_mis
                 source: Some(address("10.0.0.1", 9))
             },
             Misfit::Judged {
-                record: unseen.id.clone()
+                record: unseen.id.to_string()
             },
         ]
     );
@@ -333,8 +333,10 @@ fn nobody_who_does_not_ask_is_told() {
     let mut scene = Scene::bare(Vec::new());
     scene.ledger = crate::ledger::Ledger::new(scene.ledger.settings.clone());
     let time = scene.now;
-    scene.ledger.handle(Input::Started { time });
-    scene.ledger.handle(Input::Stopped(time));
+    scene
+        .ledger
+        .handle(Input::Started { time }, &mut Vec::new());
+    scene.ledger.handle(Input::Stopped(time), &mut Vec::new());
     assert!(scene.ledger.take_evidence().is_empty());
 }
 

@@ -59,9 +59,9 @@ fn logging_that_is_off_is_one_finding() {
             ("MW-001", FindingState::Open, 2)
         ]
     );
-    let named: Vec<_> = scene.records.iter().map(|record| &record.id).collect();
+    let named: Vec<_> = scene.records.iter().map(|record| &*record.id).collect();
     let records = &findings(&scene)[1].records;
-    assert!(records.len() == 2 && records.iter().all(|id| named.contains(&id)));
+    assert!(records.len() == 2 && records.iter().all(|id| named.contains(&id.as_str())));
     // A line: the log is on.
     scene.clean("/logged");
     end_interval(&mut scene);

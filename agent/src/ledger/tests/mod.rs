@@ -139,7 +139,8 @@ impl Scene {
     }
 
     fn feed(&mut self, input: Input) {
-        let records = self.ledger.handle(input);
+        let mut records = Vec::new();
+        self.ledger.handle(input, &mut records);
         let evidence = self.ledger.take_evidence();
         let judged = records.iter().filter(|record| record.verdict.is_some());
         let unmatched = judged.filter(|record| record.verdict != Some(Verdict::Matched));
@@ -419,7 +420,7 @@ fn settings(policy: Vec<PolicyRule>) -> Settings {
 
 /// Adds up the records as an auditor would.
 fn check_books(records: &[Record]) {
-    let revised: Vec<&String> = records
+    let revised: Vec<&Arc<str>> = records
         .iter()
         .filter_map(|record| match &record.body {
             Body::Traffic(traffic) => Some(&traffic.revises),

@@ -93,7 +93,7 @@ fn a_second_directory_cannot_take_a_pods_uid() {
     );
     assert!(matches!(
         &node.poll_later()[..],
-        [WorkloadFact::Pod(pod)] if pod.namespace == "bank"
+        [WorkloadFact::Pod(pod)] if &*pod.namespace == "bank"
     ));
 }
 

@@ -96,7 +96,7 @@ impl ContainerLog {
                 self.intake.skip_open_lines(start.open);
             }
             Err(source) => {
-                let path = file.path.clone();
+                let path = file.path.to_string();
                 sink(LogEvent::Problem(LogError::File {
                     path,
                     offset: 0,
@@ -120,7 +120,7 @@ impl ContainerLog {
                 Opening::Renamed => return,
                 // One that the runtime writes to is tried again; a rotated one is not.
                 Opening::Failed if entry.generation.rank != Rank::Live => {
-                    let path = format!("{}/{}", self.path, entry.name);
+                    let path = format!("{}/{}", self.path, entry.name).into();
                     self.intake.hole(&path, 0, now, sink);
                 }
                 Opening::Failed | Opening::Done | Opening::Known | Opening::NotRegular => {}
@@ -148,11 +148,12 @@ impl ContainerLog {
             self.intake.resume(streams);
             let mut remainders = streams.iter().map(|stream| stream.remainder);
             if remainders.any(|remainder| remainder == Remainder::Untold) {
-                self.intake.hole(&position.path, offset, now, sink);
+                self.intake
+                    .hole(&position.path.as_str().into(), offset, now, sink);
             }
         } else {
             let path = position.path.clone();
-            self.intake.hole(&path, offset, now, sink);
+            self.intake.hole(&path.as_str().into(), offset, now, sink);
             sink(LogEvent::Problem(LogError::PositionLost { path, offset }));
         }
         let unread = |entry: &&Entry| match &found {
@@ -242,7 +243,7 @@ impl ContainerLog {
             return Opening::Failed;
         };
         let path = format!("{}/{}", self.path, entry.name);
-        match LogFile::open(directory, entry, path.clone(), now) {
+        match LogFile::open(directory, entry, path.as_str().into(), now) {
             Ok(Some(file)) if (file.device, file.inode) != status(entry) => {
                 self.state = Standing::Stale;
                 Opening::Renamed

@@ -19,7 +19,7 @@ fn a_log_that_was_there_is_read_from_its_end_and_a_later_one_from_its_beginning(
     fs::create_dir_all(&other).unwrap();
     fs::write(other.join("0.log"), line("late")).unwrap();
     node.settle();
-    let uids: Vec<_> = node.lines.iter().map(|line| line.pod_uid.clone()).collect();
+    let uids: Vec<_> = node.lines.iter().map(|line| &*line.pod_uid).collect();
     assert_eq!(uids, ["uid-a", "uid-b"]);
     assert_eq!(node.texts(), ["after", "late"]);
     assert_eq!(node.problems, [""; 0]);
@@ -39,7 +39,7 @@ fn a_line_tells_its_place_and_time() {
     node.append("0.log", &line("second"));
     node.settle();
     let second = &node.lines[1];
-    assert_eq!(second.file, "pods/shop_a_uid-a/istio-proxy/0.log");
+    assert_eq!(&*second.file, "pods/shop_a_uid-a/istio-proxy/0.log");
     assert_eq!(second.offset, first.len() as u64);
     assert_eq!(second.length, line("second").len() as u64);
     assert_eq!(second.time, Timestamp(1_795_334_897_919_038_000));
@@ -287,7 +287,7 @@ fn one_log_that_floods_does_not_hold_up_another() {
     node.now = node.now + Duration::from_secs(3);
     assert!(node.poll());
     assert!(node.lines.len() < 200);
-    assert!(node.lines.iter().any(|line| line.pod_uid == "uid-b"));
+    assert!(node.lines.iter().any(|line| &*line.pod_uid == "uid-b"));
     node.settle();
     assert_eq!(node.lines.len(), 2001);
 }
