@@ -13,6 +13,8 @@ mod tests;
 
 pub(super) use matcher::Scratch;
 
+use memchr::memchr;
+
 use super::{
     LogEntry,
     field::{Field, Preference},
@@ -145,11 +147,7 @@ fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     };
     let mut from = from;
     loop {
-        let at = from
-            + haystack
-                .get(from..)?
-                .iter()
-                .position(|byte| byte == first)?;
+        let at = from + memchr(*first, haystack.get(from..)?)?;
         if haystack[at + 1..].starts_with(others) {
             return Some(at);
         }

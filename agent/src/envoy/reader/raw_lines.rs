@@ -1,5 +1,7 @@
 //! A stream of bytes into lines, by line breaks alone.
 
+use memchr::memchr;
+
 use super::cri::MAX_LINE_BYTES;
 
 /// The longest raw line: the most content that is put together, and framing.
@@ -61,7 +63,7 @@ impl RawLines {
     /// Takes the next bytes of the file and hands out the lines that end in them.
     pub(super) fn feed(&mut self, chunk: &[u8], mut emit: impl FnMut(RawLine<'_>)) {
         let mut rest = chunk;
-        while let Some(position) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(position) = memchr(b'\n', rest) {
             let (head, tail) = (&rest[..position], &rest[position + 1..]);
             let end = self.fed + position as u64 + 1;
             if self.skipping {
