@@ -62,6 +62,8 @@ impl Agent {
         let mut inputs = Vec::new();
         self.witness.poll(&mut inputs);
         self.take(&mut inputs);
+        // Who is told that the agent is ready finds every metric.
+        self.tell();
         looking.done();
         let mut kept = Instant::now();
         while !signals.stop() {
