@@ -97,8 +97,40 @@ impl Ledger {
             for item in settled {
                 self.conclude(id, item);
             }
+        } else {
+            self.excuse_lines_of_unseen_heads(id);
         }
         self.finish(id);
+    }
+
+    /// Of an open connection nothing is known but its lines, and the capture missed heads in this
+    /// pod when their requests began: it may have missed all of this connection's, which only its
+    /// end tells.
+    fn excuse_lines_of_unseen_heads(&mut self, id: ConnectionId) {
+        let due = self.captured_until - CAPTURE_DELAY;
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let side = mesh.side;
+        let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid) else {
+            return;
+        };
+        if mesh.closed.is_some() {
+            return;
+        }
+        let mut excused = Vec::new();
+        mesh.connection_lines.retain(|line| {
+            let request = line.entry().filter(|entry| entry.method.is_some());
+            let start = request.and_then(|entry| entry.start_time);
+            let reason = start
+                .filter(|_| line.time <= due)
+                .and_then(|start| pod.missed.excuse(start));
+            excused.extend(reason.map(|reason| (line.clone(), reason)));
+            reason.is_none()
+        });
+        for (line, reason) in excused {
+            self.judge_line(&line, Verdict::Unverifiable, vec![reason], Some(side));
+        }
     }
 
     fn conclude(&mut self, id: ConnectionId, settled: Settled) {

@@ -7,7 +7,7 @@ use super::{
     address, end, entry, get,
 };
 use crate::{
-    http::Closed,
+    http::{Closed, Gap},
     ledger::Input,
     record::{Reason, Side, Verdict},
 };
@@ -352,5 +352,27 @@ fn a_lagging_reader_postpones() {
     assert_eq!(scene.verdicts().len(), 1);
     scene.read(line);
     assert_eq!(scene.verdicts()[1], (Verdict::Matched, (1, 1), vec![]));
+    scene.stop();
+}
+
+#[test]
+fn lines_of_heads_that_were_all_missed_wait_for_no_close() {
+    let mut scene = Scene::new();
+    let (seen, missed) = (scene.server_leg(), scene.server_leg());
+    scene.pass(Duration::from_millis(10));
+    let time = scene.now;
+    let request = super::exchange(missed.id, 0, time, time, &get("/a"));
+    let line = scene.line(Side::Server, &missed, &request, &get("/a"));
+    scene.pass(Duration::from_millis(10));
+    scene.feed(Input::Lost {
+        connection: seen.id,
+        exchanges: 1,
+        time: scene.now,
+        cause: Gap::RingLost,
+    });
+    scene.read(line);
+    scene.settle();
+    let lost = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
+    assert_eq!(scene.verdicts(), [lost]);
     scene.stop();
 }
