@@ -71,6 +71,8 @@ impl Facts {
     pub const PEER_ABSENT: u32 = 1 << 10;
     /// The far end closed its direction.
     pub const FIN_RECEIVED: u32 = 1 << 11;
+    /// That it is settled was reported.
+    pub const TOLD: u32 = 1 << 12;
 
     /// Nobody was found yet.
     pub const PEER_UNKNOWN: u32 = 0;

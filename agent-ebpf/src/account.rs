@@ -16,6 +16,16 @@ static RATIONS: Global<[u64; 2]> = Global::new([0; 2]);
 #[derive(Clone, Copy)]
 pub(crate) struct Charged(pub(crate) u32);
 
+/// How much of its ration a record may find used.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub(crate) enum Part {
+    /// All.
+    Whole = 0,
+    /// Half: the rest is for records that nothing makes up for.
+    Half = 1,
+}
+
 impl Charged {
     /// The account of a cgroup. Claims one if it has none; that of the overflow if it can have
     /// none.
@@ -79,9 +89,9 @@ impl Charged {
         }
     }
 
-    /// Whether the ration of this ring is used up.
+    /// Whether this part of the ration of a ring is used up.
     #[inline(always)]
-    pub(crate) fn exhausted(self, ring: usize) -> bool {
+    pub(crate) fn exhausted(self, ring: usize, part: Part) -> bool {
         let ring = ring & 1;
         let Some(account) = self.account() else {
             return true;
@@ -90,7 +100,7 @@ impl Charged {
         let produced = unsafe { (&raw const (*account).produced[ring]).read_volatile() };
         // SAFETY: as above.
         let consumed = unsafe { (&raw const (*account).consumed[ring]).read_volatile() };
-        produced.wrapping_sub(consumed) > RATIONS.load()[ring]
+        produced.wrapping_sub(consumed) > RATIONS.load()[ring] >> part as u64
     }
 
     /// Books a record that was reserved.

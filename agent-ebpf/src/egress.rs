@@ -51,8 +51,16 @@ pub(crate) fn sent(context: &SkBuffContext) {
             return;
         }
     }
-    if !peer::is_settled(socket) && peer::ask(context, sk, state, socket) {
-        report::socket(socket, SocketRecord::SETTLED);
+    if !peer::is_settled(socket) {
+        peer::ask(context, sk, state, socket);
+    }
+    // Where it is refused the next packet tries again: else nothing would ever tell of a connection
+    // that goes on.
+    if peer::is_settled(socket)
+        && !socket.is(Facts::TOLD)
+        && report::socket(socket, SocketRecord::SETTLED)
+    {
+        socket.set(Facts::TOLD);
     }
     socket.account = Charged(socket.account).still(socket.facts.cgroup).0;
     if stream::advance(&packet, socket) {

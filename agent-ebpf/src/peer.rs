@@ -47,14 +47,9 @@ pub(crate) const fn is_settled(socket: &Socket) -> bool {
     socket.facts.peer >= Facts::PEER_REMOTE
 }
 
-/// Asks once more; true if that settled it.
+/// Asks once more.
 #[inline(always)]
-pub(crate) fn ask(
-    context: &SkBuffContext,
-    sk: *mut bpf_sock,
-    state: u32,
-    socket: &mut Socket,
-) -> bool {
+pub(crate) fn ask(context: &SkBuffContext, sk: *mut bpf_sock, state: u32, socket: &mut Socket) {
     match look_up(context, socket) {
         Answer::Socket {
             cookie,
@@ -69,35 +64,34 @@ pub(crate) fn ask(
             if cookie == 0 {
                 socket.anonymous += 1;
                 if socket.anonymous < PATIENCE {
-                    return false;
+                    return;
                 }
             }
             socket.facts.peer = Facts::PEER_LOCAL;
-            return true;
+            return;
         }
         Answer::Listener { cookie, cgroup } => {
             socket.facts.peer = Facts::PEER_LISTENER;
             socket.facts.peer_cookie = cookie;
             socket.facts.peer_cgroup = cgroup;
             if handshaking(state) || in_between(context, socket) || !is_acknowledged(sk, socket) {
-                return false;
+                return;
             }
         }
-        Answer::Handshaking => return false,
+        Answer::Handshaking => return,
         Answer::Nobody => {
             if handshaking(state) || in_between(context, socket) {
-                return false;
+                return;
             }
             if !socket.is(Facts::PEER_ABSENT) {
                 socket.set(Facts::PEER_ABSENT);
-                return false;
+                return;
             }
         }
     }
     socket.facts.peer = Facts::PEER_REMOTE;
     socket.facts.peer_cookie = 0;
     socket.facts.peer_cgroup = 0;
-    true
 }
 
 enum Answer {

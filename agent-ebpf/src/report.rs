@@ -10,7 +10,7 @@ use agent_common::{
 use aya_ebpf::{btf_maps::RingBuf, macros::btf_map};
 
 use crate::{
-    account::Charged,
+    account::{Charged, Part},
     ring::QUIET,
     storage::{Socket, boot_time},
     stream,
@@ -19,12 +19,18 @@ use crate::{
 #[btf_map]
 static SOCKETS: RingBuf<SocketRecord, { 1 << 20 }> = RingBuf::new();
 
-/// Ships the facts of a socket.
+/// Ships the facts of a socket; false if that was refused.
+///
+/// That one is settled can be told later, that it is closed only now.
 #[inline(always)]
-pub(crate) fn socket(socket: &mut Socket, phase: u32) {
+pub(crate) fn socket(socket: &mut Socket, phase: u32) -> bool {
     let charged = Charged::of(socket.charged_cgroup());
     stream::sum_up(socket);
-    ship(charged, |time| SocketRecord {
+    let part = match phase {
+        SocketRecord::SETTLED => Part::Half,
+        _ => Part::Whole,
+    };
+    ship(charged, part, |time| SocketRecord {
         header: Header {
             kind: SocketRecord::KIND,
             account: charged.0,
@@ -33,14 +39,14 @@ pub(crate) fn socket(socket: &mut Socket, phase: u32) {
         phase,
         reserved: 0,
         facts: socket.facts,
-    });
+    })
 }
 
 /// Ships that a socket listens, or was closed.
 #[inline(always)]
 pub(crate) fn listener(socket: &Socket, closed: bool) {
     let charged = Charged::of(socket.origin);
-    ship(charged, |time| ListenerRecord {
+    ship(charged, Part::Whole, |time| ListenerRecord {
         header: Header {
             kind: ListenerRecord::KIND,
             account: charged.0,
@@ -58,7 +64,7 @@ pub(crate) fn listener(socket: &Socket, closed: bool) {
 #[inline(always)]
 pub(crate) fn old_listener(cgroup: u64, process: Process) {
     let charged = Charged::of(cgroup);
-    ship(charged, |time| ListenerRecord {
+    ship(charged, Part::Whole, |time| ListenerRecord {
         header: Header {
             kind: ListenerRecord::KIND,
             account: charged.0,
@@ -73,16 +79,17 @@ pub(crate) fn old_listener(cgroup: u64, process: Process) {
 }
 
 #[inline(always)]
-fn ship<R: 'static>(charged: Charged, record: impl FnOnce(u64) -> R) {
-    if charged.exhausted(RING_SOCKETS) {
+fn ship<R: 'static>(charged: Charged, part: Part, record: impl FnOnce(u64) -> R) -> bool {
+    if charged.exhausted(RING_SOCKETS, part) {
         charged.refuse(Refusal::SocketsRation);
-        return;
+        return false;
     }
     let Some(mut place) = SOCKETS.reserve_untyped::<R>(0) else {
         charged.refuse(Refusal::SocketsFull);
-        return;
+        return false;
     };
     charged.charge(RING_SOCKETS, ring_bytes(size_of::<R>()));
     place.write(record(boot_time()));
     place.submit(QUIET);
+    true
 }

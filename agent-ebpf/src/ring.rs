@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    account::Charged,
+    account::{Charged, Part},
     storage::{Socket, boot_time},
 };
 
@@ -23,7 +23,7 @@ static STREAMS: RingBuf<SegmentHeader, 4096> = RingBuf::new();
 /// Room for a record with `N` bytes; if there is none, that is booked.
 #[inline(always)]
 pub(crate) fn reserve<const N: usize>(charged: Charged) -> Option<RingBufEntry<SegmentRecord<N>>> {
-    if charged.exhausted(RING_STREAMS) {
+    if charged.exhausted(RING_STREAMS, Part::Whole) {
         charged.refuse(Refusal::StreamsRation);
         return None;
     }

@@ -36,7 +36,7 @@ pub use self::{
     mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
         CgroupId, Cookie, Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process,
-        Segment, Socket, StreamTotals,
+        Refused, Segment, Socket, StreamTotals,
     },
     privileges::drop_privileges,
     probe::{Probe, probe},

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
 use crate::timestamp::Timestamp;
 
 /// A socket's cookie: unique on a node until it reboots, never reused.
@@ -27,6 +28,8 @@ pub enum Observation {
     Socket(Socket),
     /// Bytes that a socket sent.
     Segment(Segment),
+    /// Something was not reported.
+    Refused(Refused),
     /// The wall clock was set, by this many nanoseconds (negative: back).
     ClockStep {
         /// When it was noticed, on the new clock.
@@ -36,6 +39,19 @@ pub enum Observation {
     },
     /// All that was sent before this moment has been reported.
     Progress(Timestamp),
+}
+
+/// Records of one kind that were refused in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose; none for those that share one account because the table has no room for them.
+    pub cgroup: Option<CgroupId>,
+    /// What, and why.
+    pub refusal: Refusal,
+    /// Not before this moment.
+    pub from: Timestamp,
+    /// Not after this moment.
+    pub to: Timestamp,
 }
 
 /// A socket that entered LISTEN, and the process that bound it.

@@ -134,13 +134,40 @@ impl Conversation {
         self.pairing.finish(gap, end.time, events);
     }
 
-    /// Ends what is open for want of room. Says how many messages of the client were accounted
+    /// The end of a direction was not told: there may have been more.
+    pub(super) fn lose_end(
+        &mut self,
+        direction: Direction,
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let reader = &self.stream(direction).reader;
+        if !reader.is_opaque() && reader.loss().is_none() {
+            let (cause, trusting) = (Gap::RingLost, true);
+            self.lose(direction, Loss { cause, trusting }, time, events);
+        }
+    }
+
+    /// Something on it is open, or was never seen to begin.
+    pub(super) fn is_open(&self) -> bool {
+        let mut readers = [&self.requests.reader, &self.responses.reader].into_iter();
+        !self.pairing.knows_requests()
+            || self.pairing.is_waiting()
+            || readers.any(|reader| !reader.is_at_boundary())
+    }
+
+    /// Gives up what is open. Says how many messages of the client were accounted
     /// for, and how many more began that are lost.
-    pub(super) fn evict(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) -> (u32, u32) {
+    pub(super) fn evict(
+        &mut self,
+        cause: Gap,
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) -> (u32, u32) {
         self.pairing.request_content(self.requests.reader.content());
         self.pairing
             .response_content(self.responses.reader.content());
-        self.pairing.evict(time, events);
+        self.pairing.evict(cause, time, events);
         let reader = &self.requests.reader;
         if reader.is_opaque() {
             // Nothing that comes is a request.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::refusals::Refusals;
 use crate::{
     capture::{CgroupId, Cookie, Opener, Peer, Phase, Segment, Socket},
     timestamp::Timestamp,
@@ -148,6 +149,16 @@ impl Endpoint {
             }
             None => Over::No,
         }
+    }
+
+    /// Its end was not told, but may have been refused since it last told anything.
+    pub(super) fn may_be_over(&self, refusals: &Refusals) -> bool {
+        self.end.is_none() && refusals.since(self.cgroup, self.last_told())
+    }
+
+    /// When it last told anything, on the steady clock.
+    pub(super) fn last_told(&self) -> Timestamp {
+        self.last_sent.max(self.known_since)
     }
 
     /// When it entered CLOSE.

@@ -45,6 +45,17 @@ pub enum HttpEvent {
         /// Why they could not be read.
         cause: Gap,
     },
+    /// Sockets were dropped before it was known what connection they are the ends of.
+    Dropped {
+        /// Whose.
+        cgroup: CgroupId,
+        /// When the first of it was seen.
+        from: Timestamp,
+        /// When it was dropped.
+        to: Timestamp,
+        /// Why.
+        cause: Gap,
+    },
     /// A connection ended.
     Closed(Closed),
 }

@@ -9,6 +9,7 @@ use super::{
     event::{Connection, Gap, HttpEvent},
     opening,
     reader::Direction,
+    refusals::Refusals,
     waiting::Waiting,
 };
 use crate::{
@@ -31,7 +32,7 @@ pub(super) struct Leg {
     pub(super) ends: [Option<Endpoint>; 2],
     /// Which of them opened the connection, once that is settled.
     pub(super) client: Option<usize>,
-    first_seen: Timestamp,
+    pub(super) first_seen: Timestamp,
     state: State,
     /// What was told of it.
     told: Option<Connection>,
@@ -52,8 +53,8 @@ enum State {
     Read(Box<Conversation>),
     /// Dropped: the peer is remote, the connection's own facts are all that counts.
     Unread,
-    /// Counted: so many requests are accounted for.
-    Evicted(u32),
+    /// Counted: so many requests are accounted for; why.
+    Evicted(u32, Gap),
 }
 
 /// What is to be done with a leg.
@@ -65,6 +66,8 @@ pub(super) enum Next {
     Open,
     /// Tell that it ended: [`Leg::close`].
     Close,
+    /// Follow it no longer, its end may have been refused: [`Leg::evict`].
+    GiveUp,
     /// Nothing was ever told of its socket: drop it.
     Forget,
 }
@@ -75,6 +78,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The longest wait for the facts of any end, for the bytes that tell which end is the client,
 /// and for the second end to close.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long both ends may be silent on what is open, where their closes may have been refused.
+const SILENCE: Duration = Duration::from_secs(20);
 
 impl Leg {
     pub(super) fn new(serial: u64, first: Endpoint, now: Timestamp) -> Self {
@@ -107,23 +113,24 @@ impl Leg {
                 conversation.segment(direction(from_client), &segment, events);
             }
             State::Unread => {}
-            State::Evicted(known) if from_client => {
+            State::Evicted(known, cause) if from_client => {
                 let messages = messages(&segment).saturating_sub(*known);
                 *known += messages;
+                let cause = *cause;
                 if messages > 0 {
-                    self.lost(messages, segment.time, events);
+                    self.lost(messages, cause, segment.time, events);
                 }
             }
-            State::Evicted(_) => {}
+            State::Evicted(..) => {}
         }
     }
 
     /// What is due at `progress`, before which all was told.
-    pub(super) fn next(&self, progress: Timestamp) -> Next {
+    pub(super) fn next(&self, progress: Timestamp, refusals: &Refusals) -> Next {
         if self.told.is_none() {
             self.next_before_opening(progress)
         } else {
-            self.next_before_closing(progress)
+            self.next_before_closing(progress, refusals)
         }
     }
 
@@ -150,29 +157,52 @@ impl Leg {
     }
 
     /// Ends what is open and tells that the connection ended.
-    pub(super) fn close(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
+    pub(super) fn close(
+        &mut self,
+        now: Timestamp,
+        refusals: &Refusals,
+        events: &mut Vec<HttpEvent>,
+    ) {
         let time = self.end_time().unwrap_or(now);
         let facts = |index: usize| self.ends[index].as_ref().and_then(|end| end.facts.as_ref());
         let client = self.client.unwrap_or_default();
         let (requests, responses) = (facts(client), facts(1 - client));
+        let is_lost = |index: usize| {
+            let end = self.ends[index].as_ref();
+            end.is_some_and(|end| end.may_be_over(refusals))
+        };
+        let lost = [is_lost(client), is_lost(1 - client)];
+        // What was told of it before says nothing of what it came to.
+        let totals = |lost: bool, facts: Option<&Socket>| match lost {
+            true => Some(Sent::default()),
+            false => facts.map(sent),
+        };
         let ends = StreamEnds {
             time,
-            requests: requests.map(sent),
-            responses: responses.map(sent),
+            requests: totals(lost[0], requests),
+            responses: totals(lost[1], responses),
             server_fin: self.ends[1 - client].as_ref().and_then(Endpoint::fin),
         };
         let begun = requests.map_or(0, |facts| facts.stream.messages);
         let mut no_request = requests.is_none_or(|facts| facts.bytes_sent == 0);
         match &mut self.state {
             State::Read(conversation) => {
+                for (lost, direction) in lost
+                    .into_iter()
+                    .zip([Direction::Requests, Direction::Responses])
+                {
+                    if lost {
+                        conversation.lose_end(direction, time, events);
+                    }
+                }
                 conversation.close(ends, events);
                 no_request = conversation.has_no_request();
             }
-            State::Evicted(known) => {
+            State::Evicted(known, cause) => {
                 no_request = false;
-                let missed = begun.saturating_sub(*known);
+                let (missed, cause) = (begun.saturating_sub(*known), *cause);
                 if missed > 0 {
-                    self.lost(missed, time, events);
+                    self.lost(missed, cause, time, events);
                 }
             }
             State::Waiting(_) | State::Unread => {}
@@ -185,14 +215,19 @@ impl Leg {
         }
     }
 
-    /// Stops following it, for want of room. False if nothing can be told of it.
-    pub(super) fn evict(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) -> bool {
+    /// Stops following it. False if nothing can be told of it.
+    pub(super) fn evict(
+        &mut self,
+        cause: Gap,
+        now: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) -> bool {
         if self.told.is_none() && self.tell_opened(events).is_none() {
             return false;
         }
         let client = self.client.unwrap_or_default();
         let (known, told) = match &mut self.state {
-            State::Read(conversation) => conversation.evict(now, events),
+            State::Read(conversation) => conversation.evict(cause, now, events),
             State::Waiting(waiting) => {
                 let segments = waiting.take();
                 let sent = segments.filter(|(end, _)| *end == client);
@@ -204,10 +239,10 @@ impl Leg {
                 )
             }
             State::Unread => (0, 0),
-            State::Evicted(_) => return true,
+            State::Evicted(..) => return true,
         };
-        self.lost(told, now, events);
-        self.state = State::Evicted(known.saturating_add(told));
+        self.lost(told, cause, now, events);
+        self.state = State::Evicted(known.saturating_add(told), cause);
         true
     }
 
@@ -236,7 +271,7 @@ impl Leg {
         match &self.state {
             State::Waiting(waiting) => waiting.bytes(),
             State::Read(conversation) => conversation.held(),
-            State::Unread | State::Evicted(_) => 0,
+            State::Unread | State::Evicted(..) => 0,
         }
     }
 
@@ -280,7 +315,9 @@ impl Leg {
         }
     }
 
-    fn next_before_closing(&self, progress: Timestamp) -> Next {
+    fn next_before_closing(&self, progress: Timestamp, refusals: &Refusals) -> Next {
+        let ends = || self.ends.iter().flatten();
+        let may_be_over = ends().any(|end| end.may_be_over(refusals));
         let over = |index: usize| match &self.ends[index] {
             Some(end) if end.facts.is_some() => Some(end.over(progress)),
             _ => None,
@@ -300,7 +337,7 @@ impl Leg {
             (Some(Over::Since(at)), None) | (None, Some(Over::Since(at))) => due(at + LINGER),
             (Some(Over::Since(at)), Some(other)) | (Some(other), Some(Over::Since(at))) => {
                 let end = at
-                    + if self.fin_was_seen() {
+                    + if self.fin_was_seen() || may_be_over {
                         LINGER
                     } else {
                         PATIENCE
@@ -311,8 +348,24 @@ impl Leg {
                 }
             }
             (Some(Over::At(at)), _) | (_, Some(Over::At(at))) => Next::Wait(Some(at)),
+            (Some(Over::No), _) | (_, Some(Over::No)) if may_be_over && self.is_open() => {
+                let told = ends().map(Endpoint::last_told).max().unwrap_or_default();
+                let silent = told + SILENCE;
+                if progress < silent {
+                    Next::Wait(Some(silent))
+                } else if ends().all(|end| end.may_be_over(refusals)) {
+                    Next::GiveUp
+                } else {
+                    Next::Wait(Some(progress + SILENCE))
+                }
+            }
             (Some(Over::No), _) | (_, Some(Over::No)) => Next::Wait(None),
         }
+    }
+
+    /// Something on it waits for an end.
+    fn is_open(&self) -> bool {
+        matches!(&self.state, State::Read(conversation) if conversation.is_open())
     }
 
     /// One end of a connection older than the programs sent a FIN: the other, which never closes
@@ -348,13 +401,13 @@ impl Leg {
         Some(id)
     }
 
-    fn lost(&self, exchanges: u32, time: Timestamp, events: &mut Vec<HttpEvent>) {
+    fn lost(&self, exchanges: u32, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
         if let Some(connection) = &self.told {
             events.push(HttpEvent::Lost {
                 connection: connection.id,
                 exchanges,
                 time,
-                cause: Gap::Evicted,
+                cause,
             });
         }
     }

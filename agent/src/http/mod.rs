@@ -21,6 +21,7 @@ mod opening;
 mod pairing;
 mod queue;
 mod reader;
+mod refusals;
 mod requests;
 mod responses;
 mod slot;

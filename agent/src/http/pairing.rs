@@ -287,9 +287,9 @@ impl Pairing {
         self.queue.finish(gap, time, events);
     }
 
-    /// The connection is given up: what is open ends here with that gap.
-    pub(super) fn evict(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) {
-        self.queue.mark(Gap::Evicted);
+    /// The connection is given up: what is open ends here with this gap.
+    pub(super) fn evict(&mut self, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        self.queue.mark(cause);
         self.queue.finish(None, time, events);
     }
 

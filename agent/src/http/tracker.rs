@@ -7,11 +7,12 @@ use super::{
     charges::Charges,
     departed::Departed,
     endpoint::Endpoint,
-    event::HttpEvent,
+    event::{Gap, HttpEvent},
     leg::{Leg, Next},
+    refusals::Refusals,
 };
 use crate::{
-    capture::{CgroupId, Cookie, Observation, Peer, Segment, Socket},
+    capture::{CgroupId, Cookie, Observation, Peer, Refusal, Refused, Segment, Socket},
     number_map::NumberMap,
     timestamp::Timestamp,
 };
@@ -40,6 +41,7 @@ pub struct Tracker {
     /// Connections that were evicted, oldest first.
     evicted: BTreeMap<u64, usize>,
     departed: Departed,
+    refusals: Refusals,
     counters: Counters,
     /// All that was sent before this moment was told, on the steady clock.
     progress: Timestamp,
@@ -86,6 +88,7 @@ impl Tracker {
             charges: Charges::default(),
             evicted: BTreeMap::new(),
             departed: Departed::new(bounds.connections),
+            refusals: Refusals::default(),
             counters: Counters::default(),
             progress: Timestamp::default(),
             steps: 0,
@@ -102,6 +105,7 @@ impl Tracker {
             Observation::ClockStep { nanoseconds, .. } => {
                 self.steps = self.steps.saturating_add(nanoseconds);
             }
+            Observation::Refused(refused) => self.refused(&refused, events),
             Observation::Listener(_) | Observation::ListenerClosed(_) => {}
         }
     }
@@ -158,6 +162,20 @@ impl Tracker {
         self.make_bytes(time, events);
     }
 
+    /// The end of a connection may be among what was refused.
+    fn refused(&mut self, refused: &Refused, events: &mut Vec<HttpEvent>) {
+        if !matches!(
+            refused.refusal,
+            Refusal::SocketsFull | Refusal::SocketsRation
+        ) {
+            return;
+        }
+        self.refusals.note(refused.cgroup, self.steady(refused.to));
+        for leg in self.charges.of(refused.cgroup).collect::<Vec<_>>() {
+            self.settle(leg, events);
+        }
+    }
+
     fn advance(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) {
         self.progress = self.progress.max(self.steady(time));
         while let Some((deadline, leg)) = self.deadlines.first().copied()
@@ -191,7 +209,7 @@ impl Tracker {
         if self.charges.connections() >= self.bounds.connections
             && let Some(victim) = self.charges.oldest_of_largest()
         {
-            self.evict(victim, time, events);
+            self.evict(victim, Gap::Evicted, time, events);
         }
         self.order += 1;
         let leg = Leg::new(self.order, Endpoint::new(cookie, cgroup), self.steady(time));
@@ -241,7 +259,7 @@ impl Tracker {
     /// Does what is due at a leg.
     fn settle(&mut self, index: usize, events: &mut Vec<HttpEvent>) {
         while let Some(leg) = &mut self.legs[index] {
-            match leg.next(self.progress) {
+            match leg.next(self.progress, &self.refusals) {
                 Next::Wait(deadline) => {
                     if leg.deadline != deadline {
                         if let Some(old) = leg.deadline {
@@ -259,12 +277,15 @@ impl Tracker {
                     self.weigh(index);
                 }
                 Next::Close => {
-                    leg.close(self.progress, events);
+                    leg.close(self.progress, &self.refusals, events);
                     self.depart(index);
                 }
+                Next::GiveUp => {
+                    let now = self.wall(self.progress);
+                    self.evict(index, Gap::RingLost, now, events);
+                }
                 Next::Forget => {
-                    self.counters.unknown += 1;
-                    self.depart(index);
+                    self.drop_unknown(index, Gap::RingLost, events);
                 }
             }
         }
@@ -277,21 +298,20 @@ impl Tracker {
             let Some(victim) = self.charges.of_heaviest().max_by_key(held) else {
                 return;
             };
-            self.evict(victim, time, events);
+            self.evict(victim, Gap::Evicted, time, events);
         }
     }
 
     /// Stops following a connection; it is remembered until it closes, within the bound.
-    fn evict(&mut self, index: usize, time: Timestamp, events: &mut Vec<HttpEvent>) {
+    fn evict(&mut self, index: usize, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
         let Some(leg) = &mut self.legs[index] else {
             return;
         };
         self.counters.evicted += 1;
         self.charges.remove(leg.charged, leg.serial, leg.held);
         leg.held = 0;
-        if !leg.evict(time, events) {
-            self.counters.unknown += 1;
-            self.depart(index);
+        if !leg.evict(cause, time, events) {
+            self.drop_unknown(index, cause, events);
             return;
         }
         self.evicted.insert(leg.serial, index);
@@ -299,10 +319,24 @@ impl Tracker {
             && let Some((_, oldest)) = self.evicted.pop_first()
         {
             if let Some(leg) = &mut self.legs[oldest] {
-                leg.close(time, events);
+                leg.close(time, &self.refusals, events);
             }
             self.depart(oldest);
         }
+    }
+
+    /// Nothing can be told of a leg's sockets but whose they were.
+    fn drop_unknown(&mut self, index: usize, cause: Gap, events: &mut Vec<HttpEvent>) {
+        self.counters.unknown += 1;
+        if let Some(leg) = &self.legs[index] {
+            events.push(HttpEvent::Dropped {
+                cgroup: leg.charged,
+                from: self.wall(leg.first_seen),
+                to: self.wall(self.progress.max(leg.first_seen)),
+                cause,
+            });
+        }
+        self.depart(index);
     }
 
     /// Charges what a leg holds now.
@@ -337,6 +371,11 @@ impl Tracker {
 
     fn end(&mut self, place: Place) -> Option<&mut Endpoint> {
         self.legs[place.leg].as_mut()?.ends[place.end].as_mut()
+    }
+
+    /// What the wall clock shows at a moment of the steady one, as far as it was set.
+    fn wall(&self, moment: Timestamp) -> Timestamp {
+        Timestamp(moment.0.saturating_add_signed(self.steps))
     }
 
     /// A moment on a clock that never steps.

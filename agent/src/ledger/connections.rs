@@ -297,6 +297,7 @@ impl Ledger {
                     cause,
                     time,
                     excused_lines: 0,
+                    written: false,
                 });
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
                     self.enter_exchanges(id);
@@ -329,7 +330,12 @@ impl Ledger {
         let new = mesh.begun - mesh.entered;
         mesh.entered = mesh.begun;
         let uid = mesh.place.pod_uid.clone();
+        let lost = mesh.lost.len();
         self.account(Some(&uid)).enter(Units::new(new, 0));
+        // Those that are lost wait for nothing.
+        for at in 0..lost {
+            self.write_lost(id, at);
+        }
     }
 
     fn on_alone(&mut self, id: ConnectionId, event: Input) {

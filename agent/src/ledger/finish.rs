@@ -1,5 +1,7 @@
 //! The end of a connection: its books are closed once everything on it is judged.
 
+use std::mem;
+
 use super::{
     Ledger,
     compare::{Comparison, compare_connection},
@@ -41,6 +43,7 @@ impl Ledger {
     /// The connection is the unit: it carried no exchange, or the proxy carried it as TCP.
     fn finish_as_connection(&mut self, id: ConnectionId) {
         let side = self.side(id);
+        let lost = self.lost_in_life(id);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -83,7 +86,10 @@ impl Ledger {
                 (Verdict::Matched, Vec::new())
             }
             (Some(_), _) if preexisting => (Verdict::Unverifiable, vec![Reason::Preexisting]),
-            (Some(_), _) => (Verdict::Mismatched, Vec::new()),
+            (Some(_), _) => match lost {
+                Some(lost) => (Verdict::Unverifiable, vec![lost]),
+                None => (Verdict::Mismatched, Vec::new()),
+            },
             (None, _) => self.judge_silent_connection(id),
         };
         reasons.extend(as_tcp.then_some(Reason::LoggedAsTcp));
@@ -172,12 +178,6 @@ impl Ledger {
             return;
         };
         mesh.finished = true;
-        for at in 0..mesh.lost.len() {
-            self.write_lost(id, at);
-        }
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return;
-        };
         let worst = mesh.worst.clone();
         let (verdict, reasons) = worst.unwrap_or((Verdict::Matched, Vec::new()));
         let units = Units::default();
@@ -211,9 +211,12 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
-        let Some(lost) = mesh.lost.get(at) else {
+        let Some(lost) = mesh.lost.get_mut(at) else {
             return;
         };
+        if mem::replace(&mut lost.written, true) {
+            return;
+        }
         let cause = reason_of(lost.cause);
         let (count, time) = (lost.count, lost.time);
         mesh.note(Verdict::Unverifiable, &[cause]);

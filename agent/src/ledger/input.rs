@@ -53,6 +53,17 @@ pub enum Input {
         /// Why.
         cause: Gap,
     },
+    /// The kernel side refused to report something; of which connection is not known.
+    Refused {
+        /// Whose; none: of one of many cgroups.
+        cgroup: Option<CgroupId>,
+        /// Not before this.
+        from: Timestamp,
+        /// Not after this.
+        to: Timestamp,
+        /// Why.
+        cause: Gap,
+    },
     /// A connection ended.
     Closed(Closed),
     /// A line of a proxy's log.

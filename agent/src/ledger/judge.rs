@@ -16,6 +16,7 @@ use crate::{
     config::Expectation,
     http::{Connection, ConnectionId},
     record::{FindingKind, Reason, Side, Units, Verdict},
+    timestamp::Timestamp,
 };
 
 /// Exchanges that wait for the first HTTP line of their port this long are told of.
@@ -194,6 +195,14 @@ impl Ledger {
         revises: Option<Arc<str>>,
     ) {
         self.enter_exchanges(id);
+        // Where something is missing, others may have taken its place.
+        let ids = exchange
+            .request_id
+            .zip(line.entry().and_then(|entry| entry.request_id));
+        let is_sure = ids.is_some_and(|(kernel, log)| kernel == log);
+        let lost = (!is_sure)
+            .then(|| self.lost_around(id, (exchange.time, exchange.end)))
+            .flatten();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -211,6 +220,9 @@ impl Ledger {
             Verdict::Matched
         } else if mesh.withholds_accusations() {
             reasons.insert(0, Reason::Preexisting);
+            Verdict::Unverifiable
+        } else if let Some(lost) = lost {
+            reasons.insert(0, lost);
             Verdict::Unverifiable
         } else {
             Verdict::Mismatched
@@ -312,6 +324,16 @@ impl Ledger {
         if fell_into_hole {
             return unverifiable(Reason::LineLost);
         }
+        let in_time = (exchange.time, exchange.end);
+        if let Some(lost) = mesh.lost_around(in_time) {
+            return unverifiable(lost);
+        }
+        // Its line names no connection: that of another in its pod, which was not seen, does so too.
+        if exchange.forwarded
+            && let Some(lost) = self.refused(&mesh.place.pod_uid, in_time)
+        {
+            return unverifiable(lost);
+        }
         let unread = mesh.closed.as_ref().is_some_and(|closed| closed.unread);
         if unread || mesh.never_began(exchange) {
             return (Verdict::Outside, vec![Reason::NoRequest]);
@@ -340,7 +362,6 @@ impl Ledger {
         }
         let uid = &mesh.place.pod_uid;
         let is_doubtful = self.may_be_pilot_agents(mesh);
-        let in_time = (exchange.time, exchange.end);
         let may_be_carried =
             !is_doubtful || pod.is_some_and(|pod| pod.held_any_network_connection(in_time));
         if may_be_carried && !pod.is_some_and(|pod| pod.lines_ever) {
@@ -369,7 +390,9 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
-        if exchange.gap.is_none() && reason != Reason::NoLog {
+        let in_time = (exchange.time, exchange.end);
+        let lossy = exchange.gap.is_some() || mesh.lost_around(in_time) == Some(reason);
+        if !lossy && reason != Reason::NoLog {
             return;
         }
         *mesh.excuses.entry(reason).or_default() += 1;
@@ -386,6 +409,8 @@ impl Ledger {
             return;
         };
         let side = Some(mesh.side);
+        let start = line.entry().and_then(|entry| entry.start_time);
+        let in_time = (start.unwrap_or(line.time), line.time);
         if matches!(line.content, LineContent::Ambiguous(_)) {
             self.judge_line(
                 line,
@@ -401,10 +426,39 @@ impl Ledger {
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
         } else if mesh.withholds_accusations() {
             self.judge_line(line, Verdict::Unverifiable, vec![Reason::Preexisting], side);
+        } else if let Some(reason) = mesh.lost_around(in_time)
+            && mesh.leg.open_exchanges() > 0
+        {
+            // One of these may have missed it because of the loss.
+            self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
         } else {
             mesh.note(Verdict::Unseen, &[]);
             self.judge_unseen(line, side);
         }
+    }
+
+    /// Why order does not tell what belongs together on a connection: something was lost there, or
+    /// in its pod, around this time.
+    pub(super) fn lost_around(
+        &self,
+        id: ConnectionId,
+        time: (Timestamp, Timestamp),
+    ) -> Option<Reason> {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return None;
+        };
+        let of_pod = || self.refused(&mesh.place.pod_uid, time);
+        mesh.lost_around(time).or_else(of_pod)
+    }
+
+    /// The same, at any time of a connection's life.
+    pub(super) fn lost_in_life(&self, id: ConnectionId) -> Option<Reason> {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
+            return None;
+        };
+        let closed = mesh.closed.as_ref().map(|closed| closed.time);
+        let life = (mesh.connection.time, closed.unwrap_or(self.captured_until));
+        self.lost_around(id, life)
     }
 
     /// The side of a connection between app and sidecar.

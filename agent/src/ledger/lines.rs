@@ -236,10 +236,20 @@ impl Ledger {
         {
             // Its exchange was judged before the proxy's first line came.
             (Verdict::Unverifiable, vec![Reason::NoLog])
+        } else if let Some(reason) =
+            self.refused(&line.pod_uid, (start.unwrap_or(line.time), line.time))
+        {
+            (Verdict::Unverifiable, vec![reason])
         } else {
             (Verdict::Unseen, Vec::new())
         };
         self.judge_line(line, verdict, reasons, side);
+    }
+
+    /// Why something of a pod may be unknown that was there in this time.
+    pub(super) fn refused(&self, uid: &str, time: (Timestamp, Timestamp)) -> Option<Reason> {
+        let is_of_it = |cgroup| self.roles.is_of(cgroup, uid);
+        self.refusals.reason(is_of_it, time)
     }
 
     /// Whether a line speaks of a time before the programs were attached.

@@ -33,6 +33,7 @@ mod pod;
 mod policy;
 mod proxy_end;
 mod put;
+mod refusals;
 mod roles;
 mod settings;
 #[cfg(test)]
@@ -62,10 +63,11 @@ pub use input::{
 };
 pub use intake::Intake;
 use pod::PodBook;
+use refusals::Refusals;
 use roles::Roles;
 pub use settings::{Reconfiguration, Settings};
 pub use summary::PodSummary;
-use tracked::Tracked;
+use tracked::{Tracked, reason_of};
 use write::Writer;
 
 use crate::{
@@ -111,6 +113,7 @@ pub struct Ledger {
     /// More is known of the pods than when `waiting` was last looked at.
     workloads_changed: bool,
     pods: BTreeMap<Arc<str>, PodBook>,
+    refusals: Refusals,
     /// The account of what belongs to no pod.
     nowhere: Account,
     writer: Writer,
@@ -150,6 +153,7 @@ impl Ledger {
             waiting_of: NumberMap::default(),
             workloads_changed: false,
             pods: BTreeMap::new(),
+            refusals: Refusals::default(),
             nowhere: Account::default(),
             writer,
             findings: Findings::default(),
@@ -193,6 +197,12 @@ impl Ledger {
                 let connection = exchange.connection;
                 self.on_connection(connection, Input::Ended(exchange));
             }
+            Input::Refused {
+                cgroup,
+                from,
+                to,
+                cause,
+            } => self.refusals.note(cgroup, (from, to), reason_of(cause)),
             Input::Closed(closed) => self.on_connection(closed.connection, Input::Closed(closed)),
             Input::Line(line) => self.line(line),
             Input::LogProgress {

@@ -276,6 +276,14 @@ impl Roles {
         }
     }
 
+    /// Whether a cgroup is of this pod.
+    pub(super) fn is_of(&self, cgroup: CgroupId, uid: &str) -> bool {
+        match self.cgroups.get(&cgroup) {
+            Some(Owner::Pod { pod_uid } | Owner::Container { pod_uid, .. }) => pod_uid == uid,
+            Some(Owner::Kubelet | Owner::Other) | None => false,
+        }
+    }
+
     /// Whether probes of the kubelet can be told.
     pub(super) fn has_kubelet(&self) -> bool {
         self.has_kubelet

@@ -16,6 +16,10 @@ impl Ledger {
         match &mut input {
             Input::Opened(connection) => connection.time = clock.of_kernel(connection.time),
             Input::Begun { time, .. } | Input::Lost { time, .. } => *time = clock.of_kernel(*time),
+            Input::Refused { from, to, .. } => {
+                *from = clock.of_kernel(*from);
+                *to = clock.of_kernel(*to);
+            }
             Input::ListenerClosed(end) => end.time = clock.of_kernel(end.time),
             Input::Closed(closed) => closed.time = clock.of_kernel(closed.time),
             Input::Ended(exchange) => self.exchange_on_the_steady_clock(exchange),

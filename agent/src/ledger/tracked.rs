@@ -1,6 +1,6 @@
 //! What the ledger keeps of a connection.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     copies::Told,
@@ -13,6 +13,9 @@ use crate::{
     record::{Reason, Side, Verdict},
     timestamp::Timestamp,
 };
+
+/// How far around a loss the order of exchanges and lines proves nothing.
+const AROUND: Duration = Duration::from_millis(100);
 
 /// A connection, from the moment when both its ends are told until no line can come any more.
 ///
@@ -59,6 +62,8 @@ pub(super) struct MeshConnection {
     pub(super) entered: u64,
     /// Heads known by number only.
     pub(super) lost: Vec<LostHeads>,
+    /// When the last exchange lasted of which a part was not seen, and why.
+    gap: Option<(Timestamp, Timestamp, Reason)>,
     /// Exchanges that were judged without their line and not accused, by the reason.
     pub(super) excuses: BTreeMap<Reason, u64>,
     /// Lines that speak of the connection as a whole, or came before its first exchange.
@@ -87,6 +92,8 @@ pub(super) struct LostHeads {
     pub(super) cause: Gap,
     pub(super) time: Timestamp,
     pub(super) excused_lines: u64,
+    /// Its record is written.
+    pub(super) written: bool,
 }
 
 /// A connection that is judged by itself.
@@ -124,6 +131,7 @@ impl MeshConnection {
             begun: 0,
             entered: 0,
             lost: Vec::new(),
+            gap: None,
             excuses: BTreeMap::new(),
             connection_lines: Vec::new(),
             told: Told::default(),
@@ -145,6 +153,25 @@ impl MeshConnection {
             let first = self.cut_off.unwrap_or(exchange.exchange);
             self.cut_off = Some(first.min(exchange.exchange));
         }
+        if let Some(gap) = exchange.gap {
+            let before = self.gap.filter(|(_, to, _)| exchange.time <= *to + AROUND);
+            let from = before.map_or(exchange.time, |(from, ..)| from.min(exchange.time));
+            self.gap = Some((from, exchange.end, reason_of(gap)));
+        }
+    }
+
+    /// Why order does not tell what belongs together in this time: something was lost around it.
+    pub(super) fn lost_around(&self, (from, to): (Timestamp, Timestamp)) -> Option<Reason> {
+        let lost = |lost: &&LostHeads| lost.count == 0 || from <= lost.time + AROUND;
+        let of_heads = self
+            .lost
+            .iter()
+            .find(lost)
+            .map(|lost| reason_of(lost.cause));
+        of_heads.or_else(|| {
+            let (lost_from, lost_to, reason) = self.gap?;
+            (from <= lost_to + AROUND && lost_from <= to + AROUND).then_some(reason)
+        })
     }
 
     /// The proxy never began with an exchange: it takes up a request that was sent ahead only when

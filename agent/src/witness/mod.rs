@@ -2,6 +2,7 @@
 
 mod http_ports;
 mod recording;
+mod refusals;
 mod standstill;
 mod state;
 
@@ -41,12 +42,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// The loop has stalled when it did not turn for this long.
 const STALLED: Duration = Duration::from_secs(10);
 
-/// How often accounts of cgroups that are gone are freed.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-
-/// A cgroup that was quiet for this long needs no account.
-const QUIET: Duration = Duration::from_secs(600);
-
 /// Everything between the kernel and the ledger.
 pub struct Witness {
     metrics: Arc<Metrics>,
@@ -68,6 +63,8 @@ pub struct Witness {
     /// The fullest that the rings were since that was last told.
     fullest: (f64, f64),
     refused: u64,
+    /// What was refused up to here was told.
+    refusals_until: Timestamp,
     last_sweep: Instant,
     attached: Vec<PathBuf>,
 }
@@ -124,7 +121,7 @@ impl Witness {
         let capture = Capture::load(&options)?;
         capture::drop_privileges()?;
         for refusal in Refusal::ALL {
-            metrics.capture_refused.add(word(refusal), 0);
+            metrics.capture_refused.add(refusals::word(refusal), 0);
         }
         inputs.push(Input::Started { time: now() });
         Ok(Self {
@@ -144,6 +141,7 @@ impl Witness {
             captured: Instant::now(),
             fullest: (0.0, 0.0),
             refused: 0,
+            refusals_until: now(),
             last_sweep: Instant::now(),
             attached,
         })
@@ -156,6 +154,7 @@ impl Witness {
             .is_none_or(|last| last.elapsed() >= LOOK_EVERY);
         if looks {
             self.look_at_pods(inputs);
+            self.take_refusals(inputs);
         }
         self.drain(inputs);
         inputs.append(&mut self.first_lines);
@@ -177,19 +176,9 @@ impl Witness {
         &self.attached
     }
 
-    /// Tells what the kernel side refused, how full its rings were, and whether anything stands
-    /// still; to be called every second.
+    /// Tells how full the rings were, and whether anything stands still; to be called every second.
     pub fn tell(&mut self) {
-        let mut losses = self.capture.losses();
-        if self.last_sweep.elapsed() >= SWEEP_EVERY {
-            losses.extend(self.capture.forget_quiet(QUIET));
-            self.last_sweep = Instant::now();
-        }
         let metrics = &self.metrics;
-        for loss in losses {
-            self.refused += loss.count;
-            metrics.capture_refused.add(word(loss.refusal), loss.count);
-        }
         let malformed = self.capture.malformed();
         metrics.malformed_events.set_total(malformed);
         let (sockets, streams) = std::mem::take(&mut self.fullest);
@@ -273,7 +262,7 @@ impl Witness {
                     *captured = now;
                     Some(Input::CaptureProgress(*time))
                 }
-                Observation::Socket(_) | Observation::Segment(_) => None,
+                Observation::Refused(_) | Observation::Socket(_) | Observation::Segment(_) => None,
             };
             tracker.observe(observation, events);
             inputs.extend(events.drain(..).map(|event| input(intake, event)));
@@ -335,18 +324,6 @@ pub fn now() -> Timestamp {
     Timestamp::default() + since
 }
 
-/// A refusal as metrics call it.
-fn word(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::SocketsFull => "sockets_full",
-        Refusal::SocketsRation => "sockets_ration",
-        Refusal::StreamsFull => "streams_full",
-        Refusal::StreamsRation => "streams_ration",
-        Refusal::Intricate => "intricate",
-        Refusal::NoStorage => "no_storage",
-    }
-}
-
 fn kind_of(content: &Content) -> LogLineKind {
     match content {
         Content::Entry(_) => LogLineKind::Entry,
@@ -379,6 +356,17 @@ fn input(intake: &Intake, event: HttpEvent) -> Input {
             connection,
             exchanges,
             time,
+            cause,
+        },
+        HttpEvent::Dropped {
+            cgroup,
+            from,
+            to,
+            cause,
+        } => Input::Refused {
+            cgroup: Some(cgroup),
+            from,
+            to,
             cause,
         },
         HttpEvent::Closed(closed) => Input::Closed(closed),

@@ -121,7 +121,9 @@ impl Watched {
                 Observation::Socket(socket) => assert!(socket.time >= before),
                 Observation::Segment(segment) => assert!(segment.time >= before),
                 Observation::Progress(time) => *progress = *time,
-                Observation::ClockStep { .. } => panic!("{observation:?}"),
+                Observation::Refused(_) | Observation::ClockStep { .. } => {
+                    panic!("{observation:?}")
+                }
             }
             if !matches!(observation, Observation::Progress(_)) {
                 seen.push(observation);

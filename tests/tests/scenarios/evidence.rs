@@ -37,11 +37,9 @@ struct Witnesses {
 }
 
 impl Evidence {
-    /// Waits until all is settled, if it will be, and takes the session down.
-    pub(crate) fn gather(session: Session, settles: bool) -> Result<Self> {
-        if settles {
-            session.settle()?;
-        }
+    /// Waits until all is settled and takes the session down.
+    pub(crate) fn gather(session: Session) -> Result<Self> {
+        session.settle()?;
         let pods = session.lab.pods().iter();
         let pods = pods.map(|pod| Ok((pod.name().to_owned(), Witnesses::of(pod)?)));
         let pods = pods.collect::<Result<_>>()?;

@@ -51,7 +51,6 @@ const GROUPS: [&Group; 13] = [
     &Group {
         name: "ordinary",
         config: |config| config,
-        settles: true,
         chapters: &[
             &messages::CHAPTER,
             &paths::CHAPTER,
@@ -68,7 +67,6 @@ const GROUPS: [&Group; 13] = [
     &Group {
         name: "attacks",
         config: |config| config,
-        settles: true,
         chapters: &[
             &attacks::lines::CHAPTER,
             &attacks::bytes::CHAPTER,
@@ -79,55 +77,46 @@ const GROUPS: [&Group; 13] = [
     &Group {
         name: "policy",
         config: attacks::policy::config,
-        settles: true,
         chapters: &[&attacks::policy::CHAPTER],
     },
     &Group {
         name: "restart",
         config: |config| config,
-        settles: true,
         chapters: &[&attacks::older::CHAPTER],
     },
     &Group {
         name: "string",
         config: formats::with_string,
-        settles: true,
         chapters: &[&formats::TEXT],
     },
     &Group {
         name: "json",
         config: formats::with_object,
-        settles: true,
         chapters: &[&formats::JSON],
     },
     &Group {
         name: "declared",
         config: declared::config,
-        settles: true,
         chapters: &[&declared::CHAPTER],
     },
     &Group {
         name: "killed",
         config: killed::config,
-        settles: true,
         chapters: &[&killed::CHAPTER],
     },
     &Group {
         name: "clock",
         config: |config| config,
-        settles: true,
         chapters: &[&clock::CHAPTER],
     },
     &Group {
         name: "lag",
         config: |config| config,
-        settles: true,
         chapters: &[&lag::CHAPTER],
     },
     &Group {
         name: "hostile",
         config: |config| config,
-        settles: true,
         chapters: &[
             &hostile::content::CHAPTER,
             &hostile::terminal::CHAPTER,
@@ -137,13 +126,11 @@ const GROUPS: [&Group; 13] = [
     &Group {
         name: "flood",
         config: |config| config,
-        settles: false,
         chapters: &[&hostile::crowds::FLOOD],
     },
     &Group {
         name: "churn",
         config: |config| config,
-        settles: true,
         chapters: &[&hostile::crowds::CHURN],
     },
 ];

@@ -48,9 +48,6 @@ pub(crate) struct Group {
     /// The agent's configuration.
     pub(crate) config: fn(Config) -> Config,
     pub(crate) chapters: &'static [&'static Chapter],
-    /// The books come to rest by themselves before the agent is stopped. Those of a pod that floods
-    /// need not: of what was lost nobody tells when it ended.
-    pub(crate) settles: bool,
 }
 
 impl Group {
@@ -110,7 +107,7 @@ fn perform(group: &Group, selected: &[&Scenario]) -> Result<(Vec<Result<Judge>>,
         .iter()
         .map(|scenario| guarded(|| (scenario.play)(&mut session)).context("playing"))
         .collect();
-    Ok((judges, Evidence::gather(session, group.settles)?))
+    Ok((judges, Evidence::gather(session)?))
 }
 
 /// All pods that are asked for, each once.

@@ -7,7 +7,7 @@ use super::script::{
     opened, run, socket,
 };
 use crate::{
-    capture::{Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
+    capture::{Observation, Opener, Peer, Phase, Refusal, Refused, Segment, Socket, StreamTotals},
     http::{Bounds, Gap, HttpEvent, Tracker},
     timestamp::Timestamp,
 };
@@ -336,6 +336,66 @@ fn one_close_is_enough_after_a_minute() {
     assert_eq!(tracker.counters().late, 1);
 }
 
+/// Facts of both sockets are refused at a moment.
+fn refused_at(seconds: u64) -> [Observation; 2] {
+    let time = Timestamp(START) + Duration::from_secs(seconds);
+    [CLIENT, SERVER].map(|end| {
+        Observation::Refused(Refused {
+            cgroup: Some(socket(end).cgroup),
+            refusal: Refusal::SocketsRation,
+            from: time,
+            to: time,
+        })
+    })
+}
+
+#[test]
+fn the_end_of_one_whose_closes_were_refused_is_not_waited_for() {
+    // The answer is not whole, and nothing tells that the connection ended.
+    let cut = || Script::default().request(GET, "").response(OK, "o");
+    let mut all = cut().observations(&Cutting::default());
+    all.pop();
+    all.retain(|observation| {
+        let is_close = |end| is_facts(observation, end, Phase::Closed);
+        !is_close(CLIENT) && !is_close(SERVER)
+    });
+    for (refused, gap) in [(true, Some(Gap::RingLost)), (false, None)] {
+        let mut tracker = Tracker::new(Bounds::default());
+        let mut events = Vec::new();
+        for observation in all.clone() {
+            tracker.observe(observation, &mut events);
+        }
+        if refused {
+            for observation in refused_at(1) {
+                tracker.observe(observation, &mut events);
+            }
+        }
+        tracker.observe(after(30), &mut events);
+        let ended = exchanges(&events);
+        assert_eq!(ended.first().and_then(|exchange| exchange.gap), gap);
+        assert_eq!(ended.len(), usize::from(refused));
+        let rest: &[_] = if refused { &[(0, Gap::RingLost)] } else { &[] };
+        assert_eq!(lost(&events), rest);
+        assert_eq!(closed(&events), []);
+    }
+}
+
+#[test]
+fn where_one_close_was_refused_there_may_have_been_more() {
+    let mut all = one().observations(&Cutting::default());
+    all.pop();
+    all.retain(|observation| !is_facts(observation, CLIENT, Phase::Closed));
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    for observation in all.into_iter().chain(refused_at(1)) {
+        tracker.observe(observation, &mut events);
+    }
+    tracker.observe(after(5), &mut events);
+    assert_eq!(closed(&events).len(), 1);
+    assert_eq!(lost(&events), [(0, Gap::RingLost)]);
+    assert_eq!(exchanges(&events)[0].gap, None);
+}
+
 #[test]
 fn a_close_that_is_never_told_is_waited_for_in_vain_for_a_while() {
     let mut all = one().observations(&Cutting::default());
@@ -366,7 +426,8 @@ fn a_socket_without_facts_is_forgotten() {
         tracker.observe(observation, &mut events);
     }
     tracker.observe(after(61), &mut events);
-    assert_eq!(events, []);
+    let is_dropped = |event: &HttpEvent| matches!(event, HttpEvent::Dropped { cause, .. } if *cause == Gap::RingLost);
+    assert!(events.len() == 2 && events.iter().all(is_dropped));
     let counters = tracker.counters();
     assert_eq!((counters.open, counters.bytes, counters.unknown), (0, 0, 2));
 }

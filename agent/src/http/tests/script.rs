@@ -322,11 +322,13 @@ pub(super) fn run(observations: Vec<Observation>) -> Vec<HttpEvent> {
 pub(super) fn assert_order(events: &[HttpEvent]) {
     let mut lives: Vec<Vec<HttpEvent>> = Vec::new();
     for event in events {
-        let id = connection_of(event);
+        let Some(id) = connection_of(event) else {
+            continue;
+        };
         let life = lives
             .iter_mut()
             .rev()
-            .find(|life| connection_of(&life[0]) == id);
+            .find(|life| connection_of(&life[0]) == Some(id));
         match (life, event) {
             (Some(life), HttpEvent::Opened(_)) => {
                 let closed = matches!(life.last(), Some(HttpEvent::Closed(_)));
@@ -358,7 +360,7 @@ fn assert_numbers(life: &[HttpEvent]) {
                 assert!(running.remove(&exchange.exchange), "{event:?}");
                 assert!(exchange.end >= exchange.time, "{event:?}");
             }
-            HttpEvent::Lost { .. } => {}
+            HttpEvent::Lost { .. } | HttpEvent::Dropped { .. } => {}
             HttpEvent::Closed(_) => {
                 assert_eq!(index + 1, life.len(), "closed early or twice");
                 assert!(running.is_empty(), "left open: {running:?}");
@@ -368,14 +370,15 @@ fn assert_numbers(life: &[HttpEvent]) {
     assert!(matches!(life[0], HttpEvent::Opened(_)), "not opened");
 }
 
-/// The connection of which an event tells.
-fn connection_of(event: &HttpEvent) -> Cookie {
-    match event {
+/// The connection of which an event tells, if it is known.
+fn connection_of(event: &HttpEvent) -> Option<Cookie> {
+    Some(match event {
         HttpEvent::Opened(connection) => connection.id,
         HttpEvent::Begun { connection, .. } | HttpEvent::Lost { connection, .. } => *connection,
         HttpEvent::Ended(exchange) => exchange.connection,
         HttpEvent::Closed(closed) => closed.connection,
-    }
+        HttpEvent::Dropped { .. } => return None,
+    })
 }
 
 pub(super) fn exchanges(events: &[HttpEvent]) -> Vec<Exchange> {

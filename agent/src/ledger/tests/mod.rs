@@ -8,6 +8,7 @@ mod evidence;
 mod faults;
 mod findings;
 mod life;
+mod refusals;
 mod reload;
 mod retries;
 

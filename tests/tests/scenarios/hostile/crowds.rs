@@ -78,13 +78,19 @@ fn flood_of_one_pod(session: &mut Session) -> Result<Judge> {
         })?;
     judge(|evidence| {
         all_matched(evidence, "calm", "calmed", "/calm", CALM)?;
-        // What becomes of the flood is no promise: it costs itself exactness.
+        // The flood costs itself exactness, and nobody is accused for what the agent lost.
         for pod in ["flooder", "flooded"] {
-            for verdict in ["unseen", "mismatched", "unlogged", "unverifiable"] {
-                let found = evidence.of(pod, verdict, |record| record.verdict() == verdict);
-                if !found.records.is_empty() {
-                    found.are(verdict)?;
-                }
+            let found = evidence.of(pod, "unverifiable", |record| {
+                record.verdict() == "unverifiable"
+            });
+            if !found.records.is_empty() {
+                found.are("unverifiable")?;
+            }
+            for verdict in ["unseen", "mismatched", "unlogged"] {
+                let accused = evidence.of(pod, verdict, |record| record.verdict() == verdict);
+                let count = accused.records.len();
+                let first: Vec<_> = accused.records.iter().take(3).collect();
+                ensure!(count == 0, "{pod}: {count} {verdict}, such as {first:#?}");
             }
         }
         evidence

@@ -1,0 +1,82 @@
+//! What the kernel side refused to report of a container.
+
+use std::time::Duration;
+
+use super::{APP_CGROUP, Scene, get};
+use crate::{
+    http::Gap,
+    ledger::Input,
+    record::{Reason, Side, Verdict},
+    timestamp::Timestamp,
+};
+
+/// Something of the app's container was refused from a moment until now.
+fn refuse(scene: &mut Scene, from: Timestamp) {
+    scene.feed(Input::Refused {
+        cgroup: Some(APP_CGROUP),
+        from,
+        to: scene.now,
+        cause: Gap::RingLost,
+    });
+}
+
+#[test]
+fn a_line_of_a_connection_that_was_refused_is_not_forged() {
+    for refused in [true, false] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        scene.pass(Duration::from_secs(60));
+        let mut unknown = scene.client_leg();
+        scene.close(&unknown, 1, 1);
+        scene.pass(Duration::from_secs(60));
+        unknown.source.set_port(1);
+        let time = scene.now;
+        let gone = super::exchange(unknown.id, 0, time, time, &get("/gone"));
+        scene.pass(Duration::from_millis(50));
+        if refused {
+            refuse(&mut scene, time);
+        }
+        let line = scene.line(Side::Client, &unknown, &gone, &get("/gone"));
+        scene.read(line);
+        scene.settle();
+        let expected = match refused {
+            true => (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]),
+            false => (Verdict::Unseen, (0, 1), vec![]),
+        };
+        assert!(
+            scene.verdicts().contains(&expected),
+            "{:?}",
+            scene.verdicts()
+        );
+        scene.stop();
+    }
+}
+
+#[test]
+fn around_a_refusal_order_accuses_nobody() {
+    for refused in [true, false] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        scene.pass(Duration::from_secs(60));
+        let leg = scene.client_leg();
+        let time = scene.now;
+        let seen = scene.exchange(&leg, 0, &get("/seen"));
+        if refused {
+            refuse(&mut scene, time);
+        }
+        let line = scene.line(Side::Client, &leg, &seen, &get("/other"));
+        scene.read(line);
+        scene.close(&leg, 1, 1);
+        scene.settle();
+        let expected = match refused {
+            true => (Verdict::Unverifiable, (1, 1), vec![Reason::RingLost]),
+            false => (Verdict::Mismatched, (1, 1), vec![]),
+        };
+        assert!(
+            scene.verdicts().contains(&expected),
+            "{:?}",
+            scene.verdicts()
+        );
+        scene.stop();
+    }
+}
