@@ -1,7 +1,5 @@
 //! The end of a connection: its books are closed once everything on it is judged.
 
-use std::mem;
-
 use super::{
     Ledger,
     compare::{Comparison, compare_connection},
@@ -214,7 +212,7 @@ impl Ledger {
         let Some(lost) = mesh.lost.get_mut(at) else {
             return;
         };
-        if mem::replace(&mut lost.written, true) {
+        if std::mem::replace(&mut lost.written, true) {
             return;
         }
         let cause = reason_of(lost.cause);

@@ -64,7 +64,6 @@ impl Ledger {
         let strays = std::mem::take(&mut mesh.connection_lines);
         let exchanges = mesh.begun;
         let connection_id = mesh.connection.id;
-        let lost = mesh.lost.len();
         let begun = begun
             .into_iter()
             .map(|(number, began)| Box::new(Exchange::cut_off(connection_id, number, began, time)));
@@ -72,9 +71,6 @@ impl Ledger {
         self.enter_exchanges(id);
         for exchange in &unsettled {
             self.put_exchange(id, exchange, None, agent_down(Units::new(1, 0)), None);
-        }
-        for at in 0..lost {
-            self.write_lost(id, at);
         }
         for line in lines.into_iter().chain(strays) {
             self.judge_line(&line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
