@@ -130,6 +130,9 @@ fn a_changed_configuration_is_in_force_and_a_broken_one_is_not() {
     let agent = Agent::start(&lab, &running).unwrap();
     neighbours(&lab, &agent, &running);
     get(&lab, "/one?key=value");
+    // Judged under the old configuration.
+    let judged = |records: &Records| !records.http("a", "client", "/one").is_empty();
+    first.wait_for(PATIENCE, "record", judged).unwrap();
 
     agent.reload("forward: [").unwrap();
     said(&agent, "the configuration stays as it was");
