@@ -1,5 +1,6 @@
 //! Conversations as the kernel side tells them.
 
+mod bounds;
 mod connections;
 mod hostile;
 mod loss;

@@ -1,28 +1,33 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
 mod attacks;
+mod books;
 mod clean;
 mod clock_steps;
 mod copies;
 mod evidence;
+mod facts;
 mod faults;
 mod findings;
+mod late;
 mod life;
+mod losses;
 mod refusals;
 mod reload;
 mod retries;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use books::check_books;
+use facts::{address, end, entry, exchange, fingerprint, path, process, settings};
 
 use super::{
-    ComparedPath, Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, ResponseFact,
-    Settings, evidence::Evidence, path::normalize,
+    Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, Settings, evidence::Evidence,
 };
 use crate::{
-    capture::Process,
     config::PolicyRule,
     http::{Closed, Connection, End},
-    record::{Body, Fingerprint, Fingerprints, Reason, Record, Shown, Side, Units, Verdict},
+    record::{Reason, Record, Side, Units, Verdict},
     timestamp::Timestamp,
     workload::{Owner, Pod, WorkloadFact},
 };
@@ -400,162 +405,5 @@ impl Scene {
         let now = self.now;
         self.feed(Input::Stopped(now));
         check_books(&self.records);
-    }
-}
-
-fn settings(policy: Vec<PolicyRule>) -> Settings {
-    Settings {
-        start_id: "s".into(),
-        node: "n1".into(),
-        version: "0".into(),
-        proxy_containers: vec!["istio-proxy".into()],
-        mesh_listeners: vec![15001, 15006],
-        flush: FLUSH,
-        interval: Duration::from_secs(3600),
-        earlier_run: false,
-        observe: false,
-        policy,
-        sinks: Vec::new(),
-    }
-}
-
-/// Adds up the records as an auditor would.
-fn check_books(records: &[Record]) {
-    let revised: Vec<&Arc<str>> = records
-        .iter()
-        .filter_map(|record| match &record.body {
-            Body::Traffic(traffic) => Some(&traffic.revises),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let mut sums = BTreeMap::<Verdict, Units>::new();
-    let mut booked = BTreeMap::<Verdict, Units>::new();
-    let mut opening = Units::default();
-    for (at, record) in records.iter().enumerate() {
-        assert_eq!(record.sequence, at as u64 + 1, "ids have no holes");
-        match &record.body {
-            Body::Ledger(ledger) => {
-                let account = &ledger.account;
-                assert_eq!(account.opening, opening);
-                let sum = |map: &BTreeMap<Verdict, Units>| {
-                    map.values().fold(Units::default(), |a, b| a.plus(*b))
-                };
-                let entered = account
-                    .opening
-                    .plus(account.new)
-                    .plus(sum(&account.withdrawn));
-                assert_eq!(entered, sum(&account.verdicts).plus(account.closing));
-                opening = account.closing;
-                for (verdict, units) in &account.verdicts {
-                    let booked = booked.entry(*verdict).or_default();
-                    *booked = booked.plus(*units);
-                }
-                for (verdict, units) in &account.withdrawn {
-                    let booked = booked.entry(*verdict).or_default();
-                    *booked = Units::new(
-                        booked.observed - units.observed,
-                        booked.logged - units.logged,
-                    );
-                }
-            }
-            _ if !revised.contains(&&record.id) => {
-                if let (Some(verdict), Some(units)) = (record.verdict, record.units) {
-                    let sum = sums.entry(verdict).or_default();
-                    *sum = sum.plus(units);
-                }
-            }
-            _ => {}
-        }
-    }
-    sums.retain(|_, units| *units != Units::default());
-    booked.retain(|_, units| *units != Units::default());
-    assert_eq!(sums, booked);
-    assert_eq!(
-        opening,
-        Units::default(),
-        "the last ledger record closes at zero"
-    );
-}
-
-fn exchange(
-    connection: u64,
-    number: u32,
-    time: Timestamp,
-    end: Timestamp,
-    sent: &Sent,
-) -> Exchange {
-    Exchange {
-        connection,
-        exchange: number,
-        time,
-        end,
-        method: Some("GET".into()),
-        path: Some(path(&sent.path)),
-        authority: None,
-        version: Some("1.1".into()),
-        request_id: sent.request_id.as_deref().map(fingerprint),
-        forwarded: sent.forwarded,
-        request_ended: Some(time),
-        request_bytes: 0,
-        response: Some(ResponseFact {
-            time: end - Duration::from_micros(100),
-            status: Some(sent.status),
-            ended: Some(end),
-            bytes: sent.bytes,
-            upgraded: false,
-            grpc_status: None,
-        }),
-        gap: None,
-        joined: false,
-        shown: Arc::new(Shown {
-            path: Some(sent.path.clone()),
-            ..Shown::default()
-        }),
-    }
-}
-
-fn path(target: &str) -> ComparedPath {
-    let (normal, _) = normalize(target);
-    let (raw, normalized) = (fingerprint(target), fingerprint(&normal));
-    ComparedPath {
-        raw,
-        normalized,
-        bare: raw,
-        bare_normalized: normalized,
-    }
-}
-
-fn fingerprint(value: &str) -> Fingerprint {
-    Fingerprints::new(&[7; 16]).of(value.as_bytes())
-}
-
-fn process(pid: u32) -> Process {
-    Process {
-        pid,
-        user: 0,
-        command: "x".into(),
-    }
-}
-
-fn end(cgroup: u64, pid: u32, local: SocketAddr, remote: &str) -> End {
-    let remote = remote.parse().unwrap();
-    End {
-        cookie: 0,
-        cgroup,
-        process: Some(process(pid)),
-        local,
-        remote,
-    }
-}
-
-fn address(ip: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(ip.parse().unwrap(), port)
-}
-
-fn entry(line: &mut Line) -> &mut Entry {
-    match &mut line.content {
-        LineContent::Entry(entry) => entry,
-        other => panic!("expected an entry, got {other:?}"),
     }
 }

@@ -1,0 +1,149 @@
+//! What was lost on either side accuses nobody.
+
+use std::time::Duration;
+
+use super::{Scene, UID, entry, get};
+use crate::{
+    http::Gap,
+    ledger::{Input, LineContent},
+    record::{Reason, Side, Verdict},
+};
+
+#[test]
+fn heads_known_by_number_excuse_as_many_lines() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let kept = scene.exchange(&leg, 0, &get("/kept"));
+    let time = scene.now;
+    let lost = Input::Lost {
+        connection: leg.id,
+        exchanges: 2,
+        time,
+        cause: Gap::RingLost,
+    };
+    scene.feed(lost);
+    let mut lines = vec![scene.line(Side::Client, &leg, &kept, &get("/kept"))];
+    for number in 1..4 {
+        let gone = super::exchange(leg.id, number, time, time, &get("/gone"));
+        lines.push(scene.line(Side::Client, &leg, &gone, &get("/gone")));
+    }
+    for line in lines {
+        scene.read(line);
+    }
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let mut found = scene.verdicts();
+    found.retain(|(verdict, ..)| *verdict != Verdict::Matched);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            (Verdict::Unseen, (0, 1), vec![]),
+            (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]),
+            (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]),
+            (Verdict::Unverifiable, (2, 0), vec![Reason::RingLost]),
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
+fn what_is_left_over_behind_a_hole_may_have_been_in_it() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let mut lines = Vec::new();
+    for number in 0..4 {
+        let exchange = scene.exchange(&leg, number, &get("/same"));
+        lines.push(scene.line(Side::Client, &leg, &exchange, &get("/same")));
+        scene.now = exchange.time + Duration::from_micros(100);
+    }
+    let mut hole = lines.remove(0);
+    let first = leg.time + Duration::from_micros(50);
+    scene.feed(Input::LogProgress {
+        pod_uid: UID.into(),
+        read_until: first,
+    });
+    (hole.time, hole.content) = (first, LineContent::Hole);
+    scene.read(hole);
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    let lost = (Verdict::Unverifiable, (1, 0), vec![Reason::LineLost]);
+    assert!(scene.verdicts().contains(&lost), "{:?}", scene.verdicts());
+    scene.stop();
+}
+
+#[test]
+fn a_line_made_before_its_exchange_ended_may_have_been_in_a_hole() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.server_leg();
+    let begun = scene.now;
+    scene.feed(Input::Begun {
+        connection: leg.id,
+        exchange: 0,
+        time: begun,
+    });
+    scene.pass(Duration::from_secs(1));
+    // The proxy gave up and wrote its line; the app goes on.
+    let noticed = scene.now;
+    let sample = super::exchange(leg.id, 0, begun, begun, &get("/slow"));
+    let mut hole = scene.line(Side::Server, &leg, &sample, &get("/slow"));
+    scene.feed(Input::LogProgress {
+        pod_uid: UID.into(),
+        read_until: begun,
+    });
+    (hole.time, hole.content) = (noticed, LineContent::Hole);
+    scene.read(hole);
+    scene.pass(Duration::from_secs(5));
+    let now = scene.now;
+    let exchange = super::exchange(leg.id, 0, begun, now, &get("/slow"));
+    scene.feed(Input::Ended(Box::new(exchange)));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let lost = (Verdict::Unverifiable, (1, 0), vec![Reason::LineLost]);
+    assert!(scene.verdicts().contains(&lost), "{:?}", scene.verdicts());
+    scene.stop();
+}
+
+#[test]
+fn lost_heads_excuse_lines_behind_x_forwarded_for() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let sent = super::Sent {
+        forwarded: true,
+        ..get("/x")
+    };
+    let leg = scene.client_leg();
+    let time = scene.now;
+    scene.feed(Input::Lost {
+        connection: leg.id,
+        exchanges: 1,
+        time: time + Duration::from_millis(5),
+        cause: Gap::RingLost,
+    });
+    let exchange = super::exchange(leg.id, 0, time, time, &sent);
+    let line = scene.line(Side::Client, &leg, &exchange, &sent);
+    let mut forged = line.clone();
+    entry(&mut forged).whole = None;
+    scene.read(line);
+    scene.read(forged);
+    scene.pass(Duration::from_secs(1));
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let mut found = scene.verdicts()[1..].to_vec();
+    found.sort();
+    let lost = |units| (Verdict::Unverifiable, units, vec![Reason::RingLost]);
+    assert_eq!(
+        found,
+        [
+            (Verdict::Unseen, (0, 1), vec![]),
+            lost((0, 1)),
+            lost((1, 0))
+        ]
+    );
+    scene.stop();
+}
