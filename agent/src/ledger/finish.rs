@@ -4,7 +4,7 @@ use super::{
     Ledger,
     compare::{Comparison, compare_connection},
     input::{Line, LineContent},
-    judge::outside_by_name,
+    judge::{client_pid, outside_by_name},
     put::TakenOver,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
@@ -90,6 +90,13 @@ impl Ledger {
             },
             (None, _) => self.judge_silent_connection(id),
         };
+        if verdict == Verdict::Matched
+            && let (Side::Server, Some(Tracked::Mesh(mesh)), true) =
+                (side, self.connections.get(&id), line.is_some())
+        {
+            let pid = client_pid(&mesh.connection);
+            self.roles.prove_proxy(&mesh.place.pod_uid, pid);
+        }
         reasons.extend(as_tcp.then_some(Reason::LoggedAsTcp));
         reasons.extend((taken_over.accused > 0).then_some(Reason::LateLine));
         for exchange in exchanges {

@@ -207,7 +207,9 @@ impl Ledger {
             return;
         };
         let mut reasons = comparison.reasons.clone();
-        let agrees = comparison.agrees();
+        let cut_off = lost_its_answer(mesh, exchange, &comparison);
+        reasons.extend(cut_off.then_some(Reason::Aborted));
+        let agrees = comparison.agrees() || cut_off;
         // What an ambiguous line says in every reading can accuse; it cannot acquit.
         let verdict = if agrees && matches!(line.content, LineContent::Ambiguous(_)) {
             reasons.insert(0, Reason::LineAmbiguous);
@@ -237,14 +239,7 @@ impl Ledger {
                 reasons.push(Reason::Retried);
             }
         }
-        let pod = self.pods.entry(uid.clone()).or_default();
-        if pod.http_matched.insert((side, port)) && self.http_ports.len() < KEPT_HTTP_PORTS {
-            self.http_ports.push(HttpPort {
-                pod_uid: uid.to_string(),
-                side,
-                port,
-            });
-        }
+        self.learn_http_port(&uid, side, port);
         let units = Units::new(1, 1);
         let judgement = Judgement {
             verdict,
@@ -252,6 +247,30 @@ impl Ledger {
             units,
         };
         self.put_exchange(id, exchange, Some((line, comparison)), judgement, revises);
+    }
+
+    /// A port speaks HTTP: from now on exchanges are units, those under way included.
+    fn learn_http_port(&mut self, uid: &Arc<str>, side: Side, port: u16) {
+        let pod = self.pods.entry(Arc::clone(uid)).or_default();
+        if !pod.http_matched.insert((side, port)) {
+            return;
+        }
+        let mut connections: Vec<ConnectionId> = pod.connections(side).collect();
+        connections.sort_unstable();
+        for id in connections {
+            let of_port =
+                |tracked: &Tracked| matches!(tracked, Tracked::Mesh(mesh) if mesh.port() == port);
+            if self.connections.get(&id).is_some_and(of_port) {
+                self.enter_exchanges(id);
+            }
+        }
+        if self.http_ports.len() < KEPT_HTTP_PORTS {
+            self.http_ports.push(HttpPort {
+                pod_uid: uid.to_string(),
+                side,
+                port,
+            });
+        }
     }
 
     /// No line came for an exchange.
@@ -477,7 +496,19 @@ pub(super) fn outside_by_name(mesh: &MeshConnection) -> (Verdict, Vec<Reason>) {
     (Verdict::Outside, reasons)
 }
 
-fn client_pid(connection: &Connection) -> Option<u32> {
+/// The proxy logged an answer that the reset of the connection kept it from sending: nothing but
+/// the status differs, and the app received none.
+fn lost_its_answer(mesh: &MeshConnection, exchange: &Exchange, comparison: &Comparison) -> bool {
+    let mut fields = comparison.differences.iter().map(|it| it.field.as_str());
+    let was_reset = mesh.closed.as_ref().is_some_and(|closed| !closed.both_fin);
+    mesh.side == Side::Client
+        && exchange.response.is_none()
+        && was_reset
+        && comparison.accusing == 1
+        && fields.any(|field| field == "http.response.status_code")
+}
+
+pub(super) fn client_pid(connection: &Connection) -> Option<u32> {
     let process = connection
         .client
         .as_ref()

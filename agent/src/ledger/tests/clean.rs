@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     APP_CGROUP, APP_PID, OTHER_APP_CGROUP, PILOT_AGENT_PID, PROXY_CGROUP, PROXY_PID, Scene, Sent,
-    address, end, entry, get,
+    address, end, entry, exchange, get,
 };
 use crate::{
     http::{Closed, Gap},
-    ledger::Input,
+    ledger::{Exchange, Input},
     record::{Reason, Side, Verdict},
 };
 
@@ -150,7 +150,7 @@ fn ids_join_lines_behind_x_forwarded_for() {
             exchange: 0,
             time,
         });
-        let mut exchange = super::exchange(leg.id, 0, time, time, &sent);
+        let mut exchange = exchange(leg.id, 0, time, time, &sent);
         exchange.request_id = Some(super::fingerprint(id));
         let mut line = scene.line(Side::Client, &leg, &exchange, &sent);
         entry(&mut line).request_id = exchange.request_id;
@@ -361,7 +361,7 @@ fn lines_of_heads_that_were_all_missed_wait_for_no_close() {
     let (seen, missed) = (scene.server_leg(), scene.server_leg());
     scene.pass(Duration::from_millis(10));
     let time = scene.now;
-    let request = super::exchange(missed.id, 0, time, time, &get("/a"));
+    let request = exchange(missed.id, 0, time, time, &get("/a"));
     let line = scene.line(Side::Server, &missed, &request, &get("/a"));
     scene.pass(Duration::from_millis(10));
     scene.feed(Input::Lost {
@@ -375,4 +375,41 @@ fn lines_of_heads_that_were_all_missed_wait_for_no_close() {
     let lost = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
     assert_eq!(scene.verdicts(), [lost]);
     scene.stop();
+}
+
+#[test]
+fn an_answer_that_a_reset_kept_from_being_sent_accuses_nobody() {
+    for both_fin in [false, true] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let leg = scene.client_leg();
+        let time = scene.now;
+        scene.feed(Input::Begun {
+            connection: leg.id,
+            exchange: 0,
+            time,
+        });
+        scene.pass(Duration::from_millis(3));
+        let exchange = Exchange {
+            response: None,
+            ..exchange(leg.id, 0, time, scene.now, &get("/cut"))
+        };
+        scene.feed(Input::Ended(Box::new(exchange.clone())));
+        let line = scene.line(Side::Client, &leg, &exchange, &get("/cut"));
+        let mut closed = scene.closed(&leg, 100, 0);
+        closed.both_fin = both_fin;
+        scene.feed(Input::Closed(closed));
+        scene.read(line);
+        scene.settle();
+        let expected = match both_fin {
+            false => (Verdict::Matched, (1, 1), vec![Reason::Aborted]),
+            true => (Verdict::Mismatched, (1, 1), vec![]),
+        };
+        assert!(
+            scene.verdicts().contains(&expected),
+            "{:?}",
+            scene.verdicts()
+        );
+        scene.stop();
+    }
 }
