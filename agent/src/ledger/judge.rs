@@ -200,7 +200,7 @@ impl Ledger {
             .request_id
             .zip(line.entry().and_then(|entry| entry.request_id));
         let is_sure = ids.is_some_and(|(kernel, log)| kernel == log);
-        let lost = (!is_sure)
+        let lost = (!is_sure && !comparison.agrees())
             .then(|| self.lost_around(id, (exchange.time, exchange.end)))
             .flatten();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
