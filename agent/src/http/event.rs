@@ -126,6 +126,8 @@ pub struct Closed {
     pub server_bytes: u64,
     /// Both ends sent a FIN.
     pub both_fin: bool,
+    /// The client end was done with it before the server end was.
+    pub client_closed_first: bool,
     /// The handshake was completed.
     pub established: bool,
     /// The client end closed before the server end had sent a byte and before a request line

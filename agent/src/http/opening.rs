@@ -99,6 +99,7 @@ pub(super) fn closed(
         client_bytes: sent(client, server),
         server_bytes,
         both_fin: fin(client) && fin(server),
+        client_closed_first,
         established: both().any(|facts| facts.established),
         no_request: no_request && server_bytes == 0 && client_closed_first,
         unread,

@@ -496,14 +496,15 @@ pub(super) fn outside_by_name(mesh: &MeshConnection) -> (Verdict, Vec<Reason>) {
     (Verdict::Outside, reasons)
 }
 
-/// The proxy logged an answer that the reset of the connection kept it from sending: nothing but
-/// the status differs, and the app received none.
+/// The proxy logged an answer that it could not send any more, since the app had left or the
+/// connection was reset: nothing but the status differs, and no answer was sent.
 fn lost_its_answer(mesh: &MeshConnection, exchange: &Exchange, comparison: &Comparison) -> bool {
     let mut fields = comparison.differences.iter().map(|it| it.field.as_str());
-    let was_reset = mesh.closed.as_ref().is_some_and(|closed| !closed.both_fin);
+    let closed = mesh.closed.as_ref();
+    let was_left = closed.is_some_and(|closed| closed.client_closed_first || !closed.both_fin);
     mesh.side == Side::Client
         && exchange.response.is_none()
-        && was_reset
+        && was_left
         && comparison.accusing == 1
         && fields.any(|field| field == "http.response.status_code")
 }

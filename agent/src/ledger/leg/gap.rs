@@ -177,11 +177,17 @@ impl Leg {
             (Some(kernel), Some(log)) => u64::from(kernel != log),
             _ => 0,
         };
+        // Of a head that was not whole the proxy knows no method.
+        let unread_head = u64::from(
+            exchange.gap.is_none() && exchange.method.is_none() && entry.method.is_some(),
+        );
         let distance = entry
             .start_time
             .map_or(0, |start| start.0.abs_diff(exchange.time.0));
         (
-            2 * (comparison.accusing + comparison.differences.len()) as u64 + misfit + 8 * other_id,
+            2 * ((comparison.accusing + comparison.differences.len()) as u64 + unread_head)
+                + misfit
+                + 8 * other_id,
             distance >> 20,
         )
     }

@@ -224,6 +224,7 @@ impl Scene {
                 client_bytes: bytes,
                 server_bytes: bytes,
                 both_fin: established,
+                client_closed_first: true,
                 established,
                 no_request: false,
                 unread: false,

@@ -61,6 +61,7 @@ impl Wire {
             client_bytes: client,
             server_bytes: server,
             both_fin: true,
+            client_closed_first: true,
             established: true,
             no_request: client == 0,
             unread: false,

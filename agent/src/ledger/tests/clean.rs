@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     http::{Closed, Gap},
-    ledger::{Exchange, Input},
+    ledger::Input,
     record::{Reason, Side, Verdict},
 };
 
@@ -375,41 +375,4 @@ fn lines_of_heads_that_were_all_missed_wait_for_no_close() {
     let lost = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
     assert_eq!(scene.verdicts(), [lost]);
     scene.stop();
-}
-
-#[test]
-fn an_answer_that_a_reset_kept_from_being_sent_accuses_nobody() {
-    for both_fin in [false, true] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        let leg = scene.client_leg();
-        let time = scene.now;
-        scene.feed(Input::Begun {
-            connection: leg.id,
-            exchange: 0,
-            time,
-        });
-        scene.pass(Duration::from_millis(3));
-        let exchange = Exchange {
-            response: None,
-            ..exchange(leg.id, 0, time, scene.now, &get("/cut"))
-        };
-        scene.feed(Input::Ended(Box::new(exchange.clone())));
-        let line = scene.line(Side::Client, &leg, &exchange, &get("/cut"));
-        let mut closed = scene.closed(&leg, 100, 0);
-        closed.both_fin = both_fin;
-        scene.feed(Input::Closed(closed));
-        scene.read(line);
-        scene.settle();
-        let expected = match both_fin {
-            false => (Verdict::Matched, (1, 1), vec![Reason::Aborted]),
-            true => (Verdict::Mismatched, (1, 1), vec![]),
-        };
-        assert!(
-            scene.verdicts().contains(&expected),
-            "{:?}",
-            scene.verdicts()
-        );
-        scene.stop();
-    }
 }

@@ -10,6 +10,7 @@ mod facts;
 mod faults;
 mod findings;
 mod late;
+mod left_early;
 mod life;
 mod losses;
 mod refusals;
@@ -371,6 +372,7 @@ impl Scene {
             client_bytes,
             server_bytes,
             both_fin: true,
+            client_closed_first: true,
             established: true,
             no_request: client_bytes == 0,
             unread: false,

@@ -25,7 +25,7 @@ pub(crate) const FLOOD: Chapter = Chapter {
     scenarios: &[Scenario {
         name: "flood_of_one_pod",
         happens: "a pod opens connections and sends heads as fast as it can, through its sidecar, past it and within the pod, while another sends 1,000 requests",
-        recorded: "the 1,000 `matched`; what passed its sidecar by `bypassed`; the rest of the flood costs itself exactness",
+        recorded: "the 1,000 `matched`; what passed its sidecar by `bypassed`; the rest of the flood costs itself exactness, and nobody is accused for it",
         pods: || {
             ["flooder", "flooded", "calm", "calmed"]
                 .map(|name| PodSpec::new(name).excluding_outbound(9001))
@@ -93,11 +93,6 @@ fn flood_of_one_pod(session: &mut Session) -> Result<Judge> {
                 ensure!(count == 0, "{pod}: {count} {verdict}, such as {first:#?}");
             }
         }
-        // A defect, in the README's limits: where the proxy's socket is gone before the kernel is
-        // asked for it, a connection of the flood can look as if it had passed the sidecar by.
-        evidence.of("flooder", "connections in", |record| {
-            record.verdict() == "bypassed" && record.server().is_some_and(|(_, port)| port == 8080)
-        });
         evidence
             .of("flooder", "connections out", |record| {
                 record.server().is_some_and(|(_, port)| port == 9001)

@@ -1,0 +1,100 @@
+//! Apps that leave before the proxy can send its answer.
+
+use std::time::Duration;
+
+use super::{
+    Scene,
+    facts::{entry, exchange},
+    get,
+};
+use crate::{
+    http::Connection,
+    ledger::input::{Exchange, Input},
+    record::{Body, Kind, Reason, Side, Verdict},
+};
+
+/// Requests that are under way at once, none of which is answered.
+fn unanswered(scene: &mut Scene, leg: &Connection, paths: &[&str]) -> Vec<Exchange> {
+    let mut begun = Vec::new();
+    for (number, path) in (0..).zip(paths) {
+        let time = scene.now;
+        scene.feed(Input::Begun {
+            connection: leg.id,
+            exchange: number,
+            time,
+        });
+        begun.push((number, time, *path));
+        scene.pass(Duration::from_millis(3));
+    }
+    let end = scene.now;
+    let exchanges = begun.into_iter().map(|(number, time, path)| Exchange {
+        response: None,
+        ..exchange(leg.id, number, time, end, &get(path))
+    });
+    exchanges.collect()
+}
+
+#[test]
+fn an_answer_that_could_not_be_sent_any_more_accuses_nobody() {
+    for (both_fin, client_closed_first) in [(false, false), (true, true), (true, false)] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let leg = scene.client_leg();
+        let cut = unanswered(&mut scene, &leg, &["/cut"]).remove(0);
+        scene.feed(Input::Ended(Box::new(cut.clone())));
+        let line = scene.line(Side::Client, &leg, &cut, &get("/cut"));
+        let mut closed = scene.closed(&leg, 100, 0);
+        closed.both_fin = both_fin;
+        closed.client_closed_first = client_closed_first;
+        scene.feed(Input::Closed(closed));
+        scene.read(line);
+        scene.settle();
+        let expected = match (both_fin, client_closed_first) {
+            (true, false) => (Verdict::Mismatched, (1, 1), vec![]),
+            _ => (Verdict::Matched, (1, 1), vec![Reason::Aborted]),
+        };
+        assert!(
+            scene.verdicts().contains(&expected),
+            "{:?}",
+            scene.verdicts()
+        );
+        scene.stop();
+    }
+}
+
+/// The line that no answer was sent for could be of either, were it not for the method in it.
+#[test]
+fn a_line_is_of_the_request_that_was_whole() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let mut sent = unanswered(&mut scene, &leg, &["/whole", "/half"]);
+    sent[1].method = None;
+    sent[1].path = None;
+    for exchange in &sent {
+        scene.feed(Input::Ended(Box::new(exchange.clone())));
+    }
+    let mut line = scene.line(Side::Client, &leg, &sent[0], &get("/whole"));
+    // The proxy took it up when the half one was there already.
+    entry(&mut line).start_time = Some(sent[1].time + Duration::from_millis(1));
+    let closed = scene.closed(&leg, 100, 0);
+    scene.feed(Input::Closed(closed));
+    scene.read(line);
+    scene.settle();
+    let told = scene
+        .records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Traffic(traffic) if record.kind == Kind::Http => {
+                Some((record.verdict?, traffic.attributes.shown.path.as_deref()))
+            }
+            _ => None,
+        });
+    let expected = [
+        (Verdict::Matched, Some("/first")),
+        (Verdict::Matched, Some("/whole")),
+        (Verdict::Outside, Some("/half")),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    scene.stop();
+}
