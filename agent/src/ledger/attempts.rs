@@ -11,7 +11,7 @@
 use std::{borrow::Cow, collections::VecDeque, time::Duration};
 
 use super::{
-    compare::CLOCK_TOLERANCE,
+    compare::{CLOCK_TOLERANCE, answered_by_upstream},
     input::{Exchange, Line},
 };
 use crate::{http::ConnectionId, number_map::NumberMap, record::Fingerprint, timestamp::Timestamp};
@@ -70,6 +70,8 @@ pub(super) struct Retried {
     lasted: Duration,
     /// No flag is set: what the named attempt answered was taken in before the line's end.
     answered: bool,
+    /// It says nothing of what the app answered: it fits an attempt that goes on as well.
+    cut_off: bool,
     /// So many more attempts may be found.
     left: usize,
     pub(super) request_id: Fingerprint,
@@ -82,6 +84,8 @@ pub(super) struct Retried {
     taken_in: Timestamp,
     /// Another may have followed it.
     failed: bool,
+    /// When the others that were found began.
+    others: Vec<Timestamp>,
 }
 
 impl Attempts {
@@ -135,7 +139,9 @@ impl Attempts {
 
     /// Keeps a line for attempts that have yet to end.
     pub(super) fn keep(&mut self, line: Retried) {
-        if line.time.since(line.start) < UNDELAYED || line.left == 0 {
+        let undelayed = line.time.since(line.start) < UNDELAYED;
+        let is_last = !line.cut_off || !line.failed;
+        if undelayed && is_last || line.left == 0 {
             return;
         }
         let id = line.request_id;
@@ -152,8 +158,8 @@ impl Attempts {
         let line = lines
             .into_iter()
             .flatten()
-            .find(|line| line.covers(exchange, false));
-        line.is_some_and(Retried::count_in)
+            .find(|line| line.covers(exchange, line.cut_off));
+        line.is_some_and(|line| line.count_in(exchange))
     }
 
     /// Lets go of lines whose attempts must have ended before `now`.
@@ -207,11 +213,13 @@ impl Retried {
             .duration_milliseconds
             .map_or(line.time.since(start), Duration::from_millis);
         let answered = entry.response_flags.as_deref().is_none_or(|f| f == "-");
+        let cut_off = !answered && !answered_by_upstream(entry);
         let (path, end) = (named.map_or(entry.path, |named| named.path), start + lasted);
         Some(Self {
             start,
             lasted,
             answered,
+            cut_off,
             left: (left > 0).then_some(left)?,
             request_id: named.map_or(entry.request_id, |named| named.request_id)?,
             method: named.map_or(&entry.method, |named| &named.method).clone(),
@@ -220,14 +228,24 @@ impl Retried {
             time: named.map_or(end, |named| named.time),
             taken_in: named.map_or(end, |named| taken_in(named, answered)),
             failed: named.is_some_and(|named| failed(named, Timestamp::MAX)),
+            others: Vec::new(),
         })
     }
 
     /// One more attempt was found, if there may be one more.
-    pub(super) fn count_in(&mut self) -> bool {
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
+    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        self.others.push(exchange.time);
+        if self.time < exchange.time {
+            // The line is of this one: it went to another that it fits as well.
+            self.time = exchange.time;
+            self.taken_in = taken_in(exchange, self.answered);
+            self.failed = failed(exchange, Timestamp::MAX);
+        }
+        true
     }
 
     /// Whether an exchange was an attempt of this line. `fits`: the line says of it what it says
@@ -240,18 +258,25 @@ impl Retried {
         if !same || exchange.time + CLOCK_TOLERANCE < self.start {
             return false;
         }
-        let (first, taken_in) = if exchange.time < self.time && failed(exchange, self.time) {
-            (exchange.time, self.taken_in)
-        } else if fits
-            && self.failed
-            && exchange.connection == self.connection
-            && self.time < exchange.time
-        {
-            (self.time, taken_in(exchange, self.answered))
-        } else {
-            return false;
-        };
+        let (first, taken_in) =
+            if exchange.time < self.time && failed(exchange, self.next(exchange)) {
+                (exchange.time, self.taken_in)
+            } else if fits
+                && self.failed
+                && exchange.connection == self.connection
+                && self.time < exchange.time
+            {
+                (self.time, taken_in(exchange, self.answered))
+            } else {
+                return false;
+            };
         taken_in.since(first) < self.lasted + DURATION_PRECISION
+    }
+
+    /// When the attempt after this one began.
+    fn next(&self, exchange: &Exchange) -> Timestamp {
+        let later = self.others.iter().filter(|began| **began > exchange.time);
+        later.fold(self.time, |next, began| next.min(*began))
     }
 }
 

@@ -220,7 +220,7 @@ fn compare_status(side: Side, exchange: &Exchange, entry: &Entry, comparison: &m
 }
 
 /// Whether the status in an inbound line is the app's own.
-fn answered_by_upstream(entry: &Entry) -> bool {
+pub(super) fn answered_by_upstream(entry: &Entry) -> bool {
     if ["UT", "UC", "UPE", "DC"]
         .iter()
         .any(|flag| entry.has_flag(flag))

@@ -63,6 +63,14 @@ struct Sampled {
     time: Timestamp,
     told: Told,
     doubled: bool,
+    may_be_half: bool,
+}
+
+impl Copy {
+    /// The side of the connection that it names.
+    pub(super) fn side(&self) -> Option<Side> {
+        self.of.map(|(_, side)| side)
+    }
 }
 
 impl Told {
@@ -127,8 +135,9 @@ impl Fields {
 }
 
 impl Copies {
-    /// A line was read that is no copy. `grace`: how long its copy may take.
-    pub(super) fn first(&mut self, line: &Line, grace: Duration) {
+    /// A line was read that is no copy. `grace`: how long its copy may take. `may_be_half`: it may
+    /// be the copy of one that was not read.
+    pub(super) fn first(&mut self, line: &Line, grace: Duration, may_be_half: bool) {
         // So far apart that the sample is as old as the time that a copy may take.
         let apart = grace / 16;
         let is_full = self.sample.len() > SAMPLED / 2;
@@ -143,6 +152,7 @@ impl Copies {
             time: line.time,
             told,
             doubled: false,
+            may_be_half,
         };
         keep(&mut self.sample, sampled, SAMPLED);
     }
@@ -169,7 +179,8 @@ impl Copies {
         grace: Duration,
     ) -> Option<bool> {
         let (mut doubles, mut singles) = (0, 0);
-        for sampled in &self.sample {
+        let telling = |sampled: &&Sampled| sampled.doubled || !sampled.may_be_half;
+        for sampled in self.sample.iter().filter(telling) {
             if sampled.doubled {
                 doubles += 1;
             } else if sampled.time + grace <= read_until {

@@ -38,9 +38,10 @@ impl Ledger {
             };
             let is_one = mesh.leg.waiting(attempt.exchange).is_some_and(|exchange| {
                 let agrees = |entry| compare(Side::Server, exchange, entry).agrees();
-                retried.covers(exchange, line.entry().is_some_and(agrees))
+                let fits = line.entry().is_some_and(agrees);
+                retried.covers(exchange, fits) && retried.count_in(exchange)
             });
-            if is_one && retried.count_in() {
+            if is_one {
                 let exchange = mesh.leg.take(attempt.exchange);
                 found.extend(exchange.map(|exchange| (attempt.connection, exchange)));
             }

@@ -28,7 +28,10 @@ impl Ledger {
             Some(true) => self.judge_copy(&copy, Verdict::Matched),
             _ => match self.pods.get_mut(&line.pod_uid) {
                 Some(pod) if pod.has_room_for_a_line() => pod.copies.waiting.push(copy),
-                _ => self.judge_line(line, Verdict::Unverifiable, vec![Reason::Evicted], None),
+                _ => {
+                    let (verdict, reasons) = (Verdict::Unverifiable, vec![Reason::Evicted]);
+                    self.judge_line(line, verdict, reasons, copy.side());
+                }
             },
         }
     }
@@ -53,7 +56,8 @@ impl Ledger {
                     self.judge_copy(&copy, Verdict::Unseen);
                 }
                 _ if at_end => {
-                    self.judge_line(line, Verdict::Unverifiable, vec![Reason::AgentDown], None);
+                    let (verdict, reasons) = (Verdict::Unverifiable, vec![Reason::AgentDown]);
+                    self.judge_line(line, verdict, reasons, copy.side());
                 }
                 _ => still_waiting.push(copy),
             }
@@ -110,7 +114,7 @@ impl Ledger {
     pub(super) fn judge_copy(&mut self, copy: &Copy, verdict: Verdict) {
         let Copy { of, line } = copy;
         let reasons = vec![Reason::Repeated];
-        let side = of.map(|(_, side)| side);
+        let side = copy.side();
         if let Some(Tracked::Mesh(mesh)) = of.and_then(|(id, _)| self.connections.get_mut(&id)) {
             mesh.note(verdict, &reasons);
         }

@@ -53,7 +53,6 @@ impl Ledger {
 
     /// Finds the connection that a line speaks of, or puts the line where it can wait.
     fn place(&mut self, line: Box<Line>) {
-        let grace = self.grace();
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return;
         };
@@ -72,10 +71,14 @@ impl Ledger {
                 self.copy(Copy { of: None, line });
                 return;
             }
-            pod.copies.first(&line, grace);
+            self.sample(&line);
         }
         if self.judge_without_exchange(&line) {
             return;
+        }
+        if self.is_of_before(&line) && answers_the_network(&line) {
+            // On a connection that is older than the agent as well.
+            self.conclude_attempts_before(&line);
         }
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return;
@@ -93,7 +96,6 @@ impl Ledger {
     }
 
     fn place_on(&mut self, id: ConnectionId, line: Box<Line>) {
-        let grace = self.grace();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             self.judge_line(&line, Verdict::Unseen, Vec::new(), None);
             return;
@@ -104,9 +106,11 @@ impl Ledger {
                 self.copy(Copy { of, line });
                 return;
             }
-            let pod = self.pods.entry(line.pod_uid.clone()).or_default();
-            pod.copies.first(&line, grace);
+            self.sample(&line);
         }
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
         let of_exchange = mesh.has_exchanges() && line.speaks_of_http();
         if mesh.line_agenda.is_none() {
             mesh.line_agenda = Some(line.time);
@@ -120,6 +124,17 @@ impl Ledger {
             if mesh.closed.is_some() {
                 self.settle(id);
             }
+        }
+    }
+
+    /// A line that is no copy tells whether its log doubles lines.
+    fn sample(&mut self, line: &Line) {
+        let (grace, started) = (self.grace(), self.started);
+        // Its other half may have been read by an earlier run, or by none.
+        let start = line.entry().and_then(|entry| entry.start_time);
+        let may_be_half = start.is_some_and(|start| start < started);
+        if let Some(pod) = self.pods.get_mut(&line.pod_uid) {
+            pod.copies.first(line, grace, may_be_half);
         }
     }
 
@@ -160,10 +175,6 @@ impl Ledger {
         let Some(pod) = self.pods.get(&line.pod_uid) else {
             return false;
         };
-        let outbound = entry
-            .upstream_cluster
-            .as_deref()
-            .is_some_and(|c| c.starts_with("outbound|"));
         let held = pod.held_network_connection(line, entry);
         if kind == Some(PodKind::Gateway) && held {
             self.judge_line(line, Verdict::Outside, vec![Reason::Gateway], None);
@@ -171,20 +182,25 @@ impl Ledger {
         }
         // With X-Forwarded-For the addresses do not tell inbound from outbound: wait and see.
         let names_a_peer = entry.downstream().is_some_and(|peer| peer.port() != 0);
-        if held && names_a_peer && !outbound && entry.upstream_local_address.is_none() {
+        if held && names_a_peer && answers_the_network(line) {
             self.judge_proxy_answer(line);
             return true;
         }
         false
     }
 
-    /// The proxy answered by itself, it may be after attempts at its app.
+    /// The proxy answered by itself.
     pub(super) fn judge_proxy_answer(&mut self, line: &Line) {
+        self.conclude_attempts_before(line);
+        self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
+    }
+
+    /// What the proxy answered by itself, it may be after attempts at its app.
+    fn conclude_attempts_before(&mut self, line: &Line) {
         let gave_up = |entry: &Entry| GAVE_UP.iter().any(|flag| entry.has_flag(flag));
         if line.entry().is_some_and(gave_up) {
             self.conclude_attempts(&line.pod_uid, line, None);
         }
-        self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
     }
 
     /// Lines that waited long enough are judged.
@@ -310,6 +326,15 @@ impl Ledger {
             self.gather_line(line, verdict);
         }
     }
+}
+
+/// Whether a line is of what the proxy answered by itself, if it names a connection from the
+/// network.
+fn answers_the_network(line: &Line) -> bool {
+    line.entry().is_some_and(|entry| {
+        let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
+        !cluster.starts_with("outbound|") && entry.upstream_local_address.is_none()
+    })
 }
 
 /// The side that a line itself tells: by its cluster.

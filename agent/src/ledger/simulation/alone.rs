@@ -169,6 +169,7 @@ impl Scene {
         let id = self.next_connection;
         self.next_connection += 1;
         let opened = self.moment(begin);
+        self.truth.since = begin;
         let connection = Connection {
             id,
             time: opened,

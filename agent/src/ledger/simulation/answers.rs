@@ -31,13 +31,19 @@ impl Scene {
                 says.verdict = Verdict::Unseen;
                 says.side = entry.upstream_cluster.is_some().then_some(Side::Server);
             }
-            self.line_alone(pod, begin, entry, says);
+            self.line_alone(pod, begin + Duration::from_millis(2), entry, says);
         }
     }
 
     /// Requests through a gateway.
     pub(super) fn through_a_gateway(&mut self, pod: usize) {
-        for _ in 0..self.random.between(0, 4) {
+        // That a log doubles its lines shows when it does so twice.
+        let least = if self.logs[pod].beside.is_doubled() {
+            2
+        } else {
+            0
+        };
+        for _ in 0..self.random.between(least, 4) {
             let begin = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
             let peer = self.network_connection(pod, begin);
             let mut entry = self.refusal(pod, begin, peer);
@@ -47,12 +53,12 @@ impl Scene {
                 entry.downstream_remote_address = Some(SocketAddr::new(peer.ip(), 9));
                 says = Statement::new(Verdict::Unseen, Side::Client);
             }
-            self.line_alone(pod, begin, entry, says);
+            self.line_alone(pod, begin + Duration::from_millis(2), entry, says);
         }
     }
 
     /// The proxy accepts a connection from the network. Returns the peer.
-    fn network_connection(&mut self, pod: usize, begin: Timestamp) -> SocketAddr {
+    pub(super) fn network_connection(&mut self, pod: usize, begin: Timestamp) -> SocketAddr {
         let port = self.next_port();
         let peer = SocketAddr::new(self.elsewhere(pod), port);
         let own = SocketAddr::new(self.pods[pod].address(), 15006);
@@ -82,10 +88,15 @@ impl Scene {
         }
     }
 
-    fn line_alone(&mut self, pod: usize, begin: Timestamp, entry: LogEntry, says: Statement) {
+    pub(super) fn line_alone(
+        &mut self,
+        pod: usize,
+        made: Timestamp,
+        entry: LogEntry,
+        says: Statement,
+    ) {
         let likeness = self.truth.unlike("line alone");
-        let made = begin + Duration::from_millis(2);
-        self.logs[pod].make(made, entry, likeness);
+        self.write(pod, made, entry, likeness, None);
         self.truth.expect(vec![says.logged(likeness)]);
     }
 }

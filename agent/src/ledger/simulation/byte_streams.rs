@@ -126,7 +126,7 @@ impl Scene {
         if !matches!(fate, Fate::Removed | Fate::Idle) {
             let logged = self.truth.unlike("line of bytes");
             let made = closed + Duration::from_micros(300);
-            self.logs[pod].make(made, entry, logged);
+            self.write(pod, made, entry, logged, Some(side));
             says = says.logged(logged);
         }
         self.truth.expect(vec![says]);

@@ -6,6 +6,7 @@ use super::{
     pod::Pod,
     random::Random,
     scene::BEGIN,
+    sinks::Beside,
     truth::{Likeness, Truth},
 };
 use crate::{
@@ -24,6 +25,16 @@ pub(super) struct Log {
     /// Lines as they were made.
     made: Vec<Made>,
     pub(super) damage: Damage,
+    pub(super) beside: Beside,
+}
+
+/// Where a line goes: each sink has a buffer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sink {
+    First,
+    Second,
+    /// What is not buffered.
+    Direct,
 }
 
 /// What befalls a log on the node, nobody's fault.
@@ -39,6 +50,7 @@ pub(super) enum Damage {
 #[derive(Debug)]
 struct Made {
     time: Timestamp,
+    sink: Sink,
     content: Content,
     likeness: Option<Likeness>,
 }
@@ -58,8 +70,13 @@ impl Log {
         let from = BEGIN + random.millis(3_000, 9_000);
         let stalled = Damage::Stalled(from, from + random.millis(1_000, 15_000));
         let none = Damage::None;
+        let damage = *random.pick(&[none, none, none, none, none, Damage::Holes, stalled]);
         Self {
-            damage: *random.pick(&[none, none, none, none, none, Damage::Holes, stalled]),
+            damage,
+            beside: match damage {
+                Damage::None => Beside::any(random),
+                _ => Beside::Nothing,
+            },
             pod_uid: pod.uid.clone(),
             file: format!("pods/shop_{}_{}/istio-proxy/0.log", pod.name, pod.uid),
             made: Vec::new(),
@@ -67,9 +84,16 @@ impl Log {
     }
 
     /// The proxy makes a line at this moment.
-    pub(super) fn make(&mut self, time: Timestamp, entry: LogEntry, likeness: Likeness) {
+    pub(super) fn make(
+        &mut self,
+        sink: Sink,
+        time: Timestamp,
+        entry: LogEntry,
+        likeness: Likeness,
+    ) {
         self.made.push(Made {
             time,
+            sink,
             content: Content::Entry(Box::new(entry)),
             likeness: Some(likeness),
         });
@@ -79,6 +103,7 @@ impl Log {
     pub(super) fn other_output(&mut self, time: Timestamp) {
         self.made.push(Made {
             time,
+            sink: Sink::Direct,
             content: Content::Other,
             likeness: None,
         });
@@ -174,30 +199,31 @@ fn tear(written: &mut Vec<Written>, random: &mut Random, truth: &mut Truth) {
     written.insert(from, noticed);
 }
 
-/// When each line leaves the proxy: at its timer, or with a buffer that is full. Other output is
-/// not buffered.
+/// When each line leaves the proxy: at the timer of its sink, or with a buffer that is full.
 fn flush_times(
     made: &[Made],
     begin: Timestamp,
     flush: Duration,
     random: &mut Random,
 ) -> Vec<Timestamp> {
-    let percent = u32::try_from(random.between(0, 99)).unwrap();
-    let mut timer = begin + flush * percent / 100;
     let mut flushed: Vec<Timestamp> = made.iter().map(|made| made.time).collect();
-    let buffered = |at: &usize| matches!(made[*at].content, Content::Entry(_));
-    for at in (0..made.len()).filter(buffered) {
-        while timer < made[at].time {
-            timer = timer + flush;
+    for sink in [Sink::First, Sink::Second] {
+        let percent = u32::try_from(random.between(0, 99)).unwrap();
+        let mut timer = begin + flush * percent / 100;
+        let buffered = |at: &usize| made[*at].sink == sink;
+        for at in (0..made.len()).filter(buffered) {
+            while timer < made[at].time {
+                timer = timer + flush;
+            }
+            if !random.chance(5) {
+                flushed[at] = timer;
+            }
         }
-        if !random.chance(5) {
-            flushed[at] = timer;
+        let mut next = Timestamp::MAX;
+        for at in (0..made.len()).rev().filter(buffered) {
+            next = next.min(flushed[at]);
+            flushed[at] = next;
         }
-    }
-    let mut next = Timestamp::MAX;
-    for at in (0..made.len()).rev().filter(buffered) {
-        next = next.min(flushed[at]);
-        flushed[at] = next;
     }
     flushed
 }

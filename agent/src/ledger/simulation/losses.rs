@@ -96,7 +96,8 @@ impl Scene {
         }
         let likeness: Likeness = self.likeness(pod, wire, transaction);
         let entry = transaction.logged.entry(wire);
-        self.logs[pod].make(transaction.logged.made, entry, likeness);
+        let named = transaction.named_side(wire.side);
+        self.write(pod, transaction.logged.made, entry, likeness, named);
         self.truth.expect(vec![says.logged(likeness)]);
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Manner {
     /// Microseconds.
     pub(super) slowest_answer: u64,
     /// Microseconds between a response and the next request.
-    pause: (u64, u64),
+    pub(super) pause: (u64, u64),
 }
 
 impl Manner {

@@ -9,13 +9,17 @@ mod books;
 mod byte_streams;
 mod case;
 mod delivery;
+mod interrupted;
+mod leg;
 mod log;
 mod losses;
 mod manner;
 mod pod;
 mod random;
 mod restart;
+mod retries;
 mod scene;
+mod sinks;
 mod story;
 mod tampering;
 mod traffic;
@@ -108,26 +112,36 @@ fn run(seed: u64) -> Result<(), Failure> {
 
 fn judge(seed: u64, script: &Script, runs: &[Vec<Input>]) -> Result<(), String> {
     let mut settings = script.settings.clone();
-    let mut records_of_runs = Vec::new();
+    let (mut records_of_runs, mut http_ports) = (Vec::new(), Vec::new());
     for inputs in runs {
-        let records = records(&settings, inputs.iter().cloned());
+        // The ports that an earlier run learnt are told to the next.
+        let known = http_ports.drain(..).map(Input::SpeaksHttp);
+        let inputs: Vec<Input> = known.chain(inputs.iter().cloned()).collect();
+        let mut ledger = Ledger::new(settings.clone());
+        let records = records(&mut ledger, inputs.iter().cloned());
+        http_ports = ledger.take_http_ports();
         books::check(&records)?;
         if seed.is_multiple_of(REPLAYED) {
-            check_replay(&settings, inputs, &records)?;
+            check_replay(&settings, &inputs, &records)?;
         }
         records_of_runs.push(records);
         settings.earlier_run = true;
     }
-    match records_of_runs.as_slice() {
-        [records] => verdicts::check(records, &script.truth),
-        both => {
+    match (records_of_runs.as_slice(), script.restart) {
+        ([first, second], Some((_, start))) => {
             let lines = runs
                 .iter()
                 .flatten()
                 .filter(|input| is_entry(input))
                 .count();
-            verdicts::check_interrupted(both, &script.truth, lines)
+            interrupted::check(
+                [first.as_slice(), second.as_slice()],
+                &script.truth,
+                start,
+                lines,
+            )
         }
+        (records, _) => verdicts::check(&records[0], &script.truth),
     }
 }
 
@@ -135,8 +149,7 @@ fn is_entry(input: &Input) -> bool {
     matches!(input, Input::Line(line) if line.entry().is_some())
 }
 
-fn records(settings: &Settings, inputs: impl Iterator<Item = Input>) -> Vec<Record> {
-    let mut ledger = Ledger::new(settings.clone());
+fn records(ledger: &mut Ledger, inputs: impl Iterator<Item = Input>) -> Vec<Record> {
     let mut records = Vec::new();
     for input in inputs {
         ledger.handle(input, &mut records);
@@ -149,7 +162,8 @@ fn check_replay(settings: &Settings, inputs: &[Input], records: &[Record]) -> Re
     let again = |input: &Input| -> Input {
         serde_json::from_str(&serde_json::to_string(input).unwrap()).unwrap()
     };
-    let replayed = self::records(settings, inputs.iter().map(again));
+    let mut ledger = Ledger::new(settings.clone());
+    let replayed = self::records(&mut ledger, inputs.iter().map(again));
     let lines = |records: &[Record]| -> Vec<String> {
         let line = |record| serde_json::to_string(record).unwrap();
         records.iter().map(line).collect()

@@ -100,6 +100,7 @@ impl Scene {
                     self.requests(pod);
                     if self.logs[pod].damage == Damage::None {
                         self.streams_of_bytes(pod);
+                        self.retried_requests(pod);
                     }
                     self.answers_of_the_proxy(pod);
                     self.past_the_proxy(pod);

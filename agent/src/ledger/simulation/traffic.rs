@@ -105,6 +105,7 @@ impl Scene {
         let id = self.next_connection;
         self.next_connection += 1;
         let opened = self.moment(begin);
+        self.truth.since = begin;
         let pod = &self.pods[pod];
         let port = 40_000 + u16::try_from(id).unwrap();
         let own = pod.address();
@@ -158,7 +159,7 @@ impl Scene {
     }
 
     /// A request with a plain answer.
-    fn transaction(
+    pub(super) fn transaction(
         &mut self,
         number: u32,
         side: Side,
@@ -248,7 +249,7 @@ impl Scene {
     }
 
     /// The capture tells an exchange.
-    fn exchange(&mut self, wire: &Wire, transaction: &Transaction) {
+    pub(super) fn exchange(&mut self, wire: &Wire, transaction: &Transaction) {
         let begun = Input::Begun {
             connection: wire.id,
             exchange: transaction.number,
@@ -266,10 +267,9 @@ impl Scene {
         wire: &Wire,
         transaction: &Transaction,
     ) -> Likeness {
-        let forwarded = transaction.logged.forwarded_for.is_some() && wire.side == Side::Client;
-        let place = match forwarded {
-            true => format!("pod {pod} {}", wire.asked),
-            false => format!("#{}", wire.id),
+        let place = match transaction.named_side(wire.side) {
+            None => format!("pod {pod} {}", wire.asked),
+            Some(_) => format!("#{}", wire.id),
         };
         self.truth
             .likeness(format!("{place} {}", transaction.likeness()))
@@ -288,6 +288,7 @@ impl Scene {
         let uid = self.pods[pod].uid.clone();
         self.truth.observed(&uid, transaction.begun, likeness);
         let made = transaction.logged.made;
+        let named = transaction.named_side(side);
         let mut entry = transaction.logged.entry(wire);
         let alone = |verdict| Statement::new(verdict, side);
         let matched = transaction.matched(side, likeness);
@@ -299,27 +300,31 @@ impl Scene {
             Some(Tampering::Edited(field)) => {
                 field.edit(&mut entry, &mut self.random);
                 let edited = self.truth.unlike("edited");
-                self.logs[pod].make(made, entry, edited);
+                self.write(pod, made, entry, edited, named);
                 expected.push(field.judge(side).observed(likeness).logged(edited));
             }
             Some(Tampering::Repeated) => {
                 let again = made + self.random.micros(0, 50_000);
-                self.logs[pod].make(made, entry.clone(), likeness);
-                self.logs[pod].make(again, entry, likeness);
+                self.write(pod, made, entry.clone(), likeness, named);
+                self.write(pod, again, entry, likeness, named);
                 expected.push(matched);
-                let repeated = alone(Verdict::Unseen).because(Reason::Repeated);
+                let verdict = match self.logs[pod].beside.is_doubled() {
+                    true => Verdict::Matched,
+                    false => Verdict::Unseen,
+                };
+                let repeated = alone(verdict).because(Reason::Repeated);
                 expected.push(repeated.logged(likeness));
             }
             Some(Tampering::Invented) => {
                 let invented = self.truth.unlike("invented");
                 let forged = forge(entry.clone(), &mut self.random);
-                self.logs[pod].make(made, entry, likeness);
-                self.logs[pod].make(made, forged, invented);
+                self.write(pod, made, entry, likeness, named);
+                self.write(pod, made, forged, invented, named);
                 expected.push(matched);
                 expected.push(alone(Verdict::Unseen).logged(invented));
             }
             None => {
-                self.logs[pod].make(made, entry, likeness);
+                self.write(pod, made, entry, likeness, named);
                 match self.logs[pod].damage {
                     Damage::Stalled(..) => self.truth.expect_early_or_late(matched),
                     _ => expected.push(matched),
@@ -331,6 +336,12 @@ impl Scene {
 }
 
 impl Transaction {
+    /// Of a line that names its connection, the side of that.
+    pub(super) fn named_side(&self, side: Side) -> Option<Side> {
+        let forwarded = self.logged.forwarded_for.is_some() && side == Side::Client;
+        (!forwarded).then_some(side)
+    }
+
     /// What must be said of it if nobody tampers with its line.
     fn matched(&self, side: Side, likeness: u32) -> Statement {
         let mut matched = match self.gap {

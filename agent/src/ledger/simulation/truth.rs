@@ -24,14 +24,21 @@ pub(super) struct Statement {
     pub(super) differences: Vec<String>,
 }
 
-/// What must be said together, in the ways in which it may be.
-pub(super) type Expectation = Vec<Vec<Statement>>;
+/// What must be said together.
+#[derive(Clone, Debug)]
+pub(super) struct Expectation {
+    /// The ways in which it may be.
+    pub(super) ways: Vec<Vec<Statement>>,
+    /// Nothing of it is older.
+    pub(super) since: Timestamp,
+}
 
 /// What is known of a scene beside what the ledger is told.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    /// Each must be said in one of its ways.
     pub(super) expected: Vec<Expectation>,
+    /// Nothing is older of what is expected from now on.
+    pub(super) since: Timestamp,
     likenesses: BTreeMap<String, Likeness>,
     names: Vec<String>,
     /// By pod and first byte.
@@ -63,9 +70,15 @@ impl Truth {
 
     /// All of this must be said.
     pub(super) fn expect(&mut self, statements: Vec<Statement>) {
-        let each = statements.into_iter();
-        self.expected
-            .extend(each.map(|statement| vec![vec![statement]]));
+        for statement in statements {
+            self.expect_one_of(vec![vec![statement]]);
+        }
+    }
+
+    /// This must be said in one of its ways.
+    pub(super) fn expect_one_of(&mut self, ways: Vec<Vec<Statement>>) {
+        let since = self.since;
+        self.expected.push(Expectation { ways, since });
     }
 
     /// This must be said, or the same of a line that came late.
@@ -92,8 +105,7 @@ impl Truth {
             halves
         });
         let ways = [vec![statement.clone()], vec![late]].into_iter();
-        let ways = ways.chain(unlogged).chain(without_side).collect();
-        self.expected.push(ways);
+        self.expect_one_of(ways.chain(unlogged).chain(without_side).collect());
     }
 
     /// An exchange, or a connection, that began at this moment, at which nothing else did.
@@ -113,7 +125,7 @@ impl Truth {
         };
         let says_of_it = |alone: bool| {
             move |expectation: &Expectation| {
-                let statement = &expectation[0][0];
+                let statement = &expectation.ways[0][0];
                 statement.logged == Some(likeness) && statement.observed.is_none() == alone
             }
         };
@@ -121,7 +133,7 @@ impl Truth {
         if let Some(at) = self.expected.iter().position(says_of_it(true)) {
             self.expected.remove(at);
         } else if let Some(at) = self.expected.iter().position(says_of_it(false)) {
-            let statement = &mut self.expected[at][0][0];
+            let statement = &mut self.expected[at].ways[0][0];
             *statement = Statement {
                 verdict: Verdict::Unverifiable,
                 reasons: vec![Reason::LineLost],

@@ -6,7 +6,7 @@ use super::{
     books::revised,
     truth::{Statement, Truth},
 };
-use crate::record::{Body, Reason, Record, Units, Verdict};
+use crate::record::{Body, Record, Units, Verdict};
 
 /// Every unit got the verdict that the truth demands, once, and nothing else is said.
 pub(super) fn check(records: &[Record], truth: &Truth) -> Result<(), String> {
@@ -16,8 +16,8 @@ pub(super) fn check(records: &[Record], truth: &Truth) -> Result<(), String> {
     }
     let mut message = String::new();
     for expectation in &truth.expected {
-        if !expectation.iter().any(|way| take(way, &mut found)) {
-            for way in expectation {
+        if !expectation.ways.iter().any(|way| take(way, &mut found)) {
+            for way in &expectation.ways {
                 describe("expected", way.iter(), truth, &mut message);
             }
         }
@@ -36,59 +36,10 @@ pub(super) fn check(records: &[Record], truth: &Truth) -> Result<(), String> {
     }
 }
 
-/// What must hold although the agent was stopped and started again: each line is judged once,
-/// and nobody is accused but for what was planted.
-pub(super) fn check_interrupted(
-    runs: &[Vec<Record>],
-    truth: &Truth,
-    lines: usize,
-) -> Result<(), String> {
-    let mut planted = Counted::default();
-    for statement in truth.expected.iter().flatten().flatten() {
-        *planted.entry(statement.clone()).or_default() += 1;
-    }
-    let mut message = String::new();
-    let mut found = Vec::new();
-    for (run, records) in runs.iter().enumerate() {
-        found.extend(statements(records, truth, run > 0)?);
-    }
-    let judged: u64 = found.iter().map(|statement| statement.units.1).sum();
-    found.retain(|statement| {
-        matches!(
-            statement.verdict,
-            Verdict::Unlogged | Verdict::Unseen | Verdict::Mismatched | Verdict::Bypassed
-        )
-    });
-    // What is older than the agent is known by what it is alone, after all that is known better.
-    found.sort_by_key(|statement| (statement.observed.is_none(), statement.logged.is_none()));
-    for mut statement in found {
-        statement
-            .reasons
-            .retain(|reason| *reason != Reason::RoleByName);
-        if statement.verdict == Verdict::Bypassed && statement.observed.is_none() {
-            let side = statement.side;
-            let alike = planted.iter().find(|(other, count)| {
-                **count > 0 && other.verdict == Verdict::Bypassed && other.side == side
-            });
-            statement = alike.map_or(statement, |(alike, _)| alike.clone());
-        }
-        if !take(std::slice::from_ref(&statement), &mut planted) {
-            describe("got", std::iter::once(&statement), truth, &mut message);
-        }
-    }
-    if judged != lines as u64 {
-        let _ = writeln!(message, "{lines} lines were read, {judged} judged");
-    }
-    match message.is_empty() {
-        true => Ok(()),
-        false => Err(message),
-    }
-}
-
-type Counted = BTreeMap<Statement, usize>;
+pub(super) type Counted = BTreeMap<Statement, usize>;
 
 /// Takes all of these out of what was found, or none.
-fn take(way: &[Statement], found: &mut Counted) -> bool {
+pub(super) fn take(way: &[Statement], found: &mut Counted) -> bool {
     for (at, statement) in way.iter().enumerate() {
         match found.get_mut(statement) {
             Some(count) if *count > 0 => *count -= 1,
@@ -103,7 +54,7 @@ fn take(way: &[Statement], found: &mut Counted) -> bool {
     true
 }
 
-fn describe<'a>(
+pub(super) fn describe<'a>(
     what: &str,
     statements: impl Iterator<Item = &'a Statement>,
     truth: &Truth,
@@ -125,7 +76,11 @@ fn describe<'a>(
 
 /// What the records that stand say of units. On connections older than the agent these begin at
 /// other moments than the scene knows.
-fn statements(records: &[Record], truth: &Truth, older: bool) -> Result<Vec<Statement>, String> {
+pub(super) fn statements(
+    records: &[Record],
+    truth: &Truth,
+    older: bool,
+) -> Result<Vec<Statement>, String> {
     let revised = revised(records);
     let mut statements = Vec::new();
     for record in records

@@ -80,6 +80,38 @@ fn two_sinks_write_every_line_twice() {
 }
 
 #[test]
+fn halves_of_before_the_start_do_not_make_a_doubled_log_single() {
+    let mut scene = Scene::new();
+    let before = scene.now - Duration::from_secs(9);
+    let leg = scene.client_leg();
+    for number in 0..4 {
+        let exchange = scene.exchange(&leg, number, &get("/item"));
+        let line = scene.line(Side::Client, &leg, &exchange, &get("/item"));
+        if number == 0 {
+            // One sink wrote these before, the other since.
+            for half in 0..3 {
+                let mut line = line.clone();
+                let fields = entry(&mut line);
+                fields.start_time = Some(before + Duration::from_millis(half));
+                fields.whole = Some(super::fingerprint(&format!("half {half}")));
+                read(&mut scene, line, 100 + half);
+            }
+        }
+        let offset = 2 * u64::from(number);
+        read(&mut scene, line.clone(), offset);
+        read(&mut scene, line, offset + 1);
+        scene.pass(Duration::from_secs(30));
+        keep_up(&mut scene);
+    }
+    scene.settle();
+    let half = (Verdict::Unverifiable, (0, 1), false);
+    let (pair, copy) = ((PAIR.0, PAIR.1, false), (COPY.0, COPY.1, true));
+    let expected = [vec![copy; 4], vec![pair; 4], vec![half; 3]].concat();
+    assert_eq!(found(&scene), expected);
+    scene.stop();
+}
+
+#[test]
 fn a_single_copy_is_repeated_also_in_a_log_of_few_lines() {
     for (before, after) in [(1, 0), (0, 1), (0, 2), (5, 5)] {
         let mut scene = Scene::new();

@@ -10,6 +10,7 @@ mod facts;
 mod faults;
 mod findings;
 mod late;
+mod late_attempts;
 mod left_early;
 mod life;
 mod losses;

@@ -1,0 +1,50 @@
+//! A connection that a proxy keeps and uses again, exchange by exchange.
+
+use super::{scene::Scene, transaction::Transaction, wire::Wire};
+use crate::{ledger::Input, record::Side, timestamp::Timestamp};
+
+pub(super) struct Leg {
+    pub(super) wire: Wire,
+    /// Exchanges so far.
+    count: u32,
+    bytes: (u64, u64),
+    /// When the last one had ended.
+    pub(super) free: Timestamp,
+    /// It carries nothing more.
+    pub(super) spent: bool,
+}
+
+impl Scene {
+    pub(super) fn open_leg(&mut self, pod: usize, side: Side, begin: Timestamp) -> Leg {
+        let wire = self.wire(pod, side, begin);
+        let told = wire.opened + self.random.micros(1, 20);
+        self.tell(
+            told,
+            Input::Opened(Box::new(wire.connection(&self.pods[pod]))),
+        );
+        Leg {
+            wire,
+            count: 0,
+            bytes: (0, 0),
+            free: told,
+            spent: false,
+        }
+    }
+
+    /// The exchange goes over the connection, and is seen.
+    pub(super) fn carry(&mut self, leg: &mut Leg, transaction: &mut Transaction) {
+        transaction.number = leg.count;
+        leg.count += 1;
+        leg.bytes.0 += transaction.request_bytes + 100;
+        leg.bytes.1 += transaction.reply.as_ref().map_or(0, |reply| reply.bytes);
+        leg.free = transaction.ended;
+        self.exchange(&leg.wire, transaction);
+    }
+
+    pub(super) fn close_leg(&mut self, leg: &Leg) {
+        let told = leg.free + self.random.micros(1, 3_000);
+        let mut closed = leg.wire.closed(leg.free, leg.bytes);
+        closed.both_fin = !leg.spent;
+        self.tell(told, Input::Closed(closed));
+    }
+}
