@@ -17,6 +17,9 @@ use crate::{
 /// How far around a loss the order of exchanges and lines proves nothing.
 const AROUND: Duration = Duration::from_millis(100);
 
+/// How long a busy proxy takes to turn from a whole response to a request that was sent ahead.
+const TURN: Duration = Duration::from_millis(100);
+
 /// A connection, from the moment when both its ends are told until no line can come any more.
 ///
 /// ```text
@@ -75,6 +78,8 @@ pub(super) struct MeshConnection {
     pub(super) finished: bool,
     /// The first exchange whose response was not whole when the connection ended.
     cut_off: Option<u32>,
+    /// When the last whole response ended.
+    answered: Option<Timestamp>,
     /// It was told that its exchanges wait for the first HTTP line of their port.
     pub(super) waits_for_http: bool,
     /// The record of its end, once that is written.
@@ -138,6 +143,7 @@ impl MeshConnection {
             worst: None,
             finished: false,
             cut_off: None,
+            answered: None,
             waits_for_http: false,
             record: None,
             agenda: None,
@@ -148,8 +154,9 @@ impl MeshConnection {
     /// Notes how an exchange ended.
     pub(super) fn note_end(&mut self, exchange: &Exchange) {
         let response = exchange.response.as_ref();
-        let is_whole = response.is_some_and(|response| response.ended.is_some());
-        if self.side == Side::Client && !is_whole && exchange.gap.is_none() {
+        let answered = response.and_then(|response| response.ended);
+        self.answered = self.answered.max(answered);
+        if self.side == Side::Client && answered.is_none() && exchange.gap.is_none() {
             let first = self.cut_off.unwrap_or(exchange.exchange);
             self.cut_off = Some(first.min(exchange.exchange));
         }
@@ -175,10 +182,20 @@ impl MeshConnection {
     }
 
     /// The proxy never began with an exchange: it takes up a request that was sent ahead only when
-    /// the response before it is whole, and drops it without a line when the client leaves first.
+    /// the response before it is whole, and drops it without a line when the client leaves first,
+    /// or resets the connection as soon as it has that response.
     pub(super) fn never_began(&self, exchange: &Exchange) -> bool {
         let is_behind = |first| first < exchange.exchange;
-        exchange.response.is_none() && self.cut_off.is_some_and(is_behind)
+        let was_left = |answered: Timestamp, closed: &Closed| {
+            exchange.time <= answered && !closed.both_fin && closed.time <= answered + TURN
+        };
+        exchange.response.is_none()
+            && (self.cut_off.is_some_and(is_behind)
+                || self.side == Side::Client
+                    && self
+                        .answered
+                        .zip(self.closed.as_ref())
+                        .is_some_and(|(answered, closed)| was_left(answered, closed)))
     }
 
     /// It carried exchanges, read or not: these are the units, not the connection.

@@ -98,3 +98,37 @@ fn a_line_is_of_the_request_that_was_whole() {
     assert_eq!(told.collect::<Vec<_>>(), expected);
     scene.stop();
 }
+
+/// Of two requests that are sent at once the first is answered, and the app leaves.
+#[test]
+fn a_request_sent_ahead_is_not_missed_if_the_app_resets_as_soon_as_it_has_the_answer_before() {
+    let nothing = (Verdict::Outside, (1, 0), vec![Reason::NoRequest]);
+    let removed = (Verdict::Unlogged, (1, 0), vec![]);
+    for (both_fin, stays, expected) in [
+        (false, Duration::from_millis(100), &nothing),
+        (false, Duration::from_millis(101), &removed),
+        (true, Duration::ZERO, &removed),
+    ] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let leg = scene.client_leg();
+        let sent = unanswered(&mut scene, &leg, &["/answered", "/ahead"]);
+        let answered = exchange(leg.id, 0, sent[0].time, scene.now, &get("/answered"));
+        let line = scene.line(Side::Client, &leg, &answered, &get("/answered"));
+        scene.feed(Input::Ended(Box::new(answered)));
+        scene.read(line);
+        scene.pass(stays);
+        let ahead = Exchange {
+            end: scene.now,
+            ..sent[1].clone()
+        };
+        scene.feed(Input::Ended(Box::new(ahead)));
+        let mut closed = scene.closed(&leg, 100, 100);
+        closed.both_fin = both_fin;
+        scene.feed(Input::Closed(closed));
+        scene.settle();
+        let found = scene.verdicts();
+        assert_eq!(found.last(), Some(expected), "{found:?}");
+        scene.stop();
+    }
+}
