@@ -121,11 +121,26 @@ impl SteadyClock {
             .unwrap_or(newest)
     }
 
+    /// The moment of a reading between two moments; none if there may be several.
+    pub(super) fn only_between(
+        &self,
+        reading: Timestamp,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Option<Timestamp> {
+        let between = |moment: &Timestamp| (from..=to).contains(moment);
+        let mut moments = self.moments(reading).filter(between);
+        let only = moments.next()?;
+        moments.next().is_none().then_some(only)
+    }
+
     /// The moment of a stamp in a log, or of its end, which was read up to `read_until` before:
     /// the earliest after that.
     pub(super) fn of_log(&self, stamp: Timestamp, read_until: Option<Timestamp>) -> Timestamp {
         let Some(read_until) = read_until else {
-            return self.newest().steady(stamp);
+            // The log was not read before, and may be older than the step.
+            let able = self.moments(stamp);
+            let nearest = able.min_by_key(|moment| moment.distance(self.present));
+            return nearest.unwrap_or_else(|| self.newest().steady(stamp));
         };
         self.moments(stamp)
             .find(|moment| *moment + DISORDER >= read_until && *moment <= self.present + SLACK)
@@ -221,6 +236,27 @@ mod tests {
             (clock.reading(at(99)), clock.reading(at(101))),
             (at(99), at(3_701))
         );
+    }
+
+    #[test]
+    fn a_log_that_was_not_read_before_may_be_older_than_a_step() {
+        let mut clock = SteadyClock::default();
+        clock.step(at(3_700), HOUR);
+        assert_eq!(clock.of_log(at(98), None), at(98));
+        assert_eq!(clock.of_log(at(3_701), None), at(101));
+    }
+
+    #[test]
+    fn a_reading_between_two_moments_is_known_if_one_clock_alone_showed_it() {
+        let mut clock = SteadyClock::default();
+        clock.step(at(3_700), HOUR);
+        let span = (at(50), at(101));
+        assert_eq!(clock.only_between(at(98), span), Some(at(98)));
+        assert_eq!(clock.only_between(at(3_699), span), Some(at(99)));
+        assert_eq!(clock.only_between(at(40), span), None);
+        // Back by four seconds: what is shown twice is not known.
+        clock.step(at(3_796), -4_000_000_000);
+        assert_eq!(clock.only_between(at(3_797), (at(100), at(300))), None);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
     compare::{Comparison, compare},
     doubt::doubt_of,
-    input::{Exchange, Line, LineContent},
+    input::{Entry, Exchange, Line, LineContent},
     leg::{Horizon, Settled},
+    pod::started,
     policy,
     tracked::{MeshConnection, Tracked, reason_of},
     write::Judgement,
@@ -121,8 +122,9 @@ impl Ledger {
         }
         let mut excused = Vec::new();
         mesh.connection_lines.retain(|line| {
-            let request = line.entry().filter(|entry| entry.method.is_some());
-            let start = request.and_then(|entry| entry.start_time);
+            let is_request = |entry: &&Entry| entry.method.is_some() && entry.start_time.is_some();
+            let start = line.entry().filter(is_request);
+            let start = start.map(|entry| started(line, entry));
             let reason = start
                 .filter(|_| line.time <= due)
                 .and_then(|start| pod.missed.excuse(start));
@@ -424,6 +426,8 @@ impl Ledger {
 
     /// No exchange of its connection fits a line.
     fn conclude_line(&mut self, id: ConnectionId, line: &Line) {
+        // What is older than the agent is none of what that missed.
+        let may_be_missed = !self.is_of_before(line);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -437,7 +441,9 @@ impl Ledger {
                 vec![Reason::LineAmbiguous],
                 side,
             );
-        } else if let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line()) {
+        } else if may_be_missed
+            && let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line())
+        {
             lost.excused_lines += 1;
             let reason = reason_of(lost.cause);
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);

@@ -5,6 +5,7 @@ use super::{
     compare::compare,
     forwarded::Waiting,
     input::{Entry, Exchange, Line},
+    pod::started,
     tracked::Tracked,
 };
 use crate::{
@@ -65,7 +66,7 @@ impl Ledger {
         let answered = entry.upstream_local_address.is_none()
             && !cluster.starts_with("outbound|")
             && pod.held_network_connection(&line, entry);
-        let start = entry.start_time.unwrap_or(line.time);
+        let start = started(&line, entry);
         if answered {
             self.judge_proxy_answer(&line);
         } else if let Some(missed) = pod.missed.excuse(start) {

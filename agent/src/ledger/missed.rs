@@ -59,13 +59,34 @@ impl Missed {
         }
     }
 
-    /// Why the request of a line that began at `start` may have been missed; counts it in.
-    pub(super) fn excuse(&mut self, start: Timestamp) -> Option<Reason> {
+    /// Why the request of a line may have been missed that began between these moments; counts it
+    /// in.
+    pub(super) fn excuse(&mut self, (first, last): (Timestamp, Timestamp)) -> Option<Reason> {
         let may_be = |loss: &&mut Loss| {
-            loss.left != Some(0) && loss.from <= start + TOLERANCE && start <= loss.to + TOLERANCE
+            loss.left != Some(0) && loss.from <= last + TOLERANCE && first <= loss.to + TOLERANCE
         };
         let loss = self.losses.iter_mut().find(may_be)?;
         loss.left = loss.left.map(|left| left - 1);
         Some(loss.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Missed;
+    use crate::{record::Reason, timestamp::Timestamp};
+
+    #[test]
+    fn a_request_may_have_been_missed_if_it_may_have_begun_in_that_time() {
+        let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
+        let mut missed = Missed::default();
+        missed.note(1, (at(10), at(11)), 2, Reason::RingLost);
+        assert_eq!(missed.excuse((at(5), at(9))), None);
+        assert_eq!(missed.excuse((at(12), at(20))), None);
+        assert_eq!(missed.excuse((at(5), at(10))), Some(Reason::RingLost));
+        assert_eq!(missed.excuse((at(11), at(20))), Some(Reason::RingLost));
+        assert_eq!(missed.excuse((at(10), at(11))), None, "both are counted");
     }
 }

@@ -333,7 +333,7 @@ impl PodBook {
 }
 
 /// The first and the last moment that START_TIME may mean.
-fn started(line: &Line, entry: &Entry) -> (Timestamp, Timestamp) {
+pub(super) fn started(line: &Line, entry: &Entry) -> (Timestamp, Timestamp) {
     let start = entry.start_time.unwrap_or(line.time);
     let precision = Duration::from_nanos(entry.start_time_precision_nanoseconds);
     (start, start + precision)

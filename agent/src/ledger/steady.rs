@@ -46,7 +46,8 @@ impl Ledger {
         input
     }
 
-    /// Of an exchange that the wall clock was set in, only the begin is known for sure.
+    /// Of an exchange that the wall clock was set in, only the begin is known for sure, and of the
+    /// response what no more than one clock can have shown.
     fn exchange_on_the_steady_clock(&self, exchange: &mut Exchange) {
         let clock = &self.clock;
         let began = self.began(exchange.connection, exchange.exchange);
@@ -55,13 +56,18 @@ impl Ledger {
         let spans_a_step = began < clock.last_step();
         let moment = |reading: Timestamp| {
             if spans_a_step {
-                now
+                clock.only_between(reading, (began, now)).unwrap_or(now)
             } else {
                 clock.of_kernel(reading)
             }
         };
         exchange.time = began;
-        exchange.end = moment(exchange.end);
+        // It is the later of two readings, perhaps of two clocks.
+        exchange.end = if spans_a_step {
+            now
+        } else {
+            moment(exchange.end)
+        };
         // Whether the request had ended before the response began is not known.
         exchange.request_ended = exchange.request_ended.filter(|_| !spans_a_step).map(moment);
         if let Some(response) = &mut exchange.response {

@@ -20,10 +20,16 @@ pub(super) fn deliver(script: &mut Script, random: &mut Random) -> Vec<Vec<Input
     let told = std::mem::take(&mut script.told);
     let mut readers: Vec<Reader> = Vec::new();
     for (pod, log) in script.pods.iter().zip(std::mem::take(&mut script.logs)) {
-        readers.push(Reader::new(pod.uid.clone(), log, random));
+        // A reader that lags behind a step cannot tell which clock stamped a line.
+        let may_lag = script.clock_step.is_none();
+        readers.push(Reader::new(pod.uid.clone(), log, may_lag, random));
     }
     let Some((stop, start)) = script.restart else {
-        return vec![run(script, told, &mut readers, (BEGIN, script.end), random)];
+        let inputs = run(script, told, &mut readers, (BEGIN, script.end), random);
+        return vec![match script.clock_step {
+            Some(step) => step.apply(inputs),
+            None => inputs,
+        }];
     };
     let again = seen_since(&told, start);
     vec![
@@ -87,9 +93,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(pod_uid: String, log: Vec<Written>, random: &mut Random) -> Self {
+    fn new(pod_uid: String, log: Vec<Written>, may_lag: bool, random: &mut Random) -> Self {
         let from = BEGIN + random.millis(0, 5_000);
-        let lag = match random.chance(20) {
+        let lag = match may_lag && random.chance(20) {
             true => random.millis(0, 15_000),
             false => Duration::ZERO,
         };

@@ -83,6 +83,18 @@ impl Log {
         }
     }
 
+    /// Nothing befalls it, and it has one format.
+    pub(super) fn plain(self) -> Self {
+        Self {
+            damage: Damage::None,
+            beside: match self.beside {
+                Beside::Shorter => Beside::Nothing,
+                beside => beside,
+            },
+            ..self
+        }
+    }
+
     /// The proxy makes a line at this moment.
     pub(super) fn make(
         &mut self,

@@ -8,6 +8,7 @@ mod answers;
 mod books;
 mod byte_streams;
 mod case;
+mod clock_step;
 mod delivery;
 mod interrupted;
 mod leg;

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
+    clock_step::ClockStep,
     log::{Damage, Log, Written},
     losses::CAUSES,
     pod::{Kind, Pod},
@@ -53,6 +54,8 @@ pub(super) struct Script {
     pub(super) logs: Vec<Vec<Written>>,
     pub(super) intake: Intake,
     pub(super) truth: Truth,
+    /// The wall clock is set.
+    pub(super) clock_step: Option<ClockStep>,
     /// The agent stops and starts at these moments.
     pub(super) restart: Option<(Timestamp, Timestamp)>,
     /// When everything that can be judged is to be judged.
@@ -71,15 +74,25 @@ impl Script {
 impl Scene {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
+        let step = ClockStep::any(BEGIN, &mut random);
+        let clock_step = random.chance(20).then_some(step);
+        let mut truth = Truth::default();
+        truth.clock_step = clock_step;
         let flush = Duration::from_secs(*random.pick(&[1, 1, 3, 10]));
         let count = usize::try_from(random.between(1, 3)).unwrap();
         let pods: Vec<Pod> = (0..count)
             .map(|index| Pod::new(index, &mut random))
             .collect();
         Self {
-            logs: pods.iter().map(|pod| Log::new(pod, &mut random)).collect(),
+            logs: pods
+                .iter()
+                .map(|pod| match clock_step {
+                    None => Log::new(pod, &mut random),
+                    Some(_) => Log::new(pod, &mut random).plain(),
+                })
+                .collect(),
             pods,
-            truth: Truth::default(),
+            truth,
             intake: intake(),
             told: Vec::new(),
             next_connection: 1,
@@ -100,6 +113,9 @@ impl Scene {
                     self.requests(pod);
                     if self.logs[pod].damage == Damage::None {
                         self.streams_of_bytes(pod);
+                    }
+                    // What of an exchange lies on which side of a step is not known well enough.
+                    if self.logs[pod].damage == Damage::None && self.truth.clock_step.is_none() {
                         self.retried_requests(pod);
                     }
                     self.answers_of_the_proxy(pod);
@@ -143,9 +159,13 @@ impl Scene {
         let settings = settings(self.flush, &mut self.random);
         let stop = BEGIN + self.random.millis(500, 12_000);
         let start = stop + self.random.millis(1_600, 6_000);
+        // A line that is late for one run is nothing to the next.
+        let may_stop = !stalled && self.truth.clock_step.is_none();
+        let restart = (may_stop && self.random.chance(25)).then_some((stop, start));
+        let clock_step = self.truth.clock_step;
         let script = Script {
-            // A line that is late for one run is nothing to the next.
-            restart: (!stalled && self.random.chance(25)).then_some((stop, start)),
+            restart,
+            clock_step,
             settings,
             has_kubelet: self.has_kubelet,
             pods: self.pods,

@@ -49,6 +49,43 @@ fn heads_known_by_number_excuse_as_many_lines() {
 }
 
 #[test]
+fn a_line_of_before_the_start_takes_the_excuse_of_no_other() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let time = scene.now;
+    let gone = super::exchange(leg.id, 1, time, time, &get("/gone"));
+    scene.feed(Input::Lost {
+        connection: leg.id,
+        exchanges: 1,
+        time,
+        cause: Gap::RingLost,
+    });
+    let mut before = scene.line(Side::Client, &leg, &gone, &get("/before"));
+    let fields = entry(&mut before);
+    fields.start_time = Some(time - Duration::from_secs(9));
+    fields.whole = Some(super::fingerprint("before"));
+    let gone = scene.line(Side::Client, &leg, &gone, &get("/gone"));
+    scene.read(before);
+    scene.read(gone);
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let mut found = scene.verdicts();
+    found.retain(|(verdict, ..)| *verdict != Verdict::Matched);
+    found.sort();
+    let unverifiable = |units, reason| (Verdict::Unverifiable, units, vec![reason]);
+    assert_eq!(
+        found,
+        [
+            unverifiable((0, 1), Reason::RingLost),
+            unverifiable((0, 1), Reason::BeforeStart),
+            unverifiable((1, 0), Reason::RingLost),
+        ]
+    );
+    scene.stop();
+}
+
+#[test]
 fn what_is_left_over_behind_a_hole_may_have_been_in_it() {
     let mut scene = Scene::new();
     scene.clean("/first");
