@@ -4,9 +4,10 @@
 //! parsing of the recording is left out; the agent has its inputs without it.
 #![expect(clippy::print_stdout, reason = "it prints its one result")]
 
-use std::{env, fs, path::Path, time::Duration};
+use std::{env, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use libc::{CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec};
 use meshwitness::{
     ledger::{Input, Ledger},
     witness::Recording,
@@ -65,9 +66,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// CPU time of this thread: the first number of proc_pid_schedstat, nanoseconds.
+/// CPU time of this thread up to this very moment; what /proc tells is as old as the last tick.
 fn thread_time() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = text.split(' ').next().unwrap_or_default();
-    Ok(Duration::from_nanos(nanoseconds.parse()?))
+    let mut time = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the call writes to `time`, which is there for as long as it takes.
+    let result = unsafe { clock_gettime(CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    ensure!(result == 0, "{}", std::io::Error::last_os_error());
+    Ok(Duration::new(
+        time.tv_sec.try_into()?,
+        time.tv_nsec.try_into()?,
+    ))
 }
