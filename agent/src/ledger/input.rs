@@ -336,7 +336,7 @@ impl Entry {
     /// Whether a flag of `RESPONSE_FLAGS` is set.
     #[must_use]
     pub fn has_flag(&self, flag: &str) -> bool {
-        let flags = self.response_flags.as_deref().unwrap_or_default();
-        flags.split(',').any(|set| set == flag)
+        let mut flags = self.response_flags.iter().flat_map(|set| set.split(','));
+        flags.any(|set| set == flag)
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Leg {
     lines: VecDeque<Placed>,
     next_order: u64,
     last_paired_order: Option<u64>,
+    /// More happened to the slots than that exchanges came and were paired in order.
+    is_out_of_order: bool,
     /// At least one exchange was paired with a line that agrees.
     pub(super) ever_matched: bool,
 }
@@ -117,6 +119,7 @@ impl Leg {
             lines: VecDeque::new(),
             next_order: 0,
             last_paired_order: None,
+            is_out_of_order: false,
             ever_matched: false,
         }
     }
@@ -137,7 +140,8 @@ impl Leg {
     /// An exchange ended. False if it never began here.
     pub(super) fn end(&mut self, ended: Box<Exchange>) -> bool {
         let began = |slot: &&mut Slot| matches!(slot, Slot::Begun { exchange, .. } if *exchange == ended.exchange);
-        match self.slots.iter_mut().find(began) {
+        // It is among the newest.
+        match self.slots.iter_mut().rev().find(began) {
             Some(slot) => {
                 *slot = Slot::Ended(ended);
                 true
@@ -186,6 +190,7 @@ impl Leg {
             .into_iter()
             .partition(|slot| matches!(slot, Slot::Accused { .. }));
         self.slots = others.into();
+        self.is_out_of_order = true;
         accused
             .into_iter()
             .filter_map(|slot| match slot {
@@ -228,6 +233,7 @@ impl Leg {
             .iter()
             .position(|other| number(other) > number(&slot));
         self.slots.insert(at.unwrap_or(self.slots.len()), slot);
+        self.is_out_of_order = true;
     }
 
     /// Takes out an exchange that a line without a usable tuple belongs to.
@@ -237,6 +243,7 @@ impl Leg {
             .iter()
             .position(|slot| matches!(slot, Slot::Ended(ended) if ended.exchange == exchange))?;
         let slot = std::mem::replace(&mut self.slots[at], Slot::Paired(None));
+        self.is_out_of_order = true;
         self.trim();
         match slot {
             Slot::Ended(ended) => Some(ended),
@@ -266,6 +273,7 @@ impl Leg {
     pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, Arc<str>)> {
         let is_it = |slot: &Slot| matches!(slot, Slot::Accused { exchange: accused, .. } if accused.exchange == exchange);
         let at = self.slots.iter().position(is_it)?;
+        self.is_out_of_order = true;
         match self.slots.remove(at)? {
             Slot::Accused { exchange, record } => Some((exchange, record)),
             _ => None,
@@ -315,6 +323,8 @@ impl Leg {
                 break;
             };
             self.last_paired_order = Some(order);
+            let mut before = self.slots.range(..slot);
+            self.is_out_of_order |= !before.all(|slot| matches!(slot, Slot::Paired(_)));
             match std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order))) {
                 Slot::Ended(exchange) => {
                     settled.push(Settled::Pair {
@@ -409,6 +419,9 @@ impl Leg {
         {
             self.slots.pop_front();
         }
+        if !self.is_out_of_order {
+            return;
+        }
         let last_pair = self
             .slots
             .iter()
@@ -421,6 +434,7 @@ impl Leg {
         if self.slots.len() < 3 && accused <= KEPT_ACCUSED {
             return;
         }
+        self.is_out_of_order = false;
         let mut too_many = accused.saturating_sub(KEPT_ACCUSED);
         let slots = std::mem::take(&mut self.slots);
         for (at, slot) in slots.into_iter().enumerate() {

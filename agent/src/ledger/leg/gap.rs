@@ -84,6 +84,7 @@ impl Leg {
                     self.settle_pair(*slot, lines[line], settled);
                 }
                 Partner::None if due && lines_are_known => {
+                    self.is_out_of_order = true;
                     if let Slot::Ended(exchange) =
                         std::mem::replace(&mut self.slots[*slot], Slot::Paired(None))
                     {
@@ -134,6 +135,7 @@ impl Leg {
 
     fn settle_pair(&mut self, slot: usize, line: usize, settled: &mut Vec<Settled>) {
         let order = self.lines[line].order;
+        self.is_out_of_order = true;
         let Slot::Ended(exchange) =
             std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order)))
         else {
