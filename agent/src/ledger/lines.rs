@@ -146,20 +146,21 @@ impl Ledger {
         let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid) else {
             return;
         };
-        let mut found = Vec::new();
-        for _ in 0..pod.unplaced.len() {
-            let Some(line) = pod.unplaced.pop_front() else {
-                break;
-            };
-            let is_of_it = line
-                .entry()
-                .is_some_and(|entry| pod.find(&line, entry) == Some(id));
-            if is_of_it {
-                found.push(line);
-            } else {
-                pod.unplaced.push_back(line);
-            }
+        let source = Some(mesh.connection.source);
+        let names_it =
+            |entry: &Entry| entry.upstream_local_address == source || entry.downstream() == source;
+        let waits_for_it = |line: &Line| line.entry().is_some_and(names_it);
+        // Thousands may wait while connections come by the thousand.
+        if !pod.unplaced.iter().any(|line| waits_for_it(line)) {
+            return;
         }
+        let (found, others): (Vec<_>, Vec<_>) = std::mem::take(&mut pod.unplaced)
+            .into_iter()
+            .partition(|line| {
+                let entry = line.entry().filter(|entry| names_it(entry));
+                entry.is_some_and(|entry| pod.find(line, entry) == Some(id))
+            });
+        pod.unplaced = others.into();
         for line in found {
             self.place_on(id, line);
         }
