@@ -9,16 +9,14 @@ use std::{
 use anyhow::Context;
 use tracing::{error, info, warn};
 
-use super::{CommandError, reload::Reload, signals::Signals};
+use super::{CommandError, desk::Desk, reload::Reload, signals::Signals};
 use crate::{
     config::{Config, Mode},
-    explain::{Kept, Store},
-    forward::{self, Forwarder, Notice, SettingsError, SinkSettings, SinkStatus},
-    ledger::{Input, Ledger, Reconfiguration, Settings},
-    record::{Body, Include, LossCause, Record, SinkGap, Units, Verdict},
-    telemetry::{Metrics, ReadyTask, Side, SinkNumbers},
-    witness::{HttpPorts, Recorder, State, Witness, now},
-    workload::WorkloadFact,
+    forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
+    ledger::{Input, Reconfiguration, Settings},
+    record::{Include, LossCause, SinkGap, Units},
+    telemetry::ReadyTask,
+    witness::{State, Witness, now},
 };
 
 /// How long the loop rests between two looks at the rings. A cgroup may fill a fourth of one: of the
@@ -37,14 +35,8 @@ const DELIVER_AT_MOST: Duration = Duration::from_millis(1800);
 /// What `run` and `record` put together.
 pub(super) struct Agent {
     pub(super) witness: Witness,
-    pub(super) ledger: Ledger,
-    pub(super) forwarder: Forwarder,
-    pub(super) recorder: Option<Recorder>,
+    pub(super) desk: Desk,
     pub(super) state: Option<State>,
-    /// For those who ask why; none where nobody can.
-    pub(super) http_ports: Option<HttpPorts>,
-    pub(super) explanations: Option<Arc<Store>>,
-    pub(super) metrics: Arc<Metrics>,
     /// What is in force.
     pub(super) config: Config,
 }
@@ -59,19 +51,16 @@ impl Agent {
         config_file: Option<&Path>,
         looking: ReadyTask,
     ) {
-        let mut inputs = Vec::new();
-        self.witness.poll(&mut inputs);
-        self.take(&mut inputs);
+        self.poll();
         // Who is told that the agent is ready finds every metric.
         self.tell();
         looking.done();
         let mut kept = Instant::now();
         while !signals.stop() {
-            self.witness.poll(&mut inputs);
-            self.take(&mut inputs);
+            self.poll();
             if kept.elapsed() >= KEEP_EVERY {
-                let losses = self.forwarder.take_losses();
-                take_losses(losses, &mut inputs);
+                let losses = self.desk.forwarder.take_losses();
+                self.tell_losses(losses);
                 self.keep();
                 self.tell();
                 kept = Instant::now();
@@ -84,12 +73,13 @@ impl Agent {
             std::thread::sleep(REST);
         }
         self.settle();
-        take_losses(self.forwarder.take_last_losses(), &mut inputs);
-        inputs.push(Input::Stopped(now()));
-        self.take(&mut inputs);
+        let losses = self.desk.forwarder.take_last_losses();
+        self.tell_losses(losses);
+        self.desk.take(Input::Stopped(now()));
+        self.desk.deliver();
         self.keep();
         let deadline = tokio::time::Instant::now() + DELIVER_AT_MOST;
-        for rest in runtime.block_on(self.forwarder.shutdown(deadline)) {
+        for rest in runtime.block_on(self.desk.forwarder.shutdown(deadline)) {
             if rest.records > 0 {
                 warn!(
                     "sink {}: {} records were not delivered",
@@ -100,64 +90,23 @@ impl Agent {
         runtime.shutdown_timeout(Duration::from_millis(100));
     }
 
-    /// What the next run shall know.
-    fn remember(&mut self, input: &Input) {
-        if let (Some(ports), Input::Workload(WorkloadFact::PodGone { uid })) =
-            (&mut self.http_ports, input)
-        {
-            ports.forget(uid);
-        }
-    }
-
-    /// Hands inputs to the ledger and its records to the sinks.
-    pub(super) fn take(&mut self, inputs: &mut Vec<Input>) {
-        let (mut envelopes, mut explained) = (Vec::new(), Vec::new());
-        let (mut records, mut line) = (Vec::new(), Vec::new());
-        for input in inputs.drain(..) {
-            if let Some(recorder) = &mut self.recorder
-                && let Err(error) = recorder.add(&input)
-            {
-                error!("{error}; the recording ends here");
-                self.recorder = None;
-            }
-            self.remember(&input);
-            self.ledger.handle(input, &mut records);
-            let mut evidence = self.ledger.take_evidence().into_iter().peekable();
-            for record in records.drain(..) {
-                let evidence = evidence.next_if(|of| of.sequence == record.sequence);
-                count(&self.metrics, &record);
-                match record.seal(&mut line) {
-                    Ok(envelope) => {
-                        let kept = evidence.zip(record.verdict);
-                        explained.extend(kept.map(|(evidence, verdict)| Kept {
-                            record: Arc::clone(&envelope.line),
-                            verdict,
-                            evidence,
-                        }));
-                        envelopes.push(envelope);
-                    }
-                    Err(error) => error!("record {}: {error}", record.id),
-                }
-            }
-        }
-        self.forwarder.send_all(&envelopes);
-        if let (Some(store), Some(newest)) = (&self.explanations, envelopes.last()) {
-            store.keep(newest.sequence, explained);
-        }
+    /// Takes in what came since the last call. Each input is judged as it comes: what was just read
+    /// is still in the processor's caches then.
+    fn poll(&mut self) {
+        let desk = &mut self.desk;
+        self.witness.poll(&mut |input| desk.take(input));
+        desk.deliver();
     }
 
     /// Waits for the lines of what has ended, so far as the time allows.
     fn settle(&mut self) {
         let began = Instant::now();
         let at_most = SETTLE_AT_MOST.min(self.config.logs.flush + Duration::from_millis(500));
-        let mut inputs = Vec::new();
-        while began.elapsed() < at_most && self.ledger.pending() != Units::default() {
-            self.witness.poll(&mut inputs);
-            self.take(&mut inputs);
+        while began.elapsed() < at_most && self.desk.ledger.pending() != Units::default() {
+            self.poll();
             std::thread::sleep(REST);
         }
-        self.witness.poll(&mut inputs);
-        self.take(&mut inputs);
+        self.poll();
     }
 
     fn keep(&mut self) {
@@ -166,31 +115,13 @@ impl Agent {
         {
             error!("{error}");
         }
-        let learnt = self.ledger.take_http_ports();
-        if let Some(ports) = &mut self.http_ports {
-            ports.learn(learnt);
-            if let Err(error) = ports.keep() {
-                error!("the ports that speak HTTP cannot be kept: {error}");
-            }
-        }
-        if let Some(recorder) = &mut self.recorder
-            && let Err(error) = recorder.flush()
-        {
-            error!("{error}");
-        }
+        self.desk.keep();
     }
 
     /// Tells the numbers that nobody counts on the way.
     fn tell(&mut self) {
-        let pending = self.ledger.pending();
-        self.metrics
-            .pending_units
-            .set(Side::Observed, pending.observed);
-        self.metrics.pending_units.set(Side::Logged, pending.logged);
         self.witness.tell();
-        self.metrics.set_pods(self.ledger.pods());
-        let sinks = self.forwarder.statuses().into_iter().map(numbers);
-        self.metrics.set_sinks(sinks.collect());
+        self.desk.tell();
     }
 
     fn reload(&mut self, config_file: &Path) {
@@ -207,7 +138,7 @@ impl Agent {
             changed,
             at_next_start,
         } = Reload::new(&self.config, read);
-        self.forwarder.reload(sinks(&config))?;
+        self.desk.forwarder.reload(sinks(&config))?;
         self.witness.redact(&config);
         let words = match changed.is_empty() {
             true => "nothing changed".to_owned(),
@@ -226,32 +157,33 @@ impl Agent {
             at_next_start,
         };
         self.config = config;
-        self.take(&mut vec![Input::Reconfigured {
+        self.desk.take(Input::Reconfigured {
             time: now(),
             settings: Box::new(settings),
-        }]);
+        });
+        self.desk.deliver();
         Ok(())
     }
-}
 
-/// Losses of sinks as inputs. They are told once a second: a `gap` record takes room in the queues,
-/// too.
-fn take_losses(losses: Vec<SinkGap>, inputs: &mut Vec<Input>) {
-    let time = now();
-    inputs.extend(losses.into_iter().map(|gap| {
-        let SinkGap {
-            sink, ids, records, ..
-        } = &gap;
-        let bound = match gap.cause {
-            LossCause::Queue => "its `queue` was full",
-            LossCause::Window => "its connection broke and they were no longer in `window`",
-        };
-        warn!(
-            "sink {sink}: {records} records may be lost, {} to {}: {bound}",
-            ids.0, ids.1
-        );
-        Input::Overflow { time, gap }
-    }));
+    /// Losses of sinks as inputs. They are told once a second: a `gap` record takes room in the
+    /// queues, too.
+    fn tell_losses(&mut self, losses: Vec<SinkGap>) {
+        let time = now();
+        for gap in losses {
+            let SinkGap {
+                sink, ids, records, ..
+            } = &gap;
+            let bound = match gap.cause {
+                LossCause::Queue => "its `queue` was full",
+                LossCause::Window => "its connection broke and they were no longer in `window`",
+            };
+            warn!(
+                "sink {sink}: {records} records may be lost, {} to {}: {bound}",
+                ids.0, ids.1
+            );
+            self.desk.take(Input::Overflow { time, gap });
+        }
+    }
 }
 
 /// Starts the sinks; must be called within a tokio runtime.
@@ -307,49 +239,4 @@ pub(super) fn sinks(config: &Config) -> Vec<SinkSettings> {
         window_bytes: usize::try_from(sink.window_bytes).unwrap_or(usize::MAX),
     };
     config.forward.iter().map(sink).collect()
-}
-
-fn numbers(status: SinkStatus) -> SinkNumbers {
-    SinkNumbers {
-        name: status.sink.to_string(),
-        connected: status.connected.is_some(),
-        queued_records: status.queued as u64,
-        queued_bytes: status.queued_bytes as u64,
-        oldest_queued_seconds: status.oldest_queued.as_secs_f64(),
-        window_bytes: status.window_bytes as u64,
-        sent: status.sent,
-        resent: status.resent,
-        acknowledged: status.acknowledged,
-        dropped: status.dropped,
-        unconfirmed: status.unconfirmed,
-        filtered: status.filtered,
-        attempts: status.attempts,
-        failures: status.failures,
-        certificate_expiry_seconds: status
-            .certificate_not_after
-            .map(|end| end.0 / 1_000_000_000),
-    }
-}
-
-fn count(metrics: &Metrics, record: &Record) {
-    metrics.records.add((record.kind, record.verdict), 1);
-    let (Some(verdict), Some(units), Body::Traffic(traffic)) =
-        (record.verdict, record.units, &record.body)
-    else {
-        return;
-    };
-    if !traffic.revises.is_empty() {
-        metrics.revisions.add(1);
-    }
-    let reason = record.reasons.iter().flatten().next();
-    let lost = reason.filter(|_| verdict == Verdict::Unverifiable);
-    for side in [Side::Observed, Side::Logged] {
-        let count = side.of(units);
-        if count > 0 {
-            metrics.units.add((verdict, side), count);
-            if let Some(reason) = lost {
-                metrics.lost_units.add((*reason, side), count);
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod check;
 mod collect;
+mod desk;
 mod explain;
 mod reload;
 mod replay;

@@ -13,6 +13,7 @@ use super::{
     CommandError,
     agent::{Agent, settings, start_forwarder},
     config_or_default,
+    desk::Desk,
     signals::Signals,
     usage,
 };
@@ -118,7 +119,7 @@ fn work(
     let Parts {
         witness,
         settings,
-        mut inputs,
+        inputs,
         recorder,
         state,
         http_ports,
@@ -134,18 +135,22 @@ fn work(
         explain_from(&state.dir, &runtime, Arc::clone(&store));
         store
     });
-    let mut agent = Agent {
-        witness,
+    let mut desk = Desk::new(
         ledger,
         forwarder,
         recorder,
-        state,
         http_ports,
         explanations,
-        metrics: telemetry.metrics,
+        telemetry.metrics,
+    );
+    inputs.into_iter().for_each(|input| desk.take(input));
+    desk.deliver();
+    let agent = Agent {
+        witness,
+        desk,
+        state,
         config: config.clone(),
     };
-    agent.take(&mut inputs);
     telemetry.attaching.done();
     agent.work(runtime, &signals, config_file, telemetry.looking);
     Ok(())

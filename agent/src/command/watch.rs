@@ -86,7 +86,7 @@ pub fn watch(config: Option<&Path>, filter: &WatchFilter, json: bool) -> Result<
         writeln!(out, "{}", table::heading())?;
     }
     while !signals.stop() {
-        witness.poll(&mut inputs);
+        witness.poll(&mut |input| inputs.push(input));
         for input in inputs.drain(..) {
             if let Err(error) = show(&mut out, &mut ledger, input, filter, json) {
                 return leave(error);

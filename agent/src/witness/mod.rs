@@ -109,7 +109,9 @@ impl Witness {
         // Before anything is captured: a line that is written meanwhile must not be taken for one
         // of before, or its exchange would miss it.
         let mut lines = Vec::new();
-        read(&mut reader, &intake, metrics, now(), &mut lines);
+        read(&mut reader, &intake, metrics, now(), &mut |line| {
+            lines.push(line);
+        });
         let attached = cgroups(&mount, &config.capture);
         let excluded: Vec<_> = own_cgroup(&mount).into_iter().collect();
         let ring_bytes = u32::try_from(config.capture.ring_bytes).unwrap_or(u32::MAX);
@@ -147,20 +149,20 @@ impl Witness {
         })
     }
 
-    /// Takes in what came since the last call.
-    pub fn poll(&mut self, inputs: &mut Vec<Input>) {
+    /// Hands on what came since the last call.
+    pub fn poll(&mut self, take: &mut dyn FnMut(Input)) {
         let looks = self
             .last_look
             .is_none_or(|last| last.elapsed() >= LOOK_EVERY);
         if looks {
-            self.look_at_pods(inputs);
-            self.take_refusals(inputs);
+            self.look_at_pods(take);
+            self.take_refusals(take);
         }
-        self.drain(inputs);
-        inputs.append(&mut self.first_lines);
+        self.drain(take);
+        self.first_lines.drain(..).for_each(&mut *take);
         if looks {
-            self.read_logs(inputs);
-            inputs.push(Input::Tick(self.capture.now()));
+            self.read_logs(take);
+            take(Input::Tick(self.capture.now()));
             self.last_look = Some(Instant::now());
         }
     }
@@ -218,7 +220,7 @@ impl Witness {
         self.reader.positions()
     }
 
-    fn drain(&mut self, inputs: &mut Vec<Input>) {
+    fn drain(&mut self, take: &mut dyn FnMut(Input)) {
         let Self {
             capture,
             tracker,
@@ -234,7 +236,7 @@ impl Witness {
         capture.drain(|observation| {
             let progress = match &observation {
                 Observation::Listener(listener) => {
-                    inputs.push(Input::Listener(ListenerFact {
+                    take(Input::Listener(ListenerFact {
                         cookie: listener.cookie,
                         cgroup: listener.cgroup,
                         process: listener.process.clone(),
@@ -243,7 +245,7 @@ impl Witness {
                     None
                 }
                 Observation::ListenerClosed(closed) => {
-                    inputs.push(Input::ListenerClosed(ListenerEnd {
+                    take(Input::ListenerClosed(ListenerEnd {
                         cookie: closed.cookie,
                         time: closed.time,
                         cgroup: closed.cgroup,
@@ -252,7 +254,7 @@ impl Witness {
                     None
                 }
                 Observation::ClockStep { time, nanoseconds } => {
-                    inputs.push(Input::ClockStep {
+                    take(Input::ClockStep {
                         time: *time,
                         nanoseconds: *nanoseconds,
                     });
@@ -265,19 +267,17 @@ impl Witness {
                 Observation::Refused(_) | Observation::Socket(_) | Observation::Segment(_) => None,
             };
             tracker.observe(observation, events);
-            inputs.extend(events.drain(..).map(|event| input(intake, event)));
-            inputs.extend(progress);
+            for event in events.drain(..) {
+                take(input(intake, event));
+            }
+            progress.into_iter().for_each(&mut *take);
         });
         self.captures.beat(Instant::now());
     }
 
-    fn look_at_pods(&mut self, inputs: &mut Vec<Input>) {
-        inputs.extend(
-            self.directory
-                .poll(Instant::now())
-                .into_iter()
-                .map(Input::Workload),
-        );
+    fn look_at_pods(&mut self, take: &mut dyn FnMut(Input)) {
+        let facts = self.directory.poll(Instant::now());
+        facts.into_iter().map(Input::Workload).for_each(take);
         self.metrics.set_workloads(&self.directory);
         for report in self.directory.take_reports() {
             match report {
@@ -287,9 +287,9 @@ impl Witness {
         }
     }
 
-    fn read_logs(&mut self, inputs: &mut Vec<Input>) {
+    fn read_logs(&mut self, take: &mut dyn FnMut(Input)) {
         let now = self.capture.now();
-        read(&mut self.reader, &self.intake, &self.metrics, now, inputs);
+        read(&mut self.reader, &self.intake, &self.metrics, now, take);
         self.reads.beat(Instant::now());
     }
 }
@@ -300,14 +300,14 @@ fn read(
     intake: &Intake,
     metrics: &Metrics,
     now: Timestamp,
-    inputs: &mut Vec<Input>,
+    take: &mut dyn FnMut(Input),
 ) {
     reader.poll(now, &mut |event| match event {
         LogEvent::Line(line) => {
             metrics.log_lines.add(kind_of(&line.content), 1);
-            inputs.push(Input::Line(Box::new(intake.line(line))));
+            take(Input::Line(Box::new(intake.line(line))));
         }
-        LogEvent::Progress(progress) => inputs.push(Input::LogProgress {
+        LogEvent::Progress(progress) => take(Input::LogProgress {
             pod_uid: progress.pod_uid,
             read_until: progress.read_until,
         }),

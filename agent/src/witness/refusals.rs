@@ -21,7 +21,7 @@ const QUIET: Duration = Duration::from_secs(600);
 
 impl Witness {
     /// Takes what was refused since the last call.
-    pub(super) fn take_refusals(&mut self, inputs: &mut Vec<Input>) {
+    pub(super) fn take_refusals(&mut self, take: &mut dyn FnMut(Input)) {
         let to = self.capture.now();
         let mut losses = self.capture.losses();
         if self.last_sweep.elapsed() >= SWEEP_EVERY {
@@ -34,7 +34,7 @@ impl Witness {
             self.refused += loss.count;
             let (cgroup, refusal) = (loss.cgroup, loss.refusal);
             self.metrics.capture_refused.add(word(refusal), loss.count);
-            inputs.push(Input::Refused {
+            take(Input::Refused {
                 cgroup,
                 from,
                 to,
@@ -48,7 +48,9 @@ impl Witness {
             };
             let (tracker, events) = (&mut self.tracker, &mut self.events);
             tracker.observe(Observation::Refused(refused), events);
-            inputs.extend(events.drain(..).map(|event| input(&self.intake, event)));
+            for event in events.drain(..) {
+                take(input(&self.intake, event));
+            }
         }
     }
 }
