@@ -289,7 +289,12 @@ impl Ledger {
             } => {
                 mesh.place_connection_lines();
                 let count = u64::from(exchanges);
-                let span = (mesh.connection.time, time);
+                // One that is older was found when something was seen of it.
+                let opened = match mesh.connection.preexisting {
+                    true => self.started,
+                    false => mesh.connection.time,
+                };
+                let span = (opened, time);
                 pod.missed.note(id, span, count, reason_of(cause));
                 mesh.begun += count;
                 mesh.lost.push(LostHeads {

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::random::Random;
 use crate::{
-    capture::{CgroupId, Process},
+    capture::{CgroupId, Cookie, Process},
     http::End,
-    ledger::{Input, ListenerFact},
+    ledger::{Input, ListenerEnd, ListenerFact},
+    timestamp::Timestamp,
     workload::{Owner, Pod as PodFact, WorkloadFact},
 };
 
@@ -103,13 +104,31 @@ impl Pod {
         ];
         let listener = |(port, part)| {
             Input::Listener(ListenerFact {
-                cookie: self.first_cgroup() * 1_000 + u64::from(port),
+                cookie: self.listener_cookie(port),
                 cgroup: self.cgroup(part),
                 process: self.process(part),
                 port,
             })
         };
         ports.into_iter().map(listener).collect()
+    }
+
+    /// What is told when one of these ports is closed.
+    pub(super) fn listener_end(&self, port: u16, time: Timestamp) -> ListenerEnd {
+        let part = match port {
+            15020 => Part::PilotAgent,
+            _ => Part::Proxy,
+        };
+        ListenerEnd {
+            cookie: Some(self.listener_cookie(port)),
+            time,
+            cgroup: self.cgroup(part),
+            pid: self.process(part).pid,
+        }
+    }
+
+    fn listener_cookie(&self, port: u16) -> Cookie {
+        self.first_cgroup() * 1_000 + u64::from(port)
     }
 
     pub(super) fn address(&self) -> IpAddr {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     http::{Connection, ConnectionId},
-    ledger::Input,
+    ledger::{Input, ListenerEnd},
     timestamp::Timestamp,
 };
 
@@ -36,6 +36,14 @@ pub(super) fn seen_since(told: &[(Timestamp, Input)], start: Timestamp) -> Vec<(
                 older.remove(&closed.connection);
             }
             (_, true) => {}
+            // It was bound before.
+            (Input::ListenerClosed(end), false) => {
+                let end = ListenerEnd {
+                    cookie: None,
+                    ..end.clone()
+                };
+                seen.push((*time, Input::ListenerClosed(end)));
+            }
             (input, false) => {
                 let Some(older) = connection(input).and_then(|id| older.get_mut(&id)) else {
                     seen.push((*time, input.clone()));

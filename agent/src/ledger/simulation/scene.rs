@@ -38,7 +38,7 @@ pub(super) struct Scene {
     pub(super) has_kubelet: bool,
     /// Why the capture misses something, if it does.
     pub(super) cause: Gap,
-    flush: Duration,
+    pub(super) flush: Duration,
     moments: HashSet<Timestamp>,
     /// When everything is over.
     end: Timestamp,
@@ -117,6 +117,9 @@ impl Scene {
                     // What of an exchange lies on which side of a step is not known well enough.
                     if self.logs[pod].damage == Damage::None && self.truth.clock_step.is_none() {
                         self.retried_requests(pod);
+                    }
+                    if self.logs[pod].damage == Damage::None && self.random.chance(25) {
+                        self.proxy_ends(pod);
                     }
                     self.answers_of_the_proxy(pod);
                     self.past_the_proxy(pod);

@@ -86,6 +86,37 @@ fn a_line_of_before_the_start_takes_the_excuse_of_no_other() {
 }
 
 #[test]
+fn heads_missed_on_an_older_connection_may_be_older_than_what_was_seen_of_it() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let forwarded = super::Sent {
+        forwarded: true,
+        ..get("/gone")
+    };
+    let mut older = scene.client_leg();
+    let missed = super::exchange(older.id, 0, scene.now, scene.now, &forwarded);
+    let line = scene.line(Side::Client, &older, &missed, &forwarded);
+    scene.pass(Duration::from_secs(1));
+    let seen = scene.now;
+    older.id += 1_000;
+    older.source.set_port(39_999);
+    (older.time, older.preexisting) = (seen, true);
+    scene.feed(Input::Opened(Box::new(older.clone())));
+    scene.feed(Input::Lost {
+        connection: older.id,
+        exchanges: 1,
+        time: seen,
+        cause: Gap::RingLost,
+    });
+    scene.read(line);
+    scene.settle();
+    let verdicts = scene.verdicts();
+    let excused = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
+    assert!(verdicts.contains(&excused), "{verdicts:?}");
+    scene.stop();
+}
+
+#[test]
 fn what_is_left_over_behind_a_hole_may_have_been_in_it() {
     let mut scene = Scene::new();
     scene.clean("/first");
