@@ -12,10 +12,8 @@ const PATIENCE_WITH_LATE_LINES: Duration = Duration::from_secs(300);
 impl Ledger {
     pub(super) fn log_progress(&mut self, uid: &Arc<str>, read_until: Timestamp) {
         let pod = self.pods.entry(Arc::clone(uid)).or_default();
-        if pod.read_until.is_none_or(|until| until < read_until) {
-            pod.read_until = Some(read_until);
-            pod.attempts.drop_lines(self.captured_until);
-        }
+        pod.read_until = pod.read_until.max(Some(read_until));
+        pod.attempts.drop_lines(self.captured_until);
         self.look_at_agenda(uid, read_until);
     }
 
@@ -93,9 +91,7 @@ impl Ledger {
             Some(closed) if mesh.leg.has_accused() => {
                 Some(closed + PATIENCE_WITH_LATE_LINES).filter(later)
             }
-            Some(_) if !mesh.leg.is_settled() || !mesh.connection_lines.is_empty() => {
-                Some(looked_at + RUNTIME_DELAY)
-            }
+            Some(_) if !mesh.leg.is_settled() => Some(looked_at + RUNTIME_DELAY),
             _ => None,
         });
         match next {

@@ -77,9 +77,6 @@ fn pairs(
     cost: &impl Fn(usize, usize) -> (u64, u64),
 ) -> Vec<Option<usize>> {
     let (exchanges, lines) = (leftover.exchanges.len(), leftover.lines.len());
-    if exchanges == 0 || lines == 0 {
-        return vec![None; exchanges];
-    }
     if exchanges > MAX_ALIGNED || lines > MAX_ALIGNED {
         return (0..exchanges)
             .map(|at| (at < lines).then_some(at))
@@ -155,11 +152,12 @@ fn plus(left: (u64, u64), right: (u64, u64)) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::{
-        Leftover,
+        Leftover, MAX_ALIGNED,
         Partner::{self, Is, Open},
         align,
     };
 
+    /// Of each letter on the left, which one on the right is its partner.
     fn differs(left: &[u8], right: &[u8]) -> Vec<Partner> {
         // A capital letter: more may come of it.
         let is_final = |side: &[u8]| -> Vec<bool> {
@@ -187,6 +185,28 @@ mod tests {
         let none = Partner::None;
         assert_eq!(differs(b"abcd", b"d"), [none, none, none, Is(0)]);
         assert_eq!(differs(b"", b"abc"), []);
+    }
+
+    #[test]
+    fn too_many_are_paired_in_order() {
+        let alike = [b'a'; MAX_ALIGNED + 1];
+        let odd_first: Vec<u8> = [b"x", &alike[..]].concat();
+        let none = Partner::None;
+        // The odd one is left alone while all can be aligned with care, on either side.
+        let careful = differs(&odd_first[..MAX_ALIGNED], &alike[..MAX_ALIGNED - 1]);
+        assert_eq!(
+            (careful[0], careful[MAX_ALIGNED - 1]),
+            (none, Is(MAX_ALIGNED - 2))
+        );
+        let careful = differs(&alike[..MAX_ALIGNED - 1], &odd_first[..MAX_ALIGNED]);
+        assert_eq!(careful[0], Is(1));
+        let many = differs(&odd_first[..=MAX_ALIGNED], &alike[..MAX_ALIGNED]);
+        assert_eq!((many[0], many[MAX_ALIGNED]), (Is(0), none));
+        let many = differs(&alike[..MAX_ALIGNED], &odd_first[..=MAX_ALIGNED]);
+        assert_eq!(
+            (many[0], many[MAX_ALIGNED - 1]),
+            (Is(0), Is(MAX_ALIGNED - 1))
+        );
     }
 
     #[test]

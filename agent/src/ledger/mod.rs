@@ -356,6 +356,6 @@ impl Ledger {
     fn sweep_pods(&mut self) {
         let roles = &self.roles;
         self.pods
-            .retain(|uid, pod| !(roles.is_gone(uid) && pod.is_idle() && pod.account.is_idle()));
+            .retain(|uid, pod| !(roles.is_gone(uid) && pod.is_idle()));
     }
 }

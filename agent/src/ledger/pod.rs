@@ -323,12 +323,9 @@ impl PodBook {
         waiting + self.forwarded.lines() < KEPT_LINES
     }
 
-    /// Nothing refers to this pod any more.
+    /// Nothing refers to this pod any more. (A line that waits is a unit of its account.)
     pub(super) fn is_idle(&self) -> bool {
-        self.by_source.is_empty()
-            && self.agenda.is_empty()
-            && self.unplaced.is_empty()
-            && self.copies.waiting.is_empty()
+        self.by_source.is_empty() && self.account.is_idle()
     }
 }
 

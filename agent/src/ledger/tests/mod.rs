@@ -5,6 +5,7 @@ mod books;
 mod clean;
 mod clock_steps;
 mod copies;
+mod due;
 mod evidence;
 mod facts;
 mod faults;
@@ -14,9 +15,11 @@ mod late_attempts;
 mod left_early;
 mod life;
 mod losses;
+mod memory;
 mod refusals;
 mod reload;
 mod retries;
+mod summary;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -171,18 +174,25 @@ impl Scene {
     fn settle(&mut self) {
         self.pass(Duration::from_secs(20));
         let now = self.now;
-        self.feed(Input::CaptureProgress(now));
-        self.feed(Input::LogProgress {
-            pod_uid: UID.into(),
-            read_until: now,
-        });
+        self.capture_until(now);
+        self.read_log_until(now);
         self.feed(Input::Tick(now));
-        self.feed(Input::CaptureProgress(now + Duration::from_secs(1)));
+        self.capture_until(now + Duration::from_secs(1));
+        self.read_log_until(now);
+        self.feed(Input::Tick(now + Duration::from_secs(1)));
+    }
+
+    /// All that was sent before this moment was told.
+    fn capture_until(&mut self, time: Timestamp) {
+        self.feed(Input::CaptureProgress(time));
+    }
+
+    /// All that was stamped before this moment was read.
+    fn read_log_until(&mut self, read_until: Timestamp) {
         self.feed(Input::LogProgress {
             pod_uid: UID.into(),
-            read_until: now,
+            read_until,
         });
-        self.feed(Input::Tick(now + Duration::from_secs(1)));
     }
 
     /// A connection from the app to its sidecar, asked for 10.0.0.9:8080.
@@ -283,18 +293,25 @@ impl Scene {
     }
 
     /// A request that nobody answers.
-    fn unanswered(&mut self, connection: &Connection, path: &str) {
+    fn unanswered(&mut self, connection: &Connection, number: u32, path: &str) -> Exchange {
         let time = self.now;
+        self.begin(connection, number);
+        self.pass(Duration::from_millis(3));
+        let exchange = Exchange {
+            response: None,
+            ..exchange(connection.id, number, time, self.now, &get(path))
+        };
+        self.feed(Input::Ended(Box::new(exchange.clone())));
+        exchange
+    }
+
+    /// An exchange that goes on.
+    fn begin(&mut self, connection: &Connection, number: u32) {
         self.feed(Input::Begun {
             connection: connection.id,
-            exchange: 0,
-            time,
+            exchange: number,
+            time: self.now,
         });
-        self.pass(Duration::from_millis(3));
-        self.feed(Input::Ended(Box::new(Exchange {
-            response: None,
-            ..exchange(connection.id, 0, time, self.now, &get(path))
-        })));
     }
 
     /// The line that an honest proxy writes for it.

@@ -1,0 +1,131 @@
+//! What the ledger keeps, and for how long.
+
+use std::time::Duration;
+
+use super::{PROXY_CGROUP, Scene, UID, address, end, entry, get, process};
+use crate::{
+    ledger::{Input, KEPT_LISTENERS, ListenerFact},
+    record::{Reason, Side, Verdict},
+    workload::WorkloadFact,
+};
+
+#[test]
+fn a_connection_is_forgotten_once_no_line_can_come_any_more() {
+    let mut scene = Scene::new();
+    scene.clean("/logged");
+    let open = scene.client_leg();
+    let exchange = scene.exchange(&open, 0, &get("/open"));
+    let line = scene.line(Side::Client, &open, &exchange, &get("/open"));
+    scene.read(line);
+    scene.settle();
+    assert_eq!(scene.ledger.connections.len(), 1, "the open one");
+    scene.close(&open, 1, 1);
+    scene.settle();
+    assert_eq!(scene.ledger.connections.len(), 0);
+    // A late line may acquit.
+    let accused = scene.client_leg();
+    scene.exchange(&accused, 0, &get("/unlogged"));
+    scene.close(&accused, 1, 1);
+    scene.settle();
+    assert_eq!(scene.ledger.connections.len(), 1);
+    scene.pass(Duration::from_secs(300));
+    scene.settle();
+    assert_eq!(scene.ledger.connections.len(), 0);
+    assert!(scene.ledger.line_agenda.is_empty());
+    scene.stop();
+}
+
+#[test]
+fn the_books_of_a_pod_that_is_gone_close_with_its_last_unit() {
+    let gone = |scene: &mut Scene| {
+        let uid = UID.into();
+        scene.feed(Input::Workload(WorkloadFact::PodGone { uid }));
+    };
+    let end_interval = |scene: &mut Scene| {
+        scene.pass(Duration::from_secs(3600));
+        scene.feed(Input::Tick(scene.now));
+        scene.feed(Input::Tick(scene.now));
+    };
+    // A pod that is there keeps its books, one that is gone does not.
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.settle();
+    end_interval(&mut scene);
+    assert_eq!(scene.ledger.pods().count(), 1);
+    gone(&mut scene);
+    scene.feed(Input::Tick(scene.now));
+    assert_eq!(scene.ledger.pods().count(), 0);
+    scene.stop();
+    // Unless a connection is open, or a line waits for the capture.
+    for connected in [true, false] {
+        let mut scene = Scene::new();
+        let leg = scene.client_leg();
+        let mut named = leg.clone();
+        if connected {
+            scene.settle();
+        } else {
+            scene.close(&leg, 0, 0);
+            scene.settle();
+            named.source.set_port(9);
+            let time = scene.now + Duration::from_secs(7200);
+            let unseen = super::exchange(9, 0, time, time, &get("/unseen"));
+            let line = scene.line(Side::Client, &named, &unseen, &get("/unseen"));
+            scene.read(line);
+        }
+        gone(&mut scene);
+        end_interval(&mut scene);
+        assert_eq!(scene.ledger.pods().count(), 1, "connected: {connected}");
+        scene.stop();
+    }
+}
+
+/// Whether the proxy is known that bound its ports before so many others whose containers had no
+/// names yet either: then any other program beside it is foreign.
+fn is_proxy_known(others: usize) -> bool {
+    let mut scene = Scene::bare(Vec::new());
+    let time = scene.now;
+    scene.feed(Input::Started { time });
+    scene.tell_listeners();
+    for other in 0..others {
+        scene.feed(Input::Listener(ListenerFact {
+            cookie: 0,
+            cgroup: 1_000 + other as u64,
+            process: process(1),
+            port: 15001,
+        }));
+    }
+    scene.tell_pod();
+    scene.pass(Duration::from_secs(1));
+    let (source, destination) = (address("10.0.0.1", 5556), address("10.0.0.99", 80));
+    let foreign = scene.connect(
+        Some(end(PROXY_CGROUP, 999, source, "10.0.0.99:80")),
+        None,
+        (source, destination),
+        Some(destination),
+    );
+    scene.close(&foreign, 100, 100);
+    let verdicts = scene.verdicts();
+    scene.stop();
+    verdicts == [(Verdict::Bypassed, (1, 0), vec![Reason::FromProxyContainer])]
+}
+
+#[test]
+fn listeners_wait_for_their_containers_names_so_far_as_there_is_room() {
+    assert!(is_proxy_known(0));
+    assert!(is_proxy_known(KEPT_LISTENERS - 3));
+    assert!(!is_proxy_known(KEPT_LISTENERS));
+}
+
+#[test]
+fn a_line_that_waits_in_another_pods_log_stays_there() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/a"));
+    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/a"));
+    line.pod_uid = "22222222-2222-2222-2222-222222222222".into();
+    entry(&mut line).whole = None;
+    scene.read(line);
+    scene.settle();
+    assert_eq!(scene.verdicts()[0], (Verdict::Unseen, (0, 1), vec![]));
+    scene.stop();
+}
