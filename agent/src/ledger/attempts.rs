@@ -40,7 +40,7 @@ pub(super) const PATIENCE_WITH_ATTEMPTS: Duration = Duration::from_secs(60);
 const PATIENCE_WITH_APPS: Duration = Duration::from_secs(300);
 
 /// Exchanges and lines that are kept to find each other, of one pod, each.
-const KEPT: usize = 65_536;
+pub(super) const KEPT: usize = 65_536;
 
 /// What may be attempts of one another, of one pod.
 #[derive(Debug, Default)]
@@ -114,11 +114,6 @@ impl Attempts {
         if waiting.is_empty() {
             self.waiting.remove(&id);
         }
-    }
-
-    /// Nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// Those that wait under an x-request-id, the latest first.
@@ -201,7 +196,7 @@ impl Attempt {
 }
 
 impl Retried {
-    /// None if the line says that there was but one attempt, or not when.
+    /// None if the line does not say when its request began.
     pub(super) fn of(line: &Line, named: Option<&Exchange>) -> Option<Self> {
         let entry = line.entry()?;
         let start = entry.start_time?;
@@ -220,7 +215,7 @@ impl Retried {
             lasted,
             answered,
             cut_off,
-            left: (left > 0).then_some(left)?,
+            left,
             request_id: named.map_or(entry.request_id, |named| named.request_id)?,
             method: named.map_or(&entry.method, |named| &named.method).clone(),
             path: path.map(|path| path.bare_normalized),

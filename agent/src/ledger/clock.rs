@@ -212,7 +212,7 @@ impl Epoch {
 mod tests {
     use std::time::Duration;
 
-    use super::SteadyClock;
+    use super::{KEPT_EPOCHS, SteadyClock};
     use crate::timestamp::Timestamp;
 
     const HOUR: i64 = 3_600_000_000_000;
@@ -287,5 +287,33 @@ mod tests {
         assert_eq!(clock.step(at(6_500 - 4), -4_000_000_000), at(10_100));
         let start = clock.of_start(at(6_498), at(10_102), instant, grace);
         assert_eq!(start, (at(10_098), at(10_102)));
+    }
+    fn tenths(tenths: u64) -> Timestamp {
+        Timestamp(at(0).0 + tenths * 100_000_000)
+    }
+
+    #[test]
+    fn around_a_small_step_what_is_told_is_of_just_now() {
+        let mut clock = SteadyClock::default();
+        assert_eq!(clock.step(tenths(995), -500_000_000), at(100));
+        // A reading of before the step would be as near.
+        assert_eq!(clock.of_kernel(tenths(998)), tenths(1_003));
+        // Of a line the earlier moment is taken, if the log was not read past it.
+        clock.now(tenths(1_000));
+        assert_eq!(clock.of_log(tenths(998), Some(at(99))), tenths(998));
+        assert_eq!(clock.of_log(tenths(998), Some(at(101))), tenths(1_003));
+    }
+
+    #[test]
+    fn as_many_steps_are_remembered_as_there_is_room_for() {
+        let mut clock = SteadyClock::default();
+        let minute = 60_000_000_000;
+        let before = at(50);
+        for step in 1..KEPT_EPOCHS as u64 {
+            clock.step(at(100 + 60 * step), minute);
+        }
+        assert_eq!(clock.of_log(before, Some(before)), before);
+        clock.step(at(100 + 60 * KEPT_EPOCHS as u64), minute);
+        assert_ne!(clock.of_log(before, Some(before)), before);
     }
 }

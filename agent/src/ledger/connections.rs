@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Events of one connection that are kept until its course is known.
-const KEPT_EVENTS: usize = 1024;
+pub(super) const KEPT_EVENTS: usize = 1024;
 
 /// Connections whose course is open, of one cgroup: one that floods is judged with what is known.
-const KEPT_WAITING_OF_ONE: usize = 4096;
+pub(super) const KEPT_WAITING_OF_ONE: usize = 4096;
 
 /// The same, all together.
 const KEPT_WAITING: usize = 65_536;

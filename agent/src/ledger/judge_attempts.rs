@@ -81,8 +81,7 @@ impl Ledger {
             return Vec::new();
         };
         let uid = &*mesh.place.pod_uid;
-        let nothing_waits = self.pods.get(uid).is_none_or(|pod| pod.attempts.is_empty());
-        if mesh.side != Side::Server || nothing_waits {
+        if mesh.side != Side::Server {
             return Vec::new();
         }
         let held = mesh.leg.ended_by(due).filter(|it| self.may_go_on(uid, it));

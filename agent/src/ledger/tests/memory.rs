@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use super::{PROXY_CGROUP, Scene, UID, address, end, entry, get, process};
 use crate::{
-    ledger::{Input, KEPT_LISTENERS, ListenerFact},
+    http::Connection,
+    ledger::{
+        Input, KEPT_KUBELET_TUPLES, KEPT_LISTENERS, ListenerFact,
+        connections::{KEPT_EVENTS, KEPT_WAITING_OF_ONE},
+    },
     record::{Reason, Side, Verdict},
-    workload::WorkloadFact,
+    workload::{Owner, WorkloadFact},
 };
 
 #[test]
@@ -127,5 +131,74 @@ fn a_line_that_waits_in_another_pods_log_stays_there() {
     scene.read(line);
     scene.settle();
     assert_eq!(scene.verdicts()[0], (Verdict::Unseen, (0, 1), vec![]));
+    scene.stop();
+}
+
+/// A connection out of a container that nobody named yet.
+fn unnamed(scene: &mut Scene, cgroup: u64) -> Connection {
+    let (source, destination) = (address("10.0.0.5", 1), address("10.0.0.6", 2));
+    let client = end(cgroup, 1, source, "10.0.0.6:2");
+    scene.connect(Some(client), None, (source, destination), None)
+}
+
+#[test]
+fn a_container_that_floods_while_it_has_no_name_is_judged_with_what_is_known() {
+    let mut scene = Scene::new();
+    let waiting = |scene: &Scene| scene.ledger.waiting.len();
+    for _ in 0..KEPT_WAITING_OF_ONE {
+        unnamed(&mut scene, 70);
+    }
+    assert_eq!(waiting(&scene), KEPT_WAITING_OF_ONE);
+    unnamed(&mut scene, 70);
+    assert_eq!(waiting(&scene), KEPT_WAITING_OF_ONE, "judged at once");
+    // That harms no other, and once those are judged there is room again.
+    unnamed(&mut scene, 71);
+    assert_eq!(waiting(&scene), KEPT_WAITING_OF_ONE + 1);
+    scene.pass(Duration::from_secs(61));
+    scene.feed(Input::Tick(scene.now));
+    assert_eq!(waiting(&scene), 0);
+    unnamed(&mut scene, 70);
+    assert_eq!(waiting(&scene), 1);
+    scene.stop();
+}
+
+#[test]
+fn a_connection_without_a_course_keeps_so_many_events() {
+    for (events, waits) in [(KEPT_EVENTS - 1, 1), (KEPT_EVENTS, 0)] {
+        let mut scene = Scene::new();
+        let leg = unnamed(&mut scene, 70);
+        for number in 0..events {
+            scene.begin(&leg, u32::try_from(number).unwrap());
+        }
+        assert_eq!(scene.ledger.waiting.len(), waits);
+        scene.stop();
+    }
+}
+
+#[test]
+fn the_kubelets_oldest_connections_are_forgotten() {
+    let mut scene = Scene::new();
+    let (id, owner) = (4, Owner::Kubelet);
+    scene.feed(Input::Workload(WorkloadFact::Cgroup { id, owner }));
+    let server = address("10.0.0.1", 8080);
+    let source = |probe: usize| address("10.0.0.254", u16::try_from(probe).unwrap());
+    let probe = |scene: &mut Scene, number| {
+        let client = Some(end(4, 1, source(number), "10.0.0.1:8080"));
+        let leg = scene.connect(client, None, (source(number), server), Some(server));
+        scene.close(&leg, 1, 1);
+    };
+    let is_known = |scene: &Scene, number| {
+        let tuples = &scene.ledger.kubelet_tuples;
+        tuples.contains(&(source(number), server))
+    };
+    for number in 0..KEPT_KUBELET_TUPLES {
+        probe(&mut scene, number);
+    }
+    assert!(is_known(&scene, 0));
+    probe(&mut scene, KEPT_KUBELET_TUPLES);
+    assert!(!is_known(&scene, 0) && is_known(&scene, 1));
+    assert!(is_known(&scene, KEPT_KUBELET_TUPLES));
+    assert!(scene.ledger.connections.is_empty());
+    assert_eq!(scene.records.len(), 1, "the start");
     scene.stop();
 }

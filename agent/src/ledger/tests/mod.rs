@@ -1,10 +1,13 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
 mod attacks;
+mod attempts;
 mod books;
 mod clean;
 mod clock_steps;
+mod comparison;
 mod copies;
+mod course;
 mod due;
 mod evidence;
 mod facts;

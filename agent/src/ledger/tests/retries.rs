@@ -13,7 +13,7 @@ use crate::{
 const ATTEMPT: (Verdict, (u64, u64), [Reason; 1]) = (Verdict::Matched, (1, 0), [Reason::Retried]);
 const NAMED: (Verdict, (u64, u64), [Reason; 1]) = (Verdict::Matched, (1, 1), [Reason::Retried]);
 
-fn attempt(status: u16) -> Sent {
+pub(super) fn attempt(status: u16) -> Sent {
     Sent {
         status,
         request_id: Some("r1".into()),
