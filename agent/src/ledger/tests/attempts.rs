@@ -89,7 +89,7 @@ fn an_attempt_is_of_the_same_request() {
     };
     let other_path = Exchange {
         path: Some(path("/other")),
-        ..good.clone()
+        ..good
     };
     for other in [other_id, other_method, other_path] {
         assert!(!request.covers(&other, true));

@@ -338,7 +338,7 @@ fn an_upload_that_was_not_read_whole_is_counted_in_part() {
         ("no answer", |x, _| x.response = None),
         ("half an answer", |x, _| response(x).ended = None),
         ("refused", |_, e| {
-            e.response_code_details = Some("denied".into())
+            e.response_code_details = Some("denied".into());
         }),
         ("left", |_, e| e.response_flags = Some("DC".into())),
     ];
@@ -361,7 +361,7 @@ fn an_upload_that_was_not_read_whole_is_counted_in_part() {
     let whole: &[(&str, Alter)] = &[
         ("just so large", |_, _| {}),
         ("answered at its end", |x, _| {
-            x.request_ended = Some(x.response.as_ref().unwrap().time)
+            x.request_ended = Some(x.response.as_ref().unwrap().time);
         }),
         ("no details", |_, e| e.response_code_details = None),
     ];
