@@ -431,7 +431,7 @@ impl Leg {
             .iter()
             .filter(|slot| matches!(slot, Slot::Accused { .. }))
             .count();
-        if self.slots.len() < 3 && accused <= KEPT_ACCUSED {
+        if self.slots.len() < 3 {
             return;
         }
         self.is_out_of_order = false;
@@ -463,5 +463,79 @@ impl Leg {
             }
             self.slots.push_back(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{KEPT_ACCUSED, Leg, Slot};
+    use crate::{
+        ledger::tests::{exchange, get},
+        record::Side,
+        timestamp::Timestamp,
+    };
+
+    /// What is left of such slots: `b`egun, `a`ccused (`f`: behind X-Forwarded-For), `p`aired by
+    /// tuple, paired in another way (`-`).
+    fn trimmed(slots: &str) -> String {
+        let mut leg = Leg::new(Side::Client);
+        for (number, slot) in (0..).zip(slots.chars()) {
+            let time = Timestamp(1_000) + Duration::from_secs(number.into());
+            let mut exchange = exchange(1, number, time, time, &get("/"));
+            exchange.forwarded = slot == 'f';
+            leg.slots.push_back(match slot {
+                'b' => Slot::Begun {
+                    exchange: number,
+                    time,
+                },
+                'a' | 'f' => Slot::Accused {
+                    exchange: Box::new(exchange),
+                    record: "r".into(),
+                },
+                'p' => Slot::Paired(Some(number.into())),
+                _ => Slot::Paired(None),
+            });
+        }
+        leg.trim();
+        let letter = |slot: &Slot| match slot {
+            Slot::Begun { .. } => 'b',
+            Slot::Ended(_) => 'e',
+            Slot::Accused { exchange, .. } if exchange.forwarded => 'f',
+            Slot::Accused { .. } => 'a',
+            Slot::Paired(Some(_)) => 'p',
+            Slot::Paired(None) => '-',
+        };
+        leg.slots.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn only_what_bounds_something_open_is_kept() {
+        for (slots, left) in [
+            ("pppp", "p"),
+            ("ppb", "pb"),
+            ("bpb", "bpb"),
+            ("bppb", "bppb"),
+            ("bpppppb", "bppb"),
+            ("b-b", "bb"),
+            ("bp--pb", "bppb"),
+            // A proxy writes the lines of a connection in order, but for those that name none.
+            ("abpb", "bpb"),
+            ("fbpb", "fbpb"),
+            ("bpab", "bpab"),
+        ] {
+            assert_eq!(trimmed(slots), left, "{slots}");
+        }
+    }
+
+    #[test]
+    fn of_the_accused_the_oldest_give_way() {
+        let accused = |count: usize| trimmed(&format!("p{}b", "a".repeat(count)));
+        let kept = |count: usize| format!("p{}b", "a".repeat(count));
+        assert_eq!(accused(KEPT_ACCUSED), kept(KEPT_ACCUSED));
+        assert_eq!(accused(KEPT_ACCUSED + 3), kept(KEPT_ACCUSED));
+        let oldest = trimmed(&format!("pf{}b", "a".repeat(KEPT_ACCUSED)));
+        assert_eq!(oldest, kept(KEPT_ACCUSED));
     }
 }

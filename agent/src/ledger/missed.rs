@@ -75,12 +75,74 @@ impl Missed {
 mod tests {
     use std::time::Duration;
 
-    use super::Missed;
+    use super::{KEPT_LOSSES, Missed, TOLERANCE};
     use crate::{record::Reason, timestamp::Timestamp};
+
+    const MOMENT: Duration = Duration::from_nanos(1);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default() + Duration::from_secs(seconds)
+    }
+
+    fn excuse(missed: &mut Missed, start: Timestamp) -> Option<Reason> {
+        missed.excuse((start, start))
+    }
+
+    #[test]
+    fn as_many_lines_are_excused_as_heads_were_missed() {
+        for heads in 1..4 {
+            let mut missed = Missed::default();
+            missed.note(1, (at(10), at(20)), heads, Reason::RingLost);
+            let excused = (0..10).filter(|_| excuse(&mut missed, at(15)).is_some());
+            assert_eq!(excused.count() as u64, heads);
+        }
+    }
+
+    #[test]
+    fn heads_were_missed_between_the_opening_and_the_notice() {
+        for (start, expected) in [
+            (at(10) - TOLERANCE - MOMENT, None),
+            (at(10) - TOLERANCE, Some(Reason::RingLost)),
+            (at(20) + TOLERANCE, Some(Reason::RingLost)),
+            (at(20) + TOLERANCE + MOMENT, None),
+        ] {
+            let mut missed = Missed::default();
+            missed.note(1, (at(10), at(20)), 1, Reason::RingLost);
+            assert_eq!(excuse(&mut missed, start), expected);
+        }
+    }
+
+    #[test]
+    fn where_their_number_is_not_known_any_may_be_missed_until_the_close() {
+        let mut missed = Missed::default();
+        missed.note(1, (at(10), at(20)), 0, Reason::StreamGap);
+        for start in [at(15), at(15), at(3600)] {
+            assert_eq!(excuse(&mut missed, start), Some(Reason::StreamGap));
+        }
+        missed.close(2, at(30));
+        assert!(excuse(&mut missed, at(3600)).is_some());
+        missed.close(1, at(30));
+        assert!(excuse(&mut missed, at(30) + TOLERANCE).is_some());
+        assert!(excuse(&mut missed, at(30) + TOLERANCE + MOMENT).is_none());
+    }
+
+    #[test]
+    fn the_oldest_losses_give_way() {
+        let mut missed = Missed::default();
+        let note = |missed: &mut Missed, second| {
+            missed.note(1, (at(second), at(second)), 2, Reason::RingLost);
+        };
+        for loss in 1..=KEPT_LOSSES as u64 {
+            note(&mut missed, loss);
+        }
+        assert!(excuse(&mut missed, at(1)).is_some());
+        note(&mut missed, KEPT_LOSSES as u64 + 1);
+        assert!(excuse(&mut missed, at(1)).is_none());
+        assert!(excuse(&mut missed, at(2)).is_some());
+    }
 
     #[test]
     fn a_request_may_have_been_missed_if_it_may_have_begun_in_that_time() {
-        let at = |seconds| Timestamp::default() + Duration::from_secs(seconds);
         let mut missed = Missed::default();
         missed.note(1, (at(10), at(11)), 2, Reason::RingLost);
         assert_eq!(missed.excuse((at(5), at(9))), None);

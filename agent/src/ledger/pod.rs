@@ -19,13 +19,13 @@ use super::{
 use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
 /// Network connections of the proxy that are remembered for lines without an exchange.
-const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
+pub(super) const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
 
 /// Lines that wait for their place.
-const KEPT_LINES: usize = 65_536;
+pub(super) const KEPT_LINES: usize = 65_536;
 
 /// Holes that are remembered, for units that wait for their line.
-const KEPT_HOLES: usize = 1024;
+pub(super) const KEPT_HOLES: usize = 1024;
 
 /// Of exchanges that are alike, each begins so soon after the last that lines pass for those of
 /// their neighbours. The one that is left over in the end lies this far away at most.
@@ -197,8 +197,7 @@ impl PodBook {
     ) -> Option<ConnectionId> {
         let spans = self.by_source.get(&(side, source))?;
         let could = |span: &&Span| {
-            span.from <= written + SPAN_TOLERANCE
-                && (span.to == Timestamp::MAX || earliest <= span.to + SPAN_TOLERANCE)
+            span.from <= written + SPAN_TOLERANCE && earliest <= span.to + SPAN_TOLERANCE
         };
         let found = spans.iter().filter(could).min_by_key(|span| {
             let late = span.from.since(start + SPAN_TOLERANCE);
@@ -337,6 +336,5 @@ pub(super) fn started(line: &Line, entry: &Entry) -> (Timestamp, Timestamp) {
 }
 
 fn covers(span: &Span, (earliest, latest): (Timestamp, Timestamp)) -> bool {
-    span.from <= latest + SPAN_TOLERANCE
-        && (span.to == Timestamp::MAX || earliest <= span.to + SPAN_TOLERANCE)
+    span.from <= latest + SPAN_TOLERANCE && earliest <= span.to + SPAN_TOLERANCE
 }

@@ -72,3 +72,67 @@ impl Ledger {
         ends.is_some_and(|ends| ends.iter().any(|end| buffered.contains(end)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{AT_ONCE, KEPT_LISTENERS, ListenerEnd, ProxyListeners};
+    use crate::timestamp::Timestamp;
+
+    fn end(cookie: Option<u64>, pid: u32, after: Duration) -> ListenerEnd {
+        ListenerEnd {
+            cookie,
+            time: Timestamp(1_000) + after,
+            cgroup: 1,
+            pid,
+        }
+    }
+
+    fn now(cookie: u64, pid: u32) -> ListenerEnd {
+        end(Some(cookie), pid, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_proxy_ends_with_its_last_listener() {
+        let mut listeners = ProxyListeners::default();
+        for (cookie, pid) in [(1, 10), (2, 10), (3, 20)] {
+            listeners.opened(cookie, pid);
+        }
+        assert!(!listeners.closed(&now(1, 10)));
+        assert!(!listeners.closed(&now(1, 10)), "it is closed");
+        assert!(listeners.closed(&now(2, 10)));
+        assert!(!listeners.closed(&now(9, 20)), "no listener of the mesh");
+        assert!(listeners.closed(&now(3, 20)));
+    }
+
+    #[test]
+    fn listeners_older_than_the_programs_close_at_once_when_their_process_ends() {
+        let closed = |before: ListenerEnd, after: ListenerEnd| {
+            let mut listeners = ProxyListeners::default();
+            listeners.opened(1, 30);
+            assert!(!listeners.closed(&before));
+            listeners.closed(&after)
+        };
+        let at = |pid, after| end(None, pid, after);
+        let moment = Duration::from_nanos(1);
+        assert!(closed(at(10, Duration::ZERO), at(10, AT_ONCE)));
+        assert!(!closed(at(10, Duration::ZERO), at(10, AT_ONCE + moment)));
+        assert!(!closed(at(20, Duration::ZERO), at(10, AT_ONCE)));
+        // Of this one younger ones are known, which would have closed as well.
+        assert!(!closed(at(30, Duration::ZERO), at(30, AT_ONCE)));
+    }
+
+    #[test]
+    fn listeners_are_bounded() {
+        let mut listeners = ProxyListeners::default();
+        for cookie in 0..KEPT_LISTENERS as u64 {
+            listeners.opened(cookie, u32::try_from(cookie).unwrap());
+        }
+        assert!(listeners.closed(&now(0, 0)));
+        listeners.opened(0, 0);
+        listeners.opened(KEPT_LISTENERS as u64, u32::MAX);
+        assert!(!listeners.closed(&now(0, 0)), "forgotten");
+        assert!(listeners.closed(&now(1, 1)));
+    }
+}

@@ -83,7 +83,7 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT_CGROUPS, KEPT_SPANS, Refusals};
+    use super::{KEPT_CGROUPS, KEPT_SPANS, NEAR, Refusals, TOLERANCE};
     use crate::{record::Reason, timestamp::Timestamp};
 
     const fn at(seconds: u64) -> Timestamp {
@@ -99,6 +99,29 @@ mod tests {
         assert_eq!(reason(1, 5, 9), None);
         assert_eq!(reason(1, 12, 13), None);
         assert_eq!(reason(2, 5, 20), None);
+    }
+
+    #[test]
+    fn what_is_refused_soon_again_is_one_time() {
+        let later = u64::try_from(NEAR.as_nanos()).unwrap();
+        let reasons = |second: u64, reason| {
+            let mut refusals = Refusals::default();
+            refusals.note(None, (at(10), at(20)), Reason::RingLost);
+            let from = Timestamp(at(20).0 + second);
+            refusals.note(None, (from, at(30)), reason);
+            refusals.spans[&None].len()
+        };
+        assert_eq!(reasons(later, Reason::RingLost), 1);
+        assert_eq!(reasons(later + 1, Reason::RingLost), 2);
+        assert_eq!(reasons(later, Reason::Evicted), 2);
+        let mut refusals = Refusals::default();
+        for time in [10, 20, 15] {
+            refusals.note(None, (at(10), at(time)), Reason::RingLost);
+        }
+        let moment = Timestamp(at(20).0 + u64::try_from(TOLERANCE.as_nanos()).unwrap());
+        let reason = |from: Timestamp| refusals.reason(|_| false, (from, from));
+        assert_eq!(reason(moment), Some(Reason::RingLost));
+        assert_eq!(reason(Timestamp(moment.0 + 1)), None);
     }
 
     #[test]

@@ -219,20 +219,8 @@ fn requests_behind_one_that_was_cut_off_are_not_missed() {
     let mut scene = Scene::new();
     scene.clean("/first");
     let leg = scene.client_leg();
-    let time = scene.now;
-    for number in 0..3 {
-        scene.feed(Input::Begun {
-            connection: leg.id,
-            exchange: number,
-            time,
-        });
-    }
-    scene.pass(Duration::from_millis(3));
-    for number in 0..3 {
-        let mut cut_off = exchange(leg.id, number, time, scene.now, &get(&format!("/{number}")));
-        cut_off.response = None;
-        scene.feed(Input::Ended(Box::new(cut_off)));
-    }
+    let sent = scene.unanswered(&leg, &["/0", "/1", "/2"]);
+    scene.tell_ended(&sent);
     scene.close(&leg, 100, 0);
     scene.settle();
     let mut found = scene.verdicts();

@@ -316,7 +316,8 @@ fn a_request_that_the_proxy_never_read_is_outside() {
     scene.clean("/before");
     for unread in [true, false] {
         let leg = scene.client_leg();
-        scene.unanswered(&leg, 0, "/with-a-fin");
+        let sent = scene.unanswered(&leg, &["/with-a-fin"]);
+        scene.tell_ended(&sent);
         scene.feed(Input::Closed(Closed {
             unread,
             ..scene.closed(&leg, 50, 0)

@@ -30,7 +30,7 @@ pub(super) fn settings(policy: Vec<PolicyRule>) -> Settings {
     }
 }
 
-pub(super) fn exchange(
+pub(in crate::ledger) fn exchange(
     connection: u64,
     number: u32,
     time: Timestamp,

@@ -2,37 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Scene,
-    facts::{entry, exchange},
-    get,
-};
+use super::{Scene, entry, get};
 use crate::{
-    http::Connection,
-    ledger::input::{Exchange, Input},
+    ledger::Input,
     record::{Body, Kind, Reason, Side, Verdict},
 };
-
-/// Requests that are under way at once, none of which is answered.
-fn unanswered(scene: &mut Scene, leg: &Connection, paths: &[&str]) -> Vec<Exchange> {
-    let mut begun = Vec::new();
-    for (number, path) in (0..).zip(paths) {
-        let time = scene.now;
-        scene.feed(Input::Begun {
-            connection: leg.id,
-            exchange: number,
-            time,
-        });
-        begun.push((number, time, *path));
-        scene.pass(Duration::from_millis(3));
-    }
-    let end = scene.now;
-    let exchanges = begun.into_iter().map(|(number, time, path)| Exchange {
-        response: None,
-        ..exchange(leg.id, number, time, end, &get(path))
-    });
-    exchanges.collect()
-}
 
 #[test]
 fn an_answer_that_could_not_be_sent_any_more_accuses_nobody() {
@@ -40,9 +14,9 @@ fn an_answer_that_could_not_be_sent_any_more_accuses_nobody() {
         let mut scene = Scene::new();
         scene.clean("/first");
         let leg = scene.client_leg();
-        let cut = unanswered(&mut scene, &leg, &["/cut"]).remove(0);
-        scene.feed(Input::Ended(Box::new(cut.clone())));
-        let line = scene.line(Side::Client, &leg, &cut, &get("/cut"));
+        let cut = scene.unanswered(&leg, &["/cut"]);
+        scene.tell_ended(&cut);
+        let line = scene.line(Side::Client, &leg, &cut[0], &get("/cut"));
         let mut closed = scene.closed(&leg, 100, 0);
         closed.both_fin = both_fin;
         closed.client_closed_first = client_closed_first;
@@ -68,12 +42,10 @@ fn a_line_is_of_the_request_that_was_whole() {
     let mut scene = Scene::new();
     scene.clean("/first");
     let leg = scene.client_leg();
-    let mut sent = unanswered(&mut scene, &leg, &["/whole", "/half"]);
+    let mut sent = scene.unanswered(&leg, &["/whole", "/half"]);
     sent[1].method = None;
     sent[1].path = None;
-    for exchange in &sent {
-        scene.feed(Input::Ended(Box::new(exchange.clone())));
-    }
+    scene.tell_ended(&sent);
     let mut line = scene.line(Side::Client, &leg, &sent[0], &get("/whole"));
     // The proxy took it up when the half one was there already.
     entry(&mut line).start_time = Some(sent[1].time + Duration::from_millis(1));

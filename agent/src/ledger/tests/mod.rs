@@ -16,9 +16,12 @@ mod findings;
 mod late;
 mod late_attempts;
 mod left_early;
+mod leg;
 mod life;
 mod losses;
 mod memory;
+mod places;
+mod policy;
 mod refusals;
 mod reload;
 mod retries;
@@ -27,7 +30,8 @@ mod summary;
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use books::check_books;
-use facts::{address, end, entry, exchange, fingerprint, path, process, settings};
+pub(super) use facts::exchange;
+use facts::{address, end, entry, fingerprint, path, process, settings};
 
 use super::{
     Entry, Exchange, Input, Ledger, Line, LineContent, ListenerFact, Settings, evidence::Evidence,
@@ -61,7 +65,7 @@ struct Scene {
 
 /// What a test varies of an exchange.
 #[derive(Clone)]
-struct Sent {
+pub(super) struct Sent {
     path: String,
     status: u16,
     bytes: u64,
@@ -69,7 +73,7 @@ struct Sent {
     request_id: Option<String>,
 }
 
-fn get(path: &str) -> Sent {
+pub(super) fn get(path: &str) -> Sent {
     Sent {
         path: path.to_owned(),
         status: 200,
@@ -295,17 +299,26 @@ impl Scene {
         exchange
     }
 
-    /// A request that nobody answers.
-    fn unanswered(&mut self, connection: &Connection, number: u32, path: &str) -> Exchange {
-        let time = self.now;
-        self.begin(connection, number);
-        self.pass(Duration::from_millis(3));
-        let exchange = Exchange {
+    /// Requests that are under way at once and that nobody answers.
+    fn unanswered(&mut self, connection: &Connection, paths: &[&str]) -> Vec<Exchange> {
+        let mut begun = Vec::new();
+        for (number, path) in (0..).zip(paths) {
+            begun.push((number, self.now, *path));
+            self.begin(connection, number);
+            self.pass(Duration::from_millis(3));
+        }
+        let exchanges = begun.into_iter().map(|(number, time, path)| Exchange {
             response: None,
             ..exchange(connection.id, number, time, self.now, &get(path))
-        };
-        self.feed(Input::Ended(Box::new(exchange.clone())));
-        exchange
+        });
+        exchanges.collect()
+    }
+
+    /// Exchanges that began have ended.
+    fn tell_ended(&mut self, exchanges: &[Exchange]) {
+        for exchange in exchanges {
+            self.feed(Input::Ended(Box::new(exchange.clone())));
+        }
     }
 
     /// An exchange that goes on.

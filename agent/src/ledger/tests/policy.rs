@@ -1,0 +1,109 @@
+//! What a rule of the policy names.
+
+use std::time::Duration;
+
+use super::{Scene, UID, address, get};
+use crate::{
+    config::{Direction, Expectation, PolicyRule},
+    ledger::{
+        policy::{Subject, expects},
+        roles::Place,
+    },
+    record::Side,
+};
+
+fn any(expect: Expectation) -> PolicyRule {
+    PolicyRule {
+        expect,
+        direction: None,
+        port: None,
+        cidr: None,
+        workload: None,
+        method: None,
+        path: None,
+        status: None,
+        reason: None,
+    }
+}
+
+/// Whether a rule expects the absence of the line of `GET /health`, which the app of `shop/a` sent
+/// to 10.0.0.9:8080 and which was answered with 200.
+fn names(rule: &PolicyRule) -> bool {
+    expected(rule, true)
+}
+
+fn expected(rule: &PolicyRule, known: bool) -> bool {
+    let scene = Scene::new();
+    let end = scene.now + Duration::from_millis(3);
+    let exchange = super::exchange(1, 0, scene.now, end, &get("/health"));
+    let place = Place {
+        pod_uid: UID.into(),
+        container: None,
+    };
+    let subject = Subject {
+        side: Side::Client,
+        place: known.then_some(&place),
+        server: address("10.0.0.9", 8080),
+        remote: address("10.0.0.8", 8080),
+        exchange: known.then_some(&exchange),
+    };
+    let rules = std::slice::from_ref(rule);
+    expects(rules, &scene.ledger.roles, Expectation::Unlogged, subject)
+}
+
+#[test]
+fn a_rule_is_of_what_it_expects() {
+    assert!(names(&any(Expectation::Unlogged)));
+    assert!(names(&any(Expectation::Outside)));
+    assert!(!names(&any(Expectation::Direct)));
+}
+
+#[test]
+fn a_rule_names_what_fits_each_of_its_conditions() {
+    type Set = fn(&mut PolicyRule);
+    let table: &[(Set, Set)] = &[
+        (
+            |rule| rule.direction = Some(Direction::Outbound),
+            |rule| rule.direction = Some(Direction::Inbound),
+        ),
+        (|rule| rule.port = Some(8080), |rule| rule.port = Some(80)),
+        (
+            |rule| rule.cidr = Some("10.0.0.8/32".parse().unwrap()),
+            |rule| rule.cidr = Some("10.0.0.9/32".parse().unwrap()),
+        ),
+        (
+            |rule| rule.workload = Some("shop/*".parse().unwrap()),
+            |rule| rule.workload = Some("other/*".parse().unwrap()),
+        ),
+        (
+            |rule| rule.path = Some("/health*".parse().unwrap()),
+            |rule| rule.path = Some("/other*".parse().unwrap()),
+        ),
+        (
+            |rule| rule.method = Some("GET".into()),
+            |rule| rule.method = Some("PUT".into()),
+        ),
+        (
+            |rule| rule.status = Some("2xx".parse().unwrap()),
+            |rule| rule.status = Some("404".parse().unwrap()),
+        ),
+    ];
+    let mut all = any(Expectation::Unlogged);
+    for (fits, _) in table {
+        fits(&mut all);
+    }
+    assert!(names(&all));
+    for (at, (fits, misfits)) in table.iter().enumerate() {
+        let mut rule = any(Expectation::Unlogged);
+        fits(&mut rule);
+        assert!(names(&rule), "condition {at}");
+        misfits(&mut rule);
+        assert!(!names(&rule), "condition {at}");
+        let mut one_misfits = all.clone();
+        misfits(&mut one_misfits);
+        assert!(!names(&one_misfits), "condition {at}");
+    }
+    // What is not known fits no condition on it.
+    assert!(expected(&any(Expectation::Unlogged), false));
+    assert!(!expected(&all, false));
+}
