@@ -358,3 +358,101 @@ fn times_are_those_of_the_wall_clock() {
     assert_eq!(evidence.log.as_ref().unwrap().from, exchange.time);
     assert!(evidence.captured_until >= scene.now);
 }
+
+#[test]
+fn a_line_that_waits_is_named_with_all_that_does_not_fit() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let mut sent = get("/a");
+    sent.request_id = Some("r1".into());
+    let exchange = scene.exchange(&leg, 0, &sent);
+    let mut line = scene.line(Side::Client, &leg, &exchange, &sent);
+    // It names another connection, and came so late that the exchange does not wait for it.
+    line.time = line.time + Duration::from_secs(60);
+    let fields = entry(&mut line);
+    let start = exchange.time + Duration::from_secs(30);
+    (fields.start_time, fields.response_code) = (Some(start), Some(404));
+    fields.request_id = Some(super::fingerprint("r2"));
+    let source = Some(address("10.0.0.1", 9));
+    fields.downstream_remote_address = source;
+    scene.read(line.clone());
+    let mut unreadable = line.clone();
+    unreadable.content = crate::ledger::LineContent::Unknown;
+    scene.read(unreadable);
+    scene.read_log_until(exchange.end + Duration::from_secs(3));
+    let evidence = scene.evidence.values().next().unwrap();
+    let misfits: Vec<_> = evidence.candidates.iter().map(|it| &it.misfits).collect();
+    let seconds_after_begin = 30.0;
+    let differs = Misfit::Differs {
+        field: "http.response.status_code".into(),
+        kernel: json!(200),
+        log: json!(404),
+    };
+    let of_line = vec![
+        Misfit::AnotherConnection { source },
+        Misfit::RequestId,
+        Misfit::Time {
+            seconds_after_begin,
+        },
+        differs,
+    ];
+    assert!(misfits.contains(&&of_line), "{misfits:?}");
+    assert!(misfits.contains(&&vec![Misfit::Unreadable]), "{misfits:?}");
+}
+
+#[test]
+fn a_connection_without_a_line_names_what_its_log_has() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    scene.close(&leg, 70, 90);
+    let mut stray = leg.clone();
+    stray.source.set_port(9);
+    let nothing = super::exchange(leg.id, 0, scene.now, scene.now, &get("/"));
+    let line = scene.line_of_the_whole(&stray, &nothing, 70, 90);
+    scene.read(line);
+    let due = scene.now + Duration::from_secs(3);
+    scene.read_log_until(due);
+    let (_, evidence) = only(&scene, Verdict::Unlogged);
+    let [candidate] = &evidence.candidates[..] else {
+        panic!("{evidence:?}")
+    };
+    let source = Some(stray.source);
+    assert_eq!(candidate.misfits, [Misfit::AnotherConnection { source }]);
+    let log = evidence.log.as_ref().unwrap();
+    assert_eq!((log.from, log.to), (leg.time, due));
+}
+
+#[test]
+fn the_window_is_the_time_in_which_the_line_was_due() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/x"));
+    scene.settle();
+    let (_, evidence) = only(&scene, Verdict::Unlogged);
+    let log = evidence.log.as_ref().unwrap();
+    let due = exchange.end + Duration::from_secs(3);
+    assert_eq!((log.from, log.to), (exchange.time, due));
+}
+
+#[test]
+fn further_candidates_are_counted() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/x"));
+    for number in 0..20_u64 {
+        let mut line = scene.line(Side::Client, &leg, &exchange, &get("/other"));
+        line.time = line.time + Duration::from_secs(60 + number);
+        entry(&mut line).start_time = Some(exchange.time + Duration::from_secs(60 + number));
+        entry(&mut line).whole = None;
+        entry(&mut line).downstream_remote_address = Some(address("10.0.0.1", 9));
+        scene.read(line);
+    }
+    scene.read_log_until(exchange.end + Duration::from_secs(3));
+    let (_, evidence) = only(&scene, Verdict::Unlogged);
+    assert_eq!(evidence.candidates.len(), 8);
+    assert_eq!(evidence.further_candidates, 12);
+}

@@ -143,7 +143,7 @@ fn late_lines_go_to_the_accused_in_their_order() {
         }
         // A proxy writes the lines of a connection in order: that of the second, then none of
         // the first.
-        for (line, expected) in [(1, vec![1]), (0, vec![]), (3, vec![3])] {
+        for (line, expected) in [(1, vec![1]), (0, vec![])] {
             let line = traffic.line(&exchanges[line], "/same");
             traffic.leg.place(line);
             assert_eq!(traffic.pair(), expected, "{order:?}");

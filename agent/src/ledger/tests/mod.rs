@@ -22,10 +22,12 @@ mod losses;
 mod memory;
 mod places;
 mod policy;
+mod records;
 mod refusals;
 mod reload;
 mod retries;
 mod summary;
+mod tracked;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
