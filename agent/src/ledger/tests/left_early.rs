@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Scene, entry, get};
+use super::{Scene, entry, exchange, get};
 use crate::{
-    ledger::Input,
+    ledger::{Exchange, Input},
     record::{Body, Kind, Reason, Side, Verdict},
 };
 
@@ -84,17 +84,17 @@ fn a_request_sent_ahead_is_not_missed_if_the_app_resets_as_soon_as_it_has_the_an
         let mut scene = Scene::new();
         scene.clean("/first");
         let leg = scene.client_leg();
-        let sent = unanswered(&mut scene, &leg, &["/answered", "/ahead"]);
+        let sent = scene.unanswered(&leg, &["/answered", "/ahead"]);
         let answered = exchange(leg.id, 0, sent[0].time, scene.now, &get("/answered"));
         let line = scene.line(Side::Client, &leg, &answered, &get("/answered"));
-        scene.feed(Input::Ended(Box::new(answered)));
+        scene.tell_ended(&[answered]);
         scene.read(line);
         scene.pass(stays);
         let ahead = Exchange {
             end: scene.now,
             ..sent[1].clone()
         };
-        scene.feed(Input::Ended(Box::new(ahead)));
+        scene.tell_ended(&[ahead]);
         let mut closed = scene.closed(&leg, 100, 100);
         closed.both_fin = both_fin;
         scene.feed(Input::Closed(closed));
