@@ -498,6 +498,7 @@ mod tests {
                 _ => Slot::Paired(None),
             });
         }
+        leg.is_out_of_order = true;
         leg.trim();
         let letter = |slot: &Slot| match slot {
             Slot::Begun { .. } => 'b',
