@@ -69,13 +69,6 @@ impl Charges {
         largest.connections.values().next().copied()
     }
 
-    /// The connections of a cgroup, or of all.
-    pub(super) fn of(&self, cgroup: Option<CgroupId>) -> impl Iterator<Item = usize> {
-        let charges = self.by_cgroup.iter();
-        let of_it = charges.filter(move |(of, _)| cgroup.is_none_or(|cgroup| cgroup == **of));
-        of_it.flat_map(|(_, charge)| charge.connections.values().copied())
-    }
-
     /// The connections of the cgroup that holds the most bytes.
     pub(super) fn of_heaviest(&self) -> impl Iterator<Item = usize> {
         let heaviest = self.by_cgroup.values().max_by_key(|charge| charge.bytes);

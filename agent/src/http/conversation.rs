@@ -156,6 +156,19 @@ impl Conversation {
             || readers.any(|reader| !reader.is_at_boundary())
     }
 
+    /// An exchange waits for its response.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pairing.is_waiting()
+    }
+
+    /// Ends the exchanges that are open, and reads on.
+    pub(super) fn end_waiting(&mut self, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        self.pairing.request_content(self.requests.reader.content());
+        self.pairing
+            .response_content(self.responses.reader.content());
+        self.pairing.evict(cause, time, events);
+    }
+
     /// Gives up what is open. Says how many messages of the client were accounted
     /// for, and how many more began that are lost.
     pub(super) fn evict(
@@ -164,10 +177,7 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) -> (u32, u32) {
-        self.pairing.request_content(self.requests.reader.content());
-        self.pairing
-            .response_content(self.responses.reader.content());
-        self.pairing.evict(cause, time, events);
+        self.end_waiting(cause, time, events);
         let reader = &self.requests.reader;
         if reader.is_opaque() {
             // Nothing that comes is a request.

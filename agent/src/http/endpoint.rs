@@ -153,7 +153,12 @@ impl Endpoint {
 
     /// Its end was not told, but may have been refused since it last told anything.
     pub(super) fn may_be_over(&self, refusals: &Refusals) -> bool {
-        self.end.is_none() && refusals.since(self.cgroup, self.last_told())
+        self.end.is_none() && refusals.facts.since(self.cgroup, self.last_told())
+    }
+
+    /// What it sent since it last told anything may have been refused.
+    pub(super) fn may_have_sent(&self, refusals: &Refusals) -> bool {
+        refusals.segments.since(self.cgroup, self.last_told())
     }
 
     /// When it last told anything, on the steady clock.

@@ -66,6 +66,8 @@ pub(super) enum Next {
     Open,
     /// Tell that it ended: [`Leg::close`].
     Close,
+    /// End what waits for a response, which may have been refused: [`Leg::end_waiting`].
+    EndWaiting,
     /// Follow it no longer, its end may have been refused: [`Leg::evict`].
     GiveUp,
     /// Nothing was ever told of its socket: drop it.
@@ -79,7 +81,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// and for the second end to close.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long both ends may be silent on what is open, where their closes may have been refused.
+/// How long both ends may be silent on what is open, where something of them may have been refused.
 const SILENCE: Duration = Duration::from_secs(20);
 
 impl Leg {
@@ -246,6 +248,13 @@ impl Leg {
         true
     }
 
+    /// Ends the exchanges that wait for their responses. What comes is read on.
+    pub(super) fn end_waiting(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
+        if let State::Read(conversation) = &mut self.state {
+            conversation.end_waiting(Gap::RingLost, now, events);
+        }
+    }
+
     /// Takes in a leg of which no peer was known, and which turned out to be this one's peer.
     pub(super) fn join(&mut self, other: Self) {
         let [end, _] = other.ends;
@@ -329,6 +338,8 @@ impl Leg {
                 Next::Wait(Some(at))
             }
         };
+        let silent = || ends().map(Endpoint::last_told).max().unwrap_or_default() + SILENCE;
+        let is_missing = self.is_waiting() && ends().any(|end| end.may_have_sent(refusals));
         match (over(0), over(1)) {
             (None, None) => due(self.first_seen + PATIENCE),
             (Some(Over::Since(_)), Some(Over::Since(_))) => Next::Close,
@@ -348,11 +359,16 @@ impl Leg {
                 }
             }
             (Some(Over::At(at)), _) | (_, Some(Over::At(at))) => Next::Wait(Some(at)),
+            (Some(Over::No), _) | (_, Some(Over::No)) if is_missing => {
+                if progress < silent() {
+                    Next::Wait(Some(silent()))
+                } else {
+                    Next::EndWaiting
+                }
+            }
             (Some(Over::No), _) | (_, Some(Over::No)) if may_be_over && self.is_open() => {
-                let told = ends().map(Endpoint::last_told).max().unwrap_or_default();
-                let silent = told + SILENCE;
-                if progress < silent {
-                    Next::Wait(Some(silent))
+                if progress < silent() {
+                    Next::Wait(Some(silent()))
                 } else if ends().all(|end| end.may_be_over(refusals)) {
                     Next::GiveUp
                 } else {
@@ -366,6 +382,11 @@ impl Leg {
     /// Something on it waits for an end.
     fn is_open(&self) -> bool {
         matches!(&self.state, State::Read(conversation) if conversation.is_open())
+    }
+
+    /// An exchange on it waits for its response.
+    fn is_waiting(&self) -> bool {
+        matches!(&self.state, State::Read(conversation) if conversation.is_waiting())
     }
 
     /// One end of a connection older than the programs sent a FIN: the other, which never closes

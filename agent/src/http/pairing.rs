@@ -30,6 +30,8 @@ pub(super) struct Pairing {
     begun: u32,
     /// Final responses that found no request. Their requests may turn out to be lost.
     orphans: u32,
+    /// Exchanges that ended while their responses were still to come.
+    given_up: u32,
     /// Response messages that are lost and not yet accounted for.
     lost: Option<LostResponses>,
     interim_seen: bool,
@@ -58,6 +60,7 @@ impl Pairing {
             queue: Queue::new(capacity),
             begun: 0,
             orphans: 0,
+            given_up: 0,
             lost: None,
             interim_seen: false,
             pipelined: false,
@@ -196,6 +199,10 @@ impl Pairing {
                 self.settle_exactly(lost, time, events);
             }
         }
+        if self.given_up > 0 {
+            self.given_up -= 1;
+            return None;
+        }
         if self.queue.unanswered() == 0 {
             self.orphans = self.orphans.saturating_add(1);
             return None;
@@ -235,6 +242,9 @@ impl Pairing {
 
     /// So many response messages were sent that cannot be read.
     pub(super) fn responses_lost(&mut self, messages: u32) {
+        let of_given_up = messages.min(self.given_up);
+        self.given_up -= of_given_up;
+        let messages = messages - of_given_up;
         if messages == 0 {
             return;
         }
@@ -266,6 +276,7 @@ impl Pairing {
     pub(super) fn responses_joined(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) {
         self.lost = None;
         self.orphans = 0;
+        self.given_up = 0;
         self.queue.mark_unanswered(Gap::StreamGap);
         if !self.pipelined && self.queue.unanswered() > 1 {
             self.queue
@@ -287,8 +298,10 @@ impl Pairing {
         self.queue.finish(gap, time, events);
     }
 
-    /// The connection is given up: what is open ends here with this gap.
+    /// What is open ends here with this gap. Its responses may still come.
     pub(super) fn evict(&mut self, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        self.lossy = true;
+        self.given_up = self.given_up.saturating_add(self.queue.unanswered());
         self.queue.mark(cause);
         self.queue.finish(None, time, events);
     }

@@ -1,4 +1,4 @@
-//! When the kernel side last refused facts of a cgroup's sockets: a close may be among them.
+//! When the kernel side last refused something of a cgroup's sockets.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,22 @@ use crate::{capture::CgroupId, timestamp::Timestamp};
 /// Cgroups that are remembered. Beyond that the one that was quiet longest is forgotten.
 const KEPT: usize = 8192;
 
-/// The last refusals, on the steady clock; none: of cgroups that cannot be told from each other.
+/// What was refused last.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
+    /// Facts: the close of a socket may be among them.
+    pub(super) facts: Times,
+    /// Segments: a response may be among them.
+    pub(super) segments: Times,
+}
+
+/// The last refusals, on the steady clock; none: of cgroups that cannot be told from each other.
+#[derive(Debug, Default)]
+pub(super) struct Times {
     last: HashMap<Option<CgroupId>, Timestamp>,
 }
 
-impl Refusals {
+impl Times {
     pub(super) fn note(&mut self, cgroup: Option<CgroupId>, time: Timestamp) {
         let last = self.last.entry(cgroup).or_default();
         *last = time.max(*last);
@@ -25,7 +34,7 @@ impl Refusals {
         }
     }
 
-    /// Whether facts of a cgroup were refused at this moment or later.
+    /// Whether something of a cgroup was refused at this moment or later.
     pub(super) fn since(&self, cgroup: CgroupId, moment: Timestamp) -> bool {
         let later = |cgroup| self.last.get(&cgroup).is_some_and(|last| *last >= moment);
         later(Some(cgroup)) || later(None)
@@ -34,12 +43,12 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT, Refusals};
+    use super::{KEPT, Times};
     use crate::timestamp::Timestamp;
 
     #[test]
     fn remembers_the_last_of_each_cgroup() {
-        let mut refusals = Refusals::default();
+        let mut refusals = Times::default();
         refusals.note(Some(1), Timestamp(20));
         refusals.note(Some(1), Timestamp(10));
         assert!(refusals.since(1, Timestamp(20)) && !refusals.since(1, Timestamp(21)));

@@ -1,6 +1,9 @@
 //! All connections of a node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     bounds::Bounds,
@@ -17,6 +20,9 @@ use crate::{
     timestamp::Timestamp,
 };
 
+/// How often all connections are looked at while something is refused: either end may be concerned.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
+
 /// Turns what sockets do into what connections and exchanges do.
 ///
 /// Deterministic and without a clock: time is what the observations carry, and what is late is
@@ -29,6 +35,7 @@ use crate::{
 /// - 60 s for the close of the second end after that of the first; for the first facts of a socket
 ///   that sends; and for a byte that tells which end of a connection older than the programs is
 ///   the client. After that the end with the lower port is taken for the server.
+/// - 20 s of silence for the response or the close of an end of which something was refused.
 /// - 16 minutes for the end of any other socket after its `close`.
 #[derive(Debug)]
 pub struct Tracker {
@@ -42,6 +49,8 @@ pub struct Tracker {
     evicted: BTreeMap<u64, usize>,
     departed: Departed,
     refusals: Refusals,
+    /// When all connections are to be looked at because of refusals, on the steady clock.
+    unsettled: Option<Timestamp>,
     counters: Counters,
     /// All that was sent before this moment was told, on the steady clock.
     progress: Timestamp,
@@ -89,6 +98,7 @@ impl Tracker {
             evicted: BTreeMap::new(),
             departed: Departed::new(bounds.connections),
             refusals: Refusals::default(),
+            unsettled: None,
             counters: Counters::default(),
             progress: Timestamp::default(),
             steps: 0,
@@ -105,7 +115,7 @@ impl Tracker {
             Observation::ClockStep { nanoseconds, .. } => {
                 self.steps = self.steps.saturating_add(nanoseconds);
             }
-            Observation::Refused(refused) => self.refused(&refused, events),
+            Observation::Refused(refused) => self.refused(&refused),
             Observation::Listener(_) | Observation::ListenerClosed(_) => {}
         }
     }
@@ -162,22 +172,26 @@ impl Tracker {
         self.make_bytes(time, events);
     }
 
-    /// The end of a connection may be among what was refused.
-    fn refused(&mut self, refused: &Refused, events: &mut Vec<HttpEvent>) {
-        if !matches!(
-            refused.refusal,
-            Refusal::SocketsFull | Refusal::SocketsRation
-        ) {
-            return;
-        }
-        self.refusals.note(refused.cgroup, self.steady(refused.to));
-        for leg in self.charges.of(refused.cgroup).collect::<Vec<_>>() {
-            self.settle(leg, events);
-        }
+    /// What some connection waits for may be among what was refused.
+    fn refused(&mut self, refused: &Refused) {
+        let to = self.steady(refused.to);
+        let times = match refused.refusal {
+            Refusal::SocketsFull | Refusal::SocketsRation => &mut self.refusals.facts,
+            Refusal::StreamsFull | Refusal::StreamsRation => &mut self.refusals.segments,
+            Refusal::Intricate | Refusal::NoStorage => return,
+        };
+        times.note(refused.cgroup, to);
+        self.unsettled.get_or_insert(to + BETWEEN_SWEEPS);
     }
 
     fn advance(&mut self, time: Timestamp, events: &mut Vec<HttpEvent>) {
         self.progress = self.progress.max(self.steady(time));
+        if self.unsettled.is_some_and(|due| due <= self.progress) {
+            self.unsettled = None;
+            for leg in 0..self.legs.len() {
+                self.settle(leg, events);
+            }
+        }
         while let Some((deadline, leg)) = self.deadlines.first().copied()
             && deadline <= self.progress
         {
@@ -279,6 +293,13 @@ impl Tracker {
                 Next::Close => {
                     leg.close(self.progress, &self.refusals, events);
                     self.depart(index);
+                }
+                Next::EndWaiting => {
+                    let now = self.wall(self.progress);
+                    if let Some(leg) = &mut self.legs[index] {
+                        leg.end_waiting(now, events);
+                    }
+                    self.weigh(index);
                 }
                 Next::GiveUp => {
                     let now = self.wall(self.progress);

@@ -381,6 +381,53 @@ fn the_end_of_one_whose_closes_were_refused_is_not_waited_for() {
 }
 
 #[test]
+fn a_response_that_was_refused_is_not_waited_for() {
+    let all = Script::default()
+        .request(GET, "")
+        .response(OK, "one")
+        .request(GET, "")
+        .response(OK, "two")
+        .observations(&Cutting::default());
+    let is_answer = |observation: &Observation, number: u32| {
+        matches!(observation, Observation::Segment(segment)
+            if segment.cookie == cookie(SERVER) && segment.index == number)
+    };
+    let first_answer = all.iter().position(|observation| is_answer(observation, 0));
+    let (before, after_it) = all.split_at(first_answer.unwrap());
+    for (refusal, expected) in [
+        (Refusal::StreamsRation, vec![Some(Gap::RingLost)]),
+        (Refusal::Intricate, vec![]),
+    ] {
+        let mut tracker = Tracker::new(Bounds::default());
+        let mut events = Vec::new();
+        for observation in before.iter().cloned() {
+            tracker.observe(observation, &mut events);
+        }
+        let time = Timestamp(START) + Duration::from_secs(1);
+        let refused = Refused {
+            cgroup: Some(socket(SERVER).cgroup),
+            refusal,
+            from: time,
+            to: time,
+        };
+        tracker.observe(Observation::Refused(refused), &mut events);
+        tracker.observe(after(19), &mut events);
+        assert_eq!(exchanges(&events), [], "it may still be on its way");
+        tracker.observe(after(21), &mut events);
+        let gaps = exchanges(&events).into_iter().map(|ended| ended.gap);
+        assert_eq!(gaps.collect::<Vec<_>>(), expected);
+        // The next is read as if nothing had been.
+        for observation in after_it.iter().skip(1).cloned() {
+            tracker.observe(observation, &mut events);
+        }
+        let ended = exchanges(&events);
+        assert_eq!(ended[0].gap, Some(Gap::RingLost));
+        assert_eq!((ended.len(), ended[1].gap), (2, None));
+        assert!(ended[1].response.is_some());
+    }
+}
+
+#[test]
 fn where_one_close_was_refused_there_may_have_been_more() {
     let mut all = one().observations(&Cutting::default());
     all.pop();
