@@ -136,7 +136,9 @@ impl Ledger {
                 let reasons = vec![Reason::NoBytes];
                 self.judge_line(line, Verdict::Unverifiable, reasons, Some(side));
             }
-            _ => self.judge_unseen(line, Some(side)),
+            _ => {
+                self.judge_unseen(line, Some(side));
+            }
         }
     }
 

@@ -457,8 +457,10 @@ impl Ledger {
             // One of these may have missed it because of the loss.
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
         } else {
-            mesh.note(Verdict::Unseen, &[]);
-            self.judge_unseen(line, side);
+            let (verdict, excuse) = self.judge_unseen(line, side);
+            if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
+                mesh.note(verdict, excuse.as_slice());
+            }
         }
     }
 

@@ -235,32 +235,36 @@ impl Ledger {
         }
     }
 
-    /// No exchange fits a line: is that the line's fault?
-    pub(super) fn judge_unseen(&mut self, line: &Line, side: Option<Side>) {
+    /// No exchange fits a line: is that the line's fault? The judgement of it.
+    pub(super) fn judge_unseen(
+        &mut self,
+        line: &Line,
+        side: Option<Side>,
+    ) -> (Verdict, Option<Reason>) {
         let start = line.entry().and_then(|entry| entry.start_time);
         let pod = self.pods.get(&line.pod_uid);
         let no_log_until = pod.and_then(|pod| pod.no_log_until);
-        let (verdict, reasons) = if self.is_of_before(line) {
-            let reason = if self.settings.earlier_run {
+        let excuse = if self.is_of_before(line) {
+            Some(if self.settings.earlier_run {
                 Reason::AgentDown
             } else {
                 Reason::BeforeStart
-            };
-            (Verdict::Unverifiable, vec![reason])
+            })
         } else if start
             .zip(no_log_until)
             .is_some_and(|(start, until)| start <= until + CLOCK_TOLERANCE)
         {
             // Its exchange was judged before the proxy's first line came.
-            (Verdict::Unverifiable, vec![Reason::NoLog])
-        } else if let Some(reason) =
-            self.refused(&line.pod_uid, (start.unwrap_or(line.time), line.time))
-        {
-            (Verdict::Unverifiable, vec![reason])
+            Some(Reason::NoLog)
         } else {
-            (Verdict::Unseen, Vec::new())
+            self.refused(&line.pod_uid, (start.unwrap_or(line.time), line.time))
         };
-        self.judge_line(line, verdict, reasons, side);
+        let verdict = match excuse {
+            Some(_) => Verdict::Unverifiable,
+            None => Verdict::Unseen,
+        };
+        self.judge_line(line, verdict, excuse.into_iter().collect(), side);
+        (verdict, excuse)
     }
 
     /// Why something of a pod may be unknown that was there in this time.

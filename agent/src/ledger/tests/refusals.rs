@@ -6,7 +6,7 @@ use super::{APP_CGROUP, Scene, get};
 use crate::{
     http::Gap,
     ledger::Input,
-    record::{Reason, Side, Verdict},
+    record::{Kind, Reason, Side, Verdict},
     timestamp::Timestamp,
 };
 
@@ -77,6 +77,36 @@ fn around_a_refusal_order_accuses_nobody() {
             "{:?}",
             scene.verdicts()
         );
+        scene.stop();
+    }
+}
+
+/// Its exchange was refused: the connection's own record says no worse of it than the line's.
+#[test]
+fn a_connection_is_not_accused_for_a_line_that_is_excused() {
+    for refused in [true, false] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        scene.pass(Duration::from_secs(60));
+        let leg = scene.client_leg();
+        let seen = scene.exchange(&leg, 0, &get("/seen"));
+        let line = scene.line(Side::Client, &leg, &seen, &get("/seen"));
+        scene.read(line);
+        let time = scene.now;
+        scene.pass(Duration::from_millis(3));
+        let gone = super::exchange(leg.id, 1, time, scene.now, &get("/gone"));
+        if refused {
+            refuse(&mut scene, time);
+        }
+        let line = scene.line(Side::Client, &leg, &gone, &get("/gone"));
+        scene.read(line);
+        scene.settle();
+        scene.close(&leg, 1, 1);
+        scene.settle();
+        let found = scene.records.iter();
+        let of_connections = found.filter(|record| record.kind == Kind::Connection);
+        let accused = of_connections.filter(|record| record.verdict == Some(Verdict::Unseen));
+        assert_eq!(accused.count(), usize::from(!refused));
         scene.stop();
     }
 }
