@@ -8,6 +8,7 @@ mod clock_steps;
 mod comparison;
 mod copies;
 mod course;
+mod doubled;
 mod due;
 mod evidence;
 mod facts;
@@ -26,6 +27,7 @@ mod records;
 mod refusals;
 mod reload;
 mod retries;
+mod silent;
 mod summary;
 mod tracked;
 
