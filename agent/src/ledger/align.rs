@@ -188,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn of_what_fits_alike_the_nearest_are_paired() {
+        let leftover = Leftover {
+            exchanges: &[true; 3],
+            lines: &[true; 2],
+        };
+        let distance = [[1, 9], [5, 9], [9, 1]];
+        let (exchanges, lines) = align(&leftover, |l, r| (0, distance[l][r]));
+        assert_eq!(exchanges, [Is(0), Partner::None, Is(1)]);
+        assert_eq!(lines, [Is(0), Is(2)]);
+        let distance = [[9, 9], [1, 9], [9, 1]];
+        let (exchanges, _) = align(&leftover, |l, r| (0, distance[l][r]));
+        assert_eq!(exchanges, [Partner::None, Is(0), Is(1)]);
+    }
+
+    #[test]
     fn too_many_are_paired_in_order() {
         let alike = [b'a'; MAX_ALIGNED + 1];
         let odd_first: Vec<u8> = [b"x", &alike[..]].concat();

@@ -305,6 +305,17 @@ mod tests {
     }
 
     #[test]
+    fn a_long_request_may_have_begun_before_a_step() {
+        let mut clock = SteadyClock::default();
+        let back = Duration::from_secs(480);
+        clock.step(at(1_000 - 480), -480_000_000_000);
+        let (began, lasted) = (at(990), Duration::from_secs(600));
+        let stamped = began + lasted;
+        let start = clock.of_start(began, stamped, Some(lasted), Duration::from_secs(3));
+        assert_eq!(start, (began, began + back));
+    }
+
+    #[test]
     fn as_many_steps_are_remembered_as_there_is_room_for() {
         let mut clock = SteadyClock::default();
         let minute = 60_000_000_000;

@@ -340,3 +340,35 @@ impl Entry {
         flags.any(|set| set == flag)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Entry;
+    use crate::{
+        ledger::tests::{exchange, get},
+        timestamp::Timestamp,
+    };
+
+    #[test]
+    fn a_line_speaks_of_http_if_anything_in_it_does() {
+        let speaks = |change: fn(&mut Entry)| {
+            let mut entry = Entry {
+                response_code: Some(0),
+                ..Entry::default()
+            };
+            change(&mut entry);
+            entry.speaks_of_http()
+        };
+        assert!(!speaks(|_| {}));
+        assert!(!speaks(|entry| entry.response_code = None));
+        assert!(speaks(|entry| entry.response_code = Some(400)));
+        assert!(speaks(|entry| entry.method = Some("GET".into())));
+        assert!(speaks(|entry| entry.protocol = Some("HTTP/1.1".into())));
+        let now = Timestamp::default();
+        let with_a_path = Entry {
+            path: exchange(1, 0, now, now, &get("/")).path,
+            ..Entry::default()
+        };
+        assert!(with_a_path.speaks_of_http());
+    }
+}

@@ -83,9 +83,10 @@ fn a_line_waits_for_an_exchange_that_goes_on_and_no_longer() {
     let due = forged.time + Duration::from_secs(2);
     let line = scene.line(Side::Client, &leg, &exchange, &get("/slow"));
     scene.read(forged);
-    scene.capture_until(due);
-    scene.feed(Input::Ended(Box::new(exchange)));
     scene.read(line);
+    scene.capture_until(due);
+    assert_eq!(judged(&scene), []);
+    scene.tell_ended(&[exchange]);
     let matched = (Verdict::Matched, (1, 1), vec![]);
     assert_eq!(judged(&scene), [matched]);
     // It is looked at every half second, without any progress of the log.

@@ -14,6 +14,7 @@ mod evidence;
 mod facts;
 mod faults;
 mod findings;
+mod forwarded;
 mod late;
 mod late_attempts;
 mod left_early;

@@ -6,6 +6,7 @@ use super::{
     APP_CGROUP, APP_PID, OTHER_APP_CGROUP, PROXY_CGROUP, PROXY_PID, Scene, address, end, entry, get,
 };
 use crate::{
+    config::{Direction, Expectation, PolicyRule},
     http::{Closed, Connection, Gap},
     ledger::{Input, LineContent},
     record::{Reason, Side, Verdict},
@@ -192,4 +193,30 @@ fn a_line_that_nobody_can_read_waits_for_who_misses_it() {
         assert_eq!(found(&scene), expected);
     }
     scene.stop();
+}
+
+#[test]
+fn a_direct_connection_is_expected_by_what_the_app_asked_for() {
+    for (port, verdict) in [(8443, Verdict::Outside), (9999, Verdict::Bypassed)] {
+        let rule = PolicyRule {
+            expect: Expectation::Direct,
+            direction: Some(Direction::Outbound),
+            port: Some(port),
+            cidr: Some("10.0.0.99/32".parse().unwrap()),
+            workload: None,
+            method: None,
+            path: None,
+            status: None,
+            reason: None,
+        };
+        let mut scene = Scene::with_policy(vec![rule]);
+        let (source, asked) = (address("10.0.0.1", 5555), address("10.0.0.99", 8443));
+        // NAT sent it elsewhere.
+        let destination = address("10.0.0.50", 9999);
+        let client = end(APP_CGROUP, APP_PID, source, "10.0.0.99:8443");
+        let direct = scene.connect(Some(client), None, (source, destination), Some(asked));
+        scene.close(&direct, 1, 1);
+        assert_eq!(scene.verdicts()[0].0, verdict);
+        scene.stop();
+    }
 }
