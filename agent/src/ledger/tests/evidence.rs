@@ -288,6 +288,8 @@ fn a_loss_is_named_on_its_connection() {
         .iter()
         .find(|record| record.units.is_some_and(|units| units.observed == 3))
         .unwrap();
+    let told = serde_json::to_value(record).unwrap();
+    assert_eq!(told["attributes"]["server.port"], 8080);
     let evidence = &scene.evidence[&record.sequence];
     assert_eq!(evidence.losses.len(), 1);
     assert_eq!(

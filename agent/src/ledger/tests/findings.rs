@@ -17,6 +17,8 @@ fn findings(scene: &Scene) -> Vec<&FindingBody> {
                 assert_eq!(record.kind, Kind::Finding);
                 assert_eq!((record.verdict, record.units), (None, None));
                 assert_eq!(found.workload.pod_uid.as_deref(), Some(UID));
+                assert_eq!(found.workload.namespace.as_deref(), Some("shop"));
+                assert_eq!(found.workload.pod.as_deref(), Some("a"));
                 Some(&found.finding)
             }
             _ => None,

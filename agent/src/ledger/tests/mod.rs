@@ -9,6 +9,7 @@ mod comparison;
 mod copies;
 mod course;
 mod doubled;
+mod doubt;
 mod due;
 mod evidence;
 mod facts;

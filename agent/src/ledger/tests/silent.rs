@@ -114,6 +114,8 @@ fn heads_that_are_lost_within_a_pod_are_units() {
             time: scene.now,
             cause: Gap::RingLost,
         });
+        let told = usize::from(exchanges > 0);
+        assert_eq!(scene.records.len(), 1 + told, "after the start");
     }
     scene.exchange(&leg, 2, &get("/seen"));
     let lost = scene.records.iter().find(|record| {
