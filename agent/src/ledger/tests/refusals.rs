@@ -110,3 +110,49 @@ fn a_connection_is_not_accused_for_a_line_that_is_excused() {
         scene.stop();
     }
 }
+
+#[test]
+fn an_equal_request_id_proves_what_order_does_not() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    let leg = scene.client_leg();
+    let (time, mut sent) = (scene.now, get("/seen"));
+    sent.request_id = Some("r1".into());
+    let seen = scene.exchange(&leg, 0, &sent);
+    refuse(&mut scene, time);
+    let line = scene.line(Side::Client, &leg, &seen, &get("/other"));
+    scene.read(line);
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let edited = (Verdict::Mismatched, (1, 1), vec![]);
+    assert_eq!(scene.verdicts()[1..], [edited]);
+    scene.stop();
+}
+
+#[test]
+fn what_was_refused_in_a_connections_life_may_be_what_its_line_counts() {
+    for refused in [true, false] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        scene.pass(Duration::from_secs(60));
+        let leg = scene.client_leg();
+        let nothing = super::exchange(leg.id, 0, scene.now, scene.now, &get("/"));
+        scene.pass(Duration::from_secs(60));
+        if refused {
+            let now = scene.now;
+            refuse(&mut scene, now);
+        }
+        scene.pass(Duration::from_secs(60));
+        let line = scene.line_of_the_whole(&leg, &nothing, 71, 90);
+        scene.close(&leg, 70, 90);
+        scene.read(line);
+        scene.settle();
+        let expected = match refused {
+            true => (Verdict::Unverifiable, (1, 1), vec![Reason::RingLost]),
+            false => (Verdict::Mismatched, (1, 1), vec![]),
+        };
+        assert_eq!(scene.verdicts()[1..], [expected]);
+        scene.stop();
+    }
+}
