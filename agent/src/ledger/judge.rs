@@ -106,34 +106,48 @@ impl Ledger {
     }
 
     /// Of an open connection nothing is known but its lines, and the capture missed heads in this
-    /// pod when their requests began: it may have missed all of this connection's, which only its
-    /// end tells.
+    /// pod when their requests began, or was refused something: it may have missed all of this
+    /// connection's, which only its end tells.
     fn excuse_lines_of_unseen_heads(&mut self, id: ConnectionId) {
         let due = self.captured_until - CAPTURE_DELAY;
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
-        let side = mesh.side;
-        let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid) else {
-            return;
-        };
         if mesh.closed.is_some() {
             return;
         }
-        let mut excused = Vec::new();
-        mesh.connection_lines.retain(|line| {
+        let (side, uid) = (mesh.side, Arc::clone(&mesh.place.pod_uid));
+        let lines = std::mem::take(&mut mesh.connection_lines);
+        let mut kept = Vec::new();
+        for line in lines {
             let is_request = |entry: &&Entry| entry.method.is_some() && entry.start_time.is_some();
             let start = line.entry().filter(is_request);
-            let start = start.map(|entry| started(line, entry));
+            let start = start.map(|entry| started(&line, entry));
             let reason = start
                 .filter(|_| line.time <= due)
-                .and_then(|start| pod.missed.excuse(start));
-            excused.extend(reason.map(|reason| (line.clone(), reason)));
-            reason.is_none()
-        });
-        for (line, reason) in excused {
-            self.judge_line(&line, Verdict::Unverifiable, vec![reason], Some(side));
+                .and_then(|start| self.why_unseen(&uid, start, line.time));
+            match reason {
+                Some(reason) => {
+                    self.judge_line(&line, Verdict::Unverifiable, vec![reason], Some(side));
+                }
+                None => kept.push(line),
+            }
         }
+        if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
+            mesh.connection_lines = kept;
+        }
+    }
+
+    /// Why the head of a request may be unknown that began in the time `start` and had a line at
+    /// `end`.
+    fn why_unseen(
+        &mut self,
+        uid: &str,
+        start: (Timestamp, Timestamp),
+        end: Timestamp,
+    ) -> Option<Reason> {
+        let missed = self.pods.get_mut(uid)?.missed.excuse(start);
+        missed.or_else(|| self.refused(uid, (start.0, end)))
     }
 
     fn conclude(&mut self, id: ConnectionId, settled: Settled) {

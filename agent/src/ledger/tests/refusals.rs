@@ -156,3 +156,28 @@ fn what_was_refused_in_a_connections_life_may_be_what_its_line_counts() {
         scene.stop();
     }
 }
+
+/// Nothing of the connection was seen but that it opened, and it stays open.
+#[test]
+fn lines_of_heads_that_were_all_refused_wait_for_no_close() {
+    for refused in [true, false] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        scene.pass(Duration::from_secs(60));
+        let leg = scene.server_leg();
+        let time = scene.now;
+        scene.pass(Duration::from_millis(3));
+        if refused {
+            refuse(&mut scene, time);
+        }
+        let request = super::exchange(leg.id, 0, time, scene.now, &get("/gone"));
+        let line = scene.line(Side::Server, &leg, &request, &get("/gone"));
+        scene.read(line);
+        scene.settle();
+        let excused = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
+        assert_eq!(scene.verdicts().contains(&excused), refused);
+        scene.close(&leg, 1, 1);
+        scene.settle();
+        scene.stop();
+    }
+}
