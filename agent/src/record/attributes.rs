@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fmt::{self, Display},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -79,51 +79,8 @@ fn address<M: SerializeMap>(
     end: Option<SocketAddr>,
 ) -> Result<(), M::Error> {
     let Some(end) = end else { return Ok(()) };
-    match end.ip() {
-        IpAddr::V4(ip) => map.serialize_entry(address, Dotted::from(ip).text())?,
-        IpAddr::V6(ip) => map.serialize_entry(address, &Written(ip))?,
-    }
+    map.serialize_entry(address, &Written(end.ip()))?;
     map.serialize_entry(port, &end.port())
-}
-
-/// An IPv4 address as text. Each record has three, and the library's way takes as long as all else
-/// in a record.
-struct Dotted {
-    text: [u8; 15],
-    length: usize,
-}
-
-impl From<Ipv4Addr> for Dotted {
-    fn from(ip: Ipv4Addr) -> Self {
-        let mut dotted = Self {
-            text: [0; 15],
-            length: 0,
-        };
-        for (at, octet) in ip.octets().into_iter().enumerate() {
-            if at > 0 {
-                dotted.push(b'.');
-            }
-            if octet >= 100 {
-                dotted.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                dotted.push(b'0' + octet / 10 % 10);
-            }
-            dotted.push(b'0' + octet % 10);
-        }
-        dotted
-    }
-}
-
-impl Dotted {
-    fn push(&mut self, byte: u8) {
-        self.text[self.length] = byte;
-        self.length += 1;
-    }
-
-    fn text(&self) -> &str {
-        str::from_utf8(&self.text[..self.length]).unwrap_or_default()
-    }
 }
 
 fn headers<M: SerializeMap>(
@@ -164,11 +121,11 @@ impl<T: Display> Serialize for Written<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc};
+    use std::sync::Arc;
 
     use serde_json::Value;
 
-    use super::{Attributes, Dotted};
+    use super::Attributes;
     use crate::record::Shown;
 
     #[test]
@@ -201,14 +158,6 @@ mod tests {
         assert_eq!(sorted["server.port"], 80);
         assert_eq!(sorted["http.request.header.user-agent"][1], "2");
         assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(18));
-    }
-
-    #[test]
-    fn every_octet_is_written_as_the_library_does() {
-        for octet in 0..=255 {
-            let ip = Ipv4Addr::new(octet, 255, 0, 255 - octet);
-            assert_eq!(Dotted::from(ip).text(), ip.to_string());
-        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 mod attributes;
 mod envelope;
+mod escape;
 mod finding;
 mod fingerprint;
-mod json;
 mod model;
 mod pattern;
 mod printable;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Attributes, Envelope, Finding, Kind, Reason, Verdict, json};
+use super::{Attributes, Envelope, Finding, Kind, Reason, Verdict, escape};
 use crate::timestamp::Timestamp;
 
 /// One record, its fields in the order in which they are written.
@@ -44,7 +44,7 @@ impl Record {
     /// Only if a value cannot be written as JSON, which no value built here is.
     pub fn seal(&self, buffer: &mut Vec<u8>) -> Result<Envelope, serde_json::Error> {
         buffer.clear();
-        json::write(buffer, self)?;
+        escape::to_writer(buffer, self)?;
         buffer.push(b'\n');
         Ok(Envelope {
             id: Arc::clone(&self.id),
