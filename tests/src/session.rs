@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// How long pending units may take to get their verdicts: flush and its margin are 3 s, the
-/// ledger's interval is 2 s, and a loaded machine needs more.
-const SETTLED: Duration = Duration::from_secs(60);
+/// ledger's interval is 2 s, and an end of which nothing was told any more is waited for 60 s.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// A lab, an agent that was ready before any traffic, a receiver.
 pub struct Session {
