@@ -5,16 +5,12 @@ use std::{sync::Arc, time::Duration};
 use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
     compare::{Comparison, compare},
-    doubt::doubt_of,
-    input::{Entry, Exchange, Line, LineContent},
+    input::{Exchange, Line, LineContent},
     leg::{Horizon, Settled},
-    pod::started,
-    policy,
     tracked::{MeshConnection, Tracked, reason_of},
     write::Judgement,
 };
 use crate::{
-    config::Expectation,
     http::{Connection, ConnectionId},
     record::{FindingKind, Reason, Side, Units, Verdict},
     timestamp::Timestamp,
@@ -105,51 +101,6 @@ impl Ledger {
         self.finish(id);
     }
 
-    /// Of an open connection nothing is known but its lines, and the capture missed heads in this
-    /// pod when their requests began, or was refused something: it may have missed all of this
-    /// connection's, which only its end tells.
-    fn excuse_lines_of_unseen_heads(&mut self, id: ConnectionId) {
-        let due = self.captured_until - CAPTURE_DELAY;
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if mesh.closed.is_some() {
-            return;
-        }
-        let (side, uid) = (mesh.side, Arc::clone(&mesh.place.pod_uid));
-        let lines = std::mem::take(&mut mesh.connection_lines);
-        let mut kept = Vec::new();
-        for line in lines {
-            let is_request = |entry: &&Entry| entry.method.is_some() && entry.start_time.is_some();
-            let start = line.entry().filter(is_request);
-            let start = start.map(|entry| started(&line, entry));
-            let reason = start
-                .filter(|_| line.time <= due)
-                .and_then(|start| self.why_unseen(&uid, start, line.time));
-            match reason {
-                Some(reason) => {
-                    self.judge_line(&line, Verdict::Unverifiable, vec![reason], Some(side));
-                }
-                None => kept.push(line),
-            }
-        }
-        if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
-            mesh.connection_lines = kept;
-        }
-    }
-
-    /// Why the head of a request may be unknown that began in the time `start` and had a line at
-    /// `end`.
-    fn why_unseen(
-        &mut self,
-        uid: &str,
-        start: (Timestamp, Timestamp),
-        end: Timestamp,
-    ) -> Option<Reason> {
-        let missed = self.pods.get_mut(uid)?.missed.excuse(start);
-        missed.or_else(|| self.refused(uid, (start.0, end)))
-    }
-
     fn conclude(&mut self, id: ConnectionId, settled: Settled) {
         match settled {
             Settled::Pair {
@@ -202,7 +153,8 @@ impl Ledger {
         }
     }
 
-    fn conclude_pair(
+    /// An exchange and the line that belongs to it get their verdict, which `revises` a record.
+    pub(super) fn conclude_pair(
         &mut self,
         id: ConnectionId,
         exchange: &Exchange,
@@ -289,195 +241,6 @@ impl Ledger {
         }
     }
 
-    /// No line came for an exchange.
-    fn conclude_exchange(&mut self, id: ConnectionId, exchange: Box<Exchange>) {
-        if exchange.forwarded
-            && let Some(line) = self.take_forwarded_line(id, &exchange)
-        {
-            let side = self.side(id);
-            let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
-            self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
-            return;
-        }
-        if let Some(line) = self.take_copy(id, &exchange) {
-            let side = self.side(id);
-            let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
-            self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
-            return;
-        }
-        if self.count_in_attempt(id, &exchange) {
-            self.put_attempt(id, &exchange);
-            return;
-        }
-        if let Some(line) = self.take_doubtful_line(id, &exchange) {
-            self.enter_exchanges(id);
-            let (verdict, reasons) = (Verdict::Unverifiable, vec![doubt_of(&line)]);
-            let units = Units::new(1, 1);
-            let judgement = Judgement {
-                verdict,
-                reasons,
-                units,
-            };
-            let paired = Some((&*line, Comparison::default()));
-            self.put_exchange(id, &exchange, paired, judgement, None);
-            return;
-        }
-        self.enter_exchanges(id);
-        let (verdict, reasons) = self.judge_missing_line(id, &exchange);
-        if let (Verdict::Unverifiable, Some(reason)) = (verdict, reasons.first()) {
-            self.excuse_late_line(id, &exchange, *reason);
-        }
-        let units = Units::new(1, 0);
-        let judgement = Judgement {
-            verdict,
-            reasons,
-            units,
-        };
-        let record = self.put_exchange(id, &exchange, None, judgement, None);
-        if verdict == Verdict::Unlogged
-            && let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id)
-        {
-            mesh.leg.accuse(exchange, record);
-        }
-    }
-
-    fn judge_missing_line(&self, id: ConnectionId, exchange: &Exchange) -> (Verdict, Vec<Reason>) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return (Verdict::Unverifiable, vec![Reason::Evicted]);
-        };
-        let pod = self.pods.get(&mesh.place.pod_uid);
-        let grace = self.grace();
-        // An app may go on with what its proxy gave up and wrote about, and of requests that are
-        // alike the last may be left over for an earlier one.
-        let fell_into_hole = pod.is_some_and(|pod| {
-            pod.fell_into_hole(mesh.connection.time, (exchange.time, exchange.end), grace)
-        });
-        let unverifiable = |reason| (Verdict::Unverifiable, vec![reason]);
-        if let Some(gap) = exchange.gap {
-            return unverifiable(reason_of(gap));
-        }
-        if fell_into_hole {
-            return unverifiable(Reason::LineLost);
-        }
-        let in_time = (exchange.time, exchange.end);
-        if let Some(lost) = mesh.lost_around(in_time) {
-            return unverifiable(lost);
-        }
-        // Its line names no connection: that of another in its pod, which was not seen, does so too.
-        if exchange.forwarded
-            && let Some(lost) = self.refused(&mesh.place.pod_uid, in_time)
-        {
-            return unverifiable(lost);
-        }
-        let unread = mesh.closed.as_ref().is_some_and(|closed| closed.unread);
-        if unread || mesh.never_began(exchange) {
-            return (Verdict::Outside, vec![Reason::NoRequest]);
-        }
-        let connection = &mesh.connection;
-        let server = connection.asked.unwrap_or(connection.destination);
-        let remote = if mesh.side == Side::Client {
-            server
-        } else {
-            connection.source
-        };
-        let subject = policy::Subject {
-            side: mesh.side,
-            place: Some(&mesh.place),
-            server,
-            remote,
-            exchange: Some(exchange),
-        };
-        if policy::expects(
-            &self.settings.policy,
-            &self.roles,
-            Expectation::Unlogged,
-            subject,
-        ) {
-            return (Verdict::Outside, vec![Reason::Policy]);
-        }
-        let uid = &mesh.place.pod_uid;
-        let is_doubtful = self.may_be_pilot_agents(mesh);
-        let may_be_carried =
-            !is_doubtful || pod.is_some_and(|pod| pod.held_any_network_connection(in_time));
-        if may_be_carried && !pod.is_some_and(|pod| pod.lines_ever) {
-            return unverifiable(Reason::NoLog);
-        }
-        if mesh.withholds_accusations() {
-            return unverifiable(Reason::Preexisting);
-        }
-        if is_doubtful {
-            return outside_by_name(mesh);
-        }
-        let killed = self.proxy_ended_over(uid, exchange.time, exchange.end);
-        let reasons = killed.then_some(Reason::ProxyKilled).into_iter().collect();
-        (Verdict::Unlogged, reasons)
-    }
-
-    /// Which thread group is the proxy is not known, and pilot-agent calls the app too.
-    pub(super) fn may_be_pilot_agents(&self, mesh: &MeshConnection) -> bool {
-        let pid = client_pid(&mesh.connection);
-        mesh.side == Side::Server && !self.roles.is_proxy(&mesh.place.pod_uid, pid)
-    }
-
-    /// An exchange was not accused for want of its line. If that comes after all, it is not to be
-    /// accused either.
-    fn excuse_late_line(&mut self, id: ConnectionId, exchange: &Exchange, reason: Reason) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let in_time = (exchange.time, exchange.end);
-        let lossy = exchange.gap.is_some() || mesh.lost_around(in_time) == Some(reason);
-        if !lossy && reason != Reason::NoLog {
-            return;
-        }
-        *mesh.excuses.entry(reason).or_default() += 1;
-        if reason == Reason::NoLog
-            && let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid)
-        {
-            pod.no_log_until = pod.no_log_until.max(Some(exchange.end));
-        }
-    }
-
-    /// No exchange of its connection fits a line.
-    fn conclude_line(&mut self, id: ConnectionId, line: &Line) {
-        // What is older than the agent is none of what that missed.
-        let may_be_missed = !self.is_of_before(line);
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let side = Some(mesh.side);
-        let start = line.entry().and_then(|entry| entry.start_time);
-        let in_time = (start.unwrap_or(line.time), line.time);
-        if matches!(line.content, LineContent::Ambiguous(_)) {
-            self.judge_line(
-                line,
-                Verdict::Unverifiable,
-                vec![Reason::LineAmbiguous],
-                side,
-            );
-        } else if may_be_missed
-            && let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line())
-        {
-            lost.excused_lines += 1;
-            let reason = reason_of(lost.cause);
-            self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
-        } else if let Some(reason) = mesh.take_excuse() {
-            self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
-        } else if mesh.withholds_accusations() {
-            self.judge_line(line, Verdict::Unverifiable, vec![Reason::Preexisting], side);
-        } else if let Some(reason) = mesh.lost_around(in_time)
-            && mesh.leg.open_exchanges() > 0
-        {
-            // One of these may have missed it because of the loss.
-            self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
-        } else {
-            let (verdict, excuse) = self.judge_unseen(line, side);
-            if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
-                mesh.note(verdict, excuse.as_slice());
-            }
-        }
-    }
-
     /// Why order does not tell what belongs together on a connection: something was lost there, or
     /// in its pod, around this time.
     pub(super) fn lost_around(
@@ -509,13 +272,6 @@ impl Ledger {
             _ => Side::Client,
         }
     }
-}
-
-/// What may be pilot-agent's has no line.
-pub(super) fn outside_by_name(mesh: &MeshConnection) -> (Verdict, Vec<Reason>) {
-    let mut reasons = vec![Reason::PilotAgent];
-    reasons.extend((!mesh.by_name).then_some(Reason::RoleByName));
-    (Verdict::Outside, reasons)
 }
 
 /// The proxy logged an answer that it could not send any more, since the app had left or the

@@ -24,6 +24,8 @@ mod judge;
 mod judge_attempts;
 mod judge_copies;
 mod judge_forwarded;
+mod judge_missing;
+mod judge_surplus;
 mod leg;
 mod lines;
 mod log_marks;
