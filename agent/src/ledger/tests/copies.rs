@@ -279,3 +279,82 @@ fn requests_alike_in_all_that_a_line_says_have_lines_alike() {
     assert_eq!(found(&scene), [pair; 3]);
     scene.stop();
 }
+
+/// A scene whose log is known to write its lines once, and two requests there that are alike: the
+/// line of the first, and that of the second, whose exchange is not told yet.
+fn second_of_two_alike() -> (Scene, Exchange, Line) {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    keep_up(&mut scene);
+    let leg = scene.client_leg();
+    let first = scene.exchange(&leg, 0, &get("/same"));
+    let line = scene.line(Side::Client, &leg, &first, &get("/same"));
+    scene.read(line.clone());
+    let second = Exchange {
+        exchange: 1,
+        ..first
+    };
+    (scene, second, line)
+}
+
+fn tell_begun(scene: &mut Scene, exchange: &Exchange) {
+    scene.feed(Input::Begun {
+        connection: exchange.connection,
+        exchange: exchange.exchange,
+        time: exchange.time,
+    });
+}
+
+#[test]
+fn a_copy_waits_for_what_goes_on_in_its_time() {
+    let (mut scene, second, line) = second_of_two_alike();
+    tell_begun(&mut scene, &second);
+    scene.read(line);
+    scene.pass(Duration::from_secs(60));
+    keep_up(&mut scene);
+    assert_eq!(scene.verdicts().len(), 2, "{:?}", scene.verdicts());
+    scene.tell_ended(&[second]);
+    scene.settle();
+    scene.settle();
+    assert_eq!(found(&scene), [(PAIR.0, PAIR.1, false); 3]);
+    scene.stop();
+}
+
+#[test]
+fn a_copy_waits_for_what_the_capture_has_yet_to_tell() {
+    let (mut scene, second, line) = second_of_two_alike();
+    let stamped = line.time;
+    scene.read(line);
+    scene.capture_until(stamped + Duration::from_millis(1_999));
+    scene.read_log_until(stamped + Duration::from_secs(60));
+    scene.feed(Input::Tick(stamped + Duration::from_secs(60)));
+    assert_eq!(scene.verdicts().len(), 2, "{:?}", scene.verdicts());
+    tell_begun(&mut scene, &second);
+    scene.tell_ended(&[second]);
+    scene.pass(Duration::from_secs(60));
+    scene.settle();
+    assert_eq!(found(&scene), [(PAIR.0, PAIR.1, false); 3]);
+    scene.stop();
+}
+
+#[test]
+fn a_log_that_is_known_to_double_lets_no_copy_wait() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    for number in 0..4 {
+        let exchange = scene.exchange(&leg, number, &get("/item"));
+        let line = scene.line(Side::Client, &leg, &exchange, &get("/item"));
+        scene.read(line.clone());
+        scene.read(line);
+        if number == 3 {
+            break;
+        }
+        scene.pass(Duration::from_secs(30));
+        keep_up(&mut scene);
+    }
+    let pair = (PAIR.0, PAIR.1, false);
+    let copy = (COPY.0, COPY.1, true);
+    assert_eq!(found(&scene), [[copy; 4], [pair; 4]].concat());
+    scene.stop();
+}

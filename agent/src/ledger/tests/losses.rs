@@ -215,3 +215,33 @@ fn lost_heads_excuse_lines_behind_x_forwarded_for() {
     );
     scene.stop();
 }
+
+/// One of two requests is known by number only; the lines of both come after they were missed.
+#[test]
+fn late_lines_of_what_the_loss_excused_are_not_forged() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let time = scene.now;
+    scene.feed(Input::Lost {
+        connection: leg.id,
+        exchanges: 1,
+        time,
+        cause: Gap::RingLost,
+    });
+    let seen = scene.exchange(&leg, 1, &get("/seen"));
+    let gone = super::exchange(leg.id, 0, time, scene.now, &get("/gone"));
+    scene.settle();
+    let missing = (Verdict::Unverifiable, (1, 0), vec![Reason::RingLost]);
+    assert_eq!(scene.verdicts()[1..], [missing.clone(), missing]);
+    for exchange in [&gone, &seen] {
+        let line = scene.line(Side::Client, &leg, exchange, &get("/rewritten"));
+        scene.read(line);
+    }
+    scene.settle();
+    let late = (Verdict::Unverifiable, (0, 1), vec![Reason::RingLost]);
+    assert_eq!(scene.verdicts()[3..], [late.clone(), late]);
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    scene.stop();
+}

@@ -8,6 +8,7 @@ use crate::{
     ledger::Input,
     record::{Kind, Reason, Side, Verdict},
     timestamp::Timestamp,
+    workload::{Owner, WorkloadFact},
 };
 
 /// Something of the app's container was refused from a moment until now.
@@ -180,4 +181,74 @@ fn lines_of_heads_that_were_all_refused_wait_for_no_close() {
         scene.settle();
         scene.stop();
     }
+}
+
+/// A line of a connection whose capture lags: what it speaks of may still be told.
+#[test]
+fn a_line_is_excused_only_once_its_head_should_have_been_told() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    let leg = scene.client_leg();
+    let time = scene.now;
+    scene.pass(Duration::from_millis(3));
+    refuse(&mut scene, time);
+    let request = super::exchange(leg.id, 0, time, scene.now, &get("/seen"));
+    let line = scene.line(Side::Client, &leg, &request, &get("/seen"));
+    let lagging = line.time + Duration::from_millis(1_999);
+    scene.read(line);
+    scene.capture_until(lagging);
+    scene.read_log_until(lagging + Duration::from_secs(60));
+    scene.feed(Input::Tick(lagging + Duration::from_secs(60)));
+    assert_eq!(scene.verdicts().len(), 1, "{:?}", scene.verdicts());
+    scene.begin(&leg, 0);
+    scene.tell_ended(&[request]);
+    scene.settle();
+    assert_eq!(scene.verdicts()[1..], [(Verdict::Matched, (1, 1), vec![])]);
+    scene.stop();
+}
+
+#[test]
+fn a_line_of_the_whole_connection_waits_for_its_close() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    let leg = scene.client_leg();
+    let time = scene.now;
+    refuse(&mut scene, time);
+    let nothing = super::exchange(leg.id, 0, time, time, &get("/"));
+    let line = scene.line_of_the_whole(&leg, &nothing, 70, 90);
+    scene.read(line);
+    scene.settle();
+    scene.close(&leg, 70, 90);
+    scene.settle();
+    assert_eq!(scene.verdicts()[1..], [(Verdict::Matched, (1, 1), vec![])]);
+    scene.stop();
+}
+
+#[test]
+fn a_refusal_of_another_pod_excuses_nothing() {
+    let mut scene = Scene::new();
+    let owner = Owner::Pod {
+        pod_uid: "22222222-2222-2222-2222-222222222222".into(),
+    };
+    scene.feed(Input::Workload(WorkloadFact::Cgroup { id: 77, owner }));
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    let leg = scene.client_leg();
+    let (from, sent) = (scene.now, get("/seen"));
+    let seen = scene.exchange(&leg, 0, &sent);
+    scene.feed(Input::Refused {
+        cgroup: Some(77),
+        from,
+        to: scene.now,
+        cause: Gap::RingLost,
+    });
+    let line = scene.line(Side::Client, &leg, &seen, &get("/other"));
+    scene.read(line);
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let edited = (Verdict::Mismatched, (1, 1), vec![]);
+    assert_eq!(scene.verdicts()[1..], [edited]);
+    scene.stop();
 }
