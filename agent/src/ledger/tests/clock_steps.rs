@@ -7,6 +7,7 @@ use crate::{
     ledger::Input,
     record::{Body, Lifecycle, Side, Verdict},
     timestamp::Timestamp,
+    workload::{Owner, WorkloadFact},
 };
 
 /// Seconds by which the clock is set.
@@ -245,4 +246,54 @@ fn records_show_the_wall_clock() {
         panic!("the books")
     };
     assert_eq!(books.to, scene.now);
+}
+
+/// Whose ends the ledger has yet to be told.
+#[test]
+fn so_may_one_of_a_connection_that_waits() {
+    for step in STEPS {
+        let mut scene = scene();
+        let mut leg = scene.client_leg();
+        leg.id = 1_000;
+        leg.source.set_port(46_000);
+        if let Some(client) = &mut leg.client {
+            (client.cgroup, client.local) = (77, leg.source);
+        }
+        scene.feed(Input::Opened(Box::new(leg.clone())));
+        let began = scene.now;
+        scene.begin(&leg, 0);
+        scene.pass(Duration::from_millis(100));
+        scene.begin(&leg, 1);
+        scene.pass(Duration::from_millis(600));
+        scene.keep_up();
+        scene.set_clock(step);
+        scene.pass(Duration::from_millis(700));
+        scene.keep_up();
+        let mut exchange = super::exchange(leg.id, 1, began, scene.now, &get("/long"));
+        exchange.time = began + Duration::from_millis(100);
+        exchange.end = exchange.end.max(exchange.time);
+        scene.tell_ended(&[exchange]);
+        let owner = Owner::Container {
+            pod_uid: UID.into(),
+            container_id: "c1".into(),
+        };
+        scene.feed(Input::Workload(WorkloadFact::Cgroup { id: 77, owner }));
+        scene.pass(Duration::from_secs(60));
+        scene.settle();
+        let durations = scene
+            .records
+            .iter()
+            .filter_map(|record| match &record.body {
+                Body::Traffic(traffic) if record.verdict == Some(Verdict::Unlogged) => {
+                    traffic.duration
+                }
+                _ => None,
+            });
+        let durations: Vec<f64> = durations.collect();
+        assert!(
+            matches!(durations[..], [duration] if (1.2..1.4).contains(&duration)),
+            "{step} s: {durations:?}"
+        );
+        scene.stop();
+    }
 }

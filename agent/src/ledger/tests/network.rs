@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{PROXY_CGROUP, PROXY_PID, Scene, address, end, entry, get};
 use crate::{
     ledger::{Input, Line},
-    record::{Side, Verdict},
+    record::{Body, Side, Verdict},
 };
 
 /// A scene with a connection from the network, and a line behind X-Forwarded-For that fits no
@@ -72,4 +72,28 @@ fn at_the_stop_nothing_waits() {
     let verdicts = scene.verdicts();
     let answered = (Verdict::ProxyAnswered, (0, 1), vec![]);
     assert!(verdicts.contains(&answered), "{verdicts:?}");
+}
+
+#[test]
+fn the_cluster_of_a_line_tells_its_side() {
+    for (cluster, side) in [
+        ("inbound|8080||", Some(Side::Server)),
+        ("InboundPassthroughCluster", Some(Side::Server)),
+        ("outbound|80||b.shop", Some(Side::Client)),
+        ("PassthroughCluster", Some(Side::Client)),
+        ("BlackHoleCluster", None),
+    ] {
+        let (mut scene, mut line) = scene();
+        let fields = entry(&mut line);
+        fields.upstream_cluster = Some(cluster.into());
+        fields.upstream_local_address = Some(address("10.0.0.1", 4));
+        scene.read(line);
+        scene.settle();
+        let last = scene.records.iter().rfind(|record| record.units.is_some());
+        let Body::Traffic(traffic) = &last.unwrap().body else {
+            panic!("traffic")
+        };
+        assert_eq!(traffic.side, side, "{cluster}");
+        scene.stop();
+    }
 }

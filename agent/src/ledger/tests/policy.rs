@@ -9,7 +9,7 @@ use crate::{
         policy::{Subject, expects},
         roles::Place,
     },
-    record::Side,
+    record::{Reason, Side, Verdict},
 };
 
 fn any(expect: Expectation) -> PolicyRule {
@@ -106,4 +106,24 @@ fn a_rule_names_what_fits_each_of_its_conditions() {
     // What is not known fits no condition on it.
     assert!(expected(&any(Expectation::Unlogged), false));
     assert!(!expected(&all, false));
+}
+
+#[test]
+fn the_remote_end_of_what_came_in_is_its_sender() {
+    for (cidr, expected) in [
+        ("127.0.0.6/32", (Verdict::Outside, vec![Reason::Policy])),
+        ("10.0.0.1/32", (Verdict::Unlogged, Vec::new())),
+    ] {
+        let mut rule = any(Expectation::Unlogged);
+        rule.cidr = Some(cidr.parse().unwrap());
+        let mut scene = Scene::with_policy(vec![rule]);
+        scene.clean("/first");
+        let leg = scene.server_leg();
+        scene.exchange(&leg, 0, &get("/silent"));
+        scene.close(&leg, 100, 200);
+        scene.settle();
+        let (verdict, _, reasons) = scene.verdicts().pop().unwrap();
+        assert_eq!((verdict, reasons), expected, "{cidr}");
+        scene.stop();
+    }
 }

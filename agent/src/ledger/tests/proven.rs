@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
-use super::{Scene, address, entry, get};
+use super::{APP_PID, PROXY_PID, Scene, UID, address, end, entry, get, process};
 use crate::{
-    ledger::{Input, LineContent},
+    ledger::{
+        Input, LineContent, ListenerEnd, ListenerFact,
+        roles::{Place, Role},
+    },
     record::{Reason, Side, Verdict},
+    workload::{Owner, WorkloadFact},
 };
 
 /// A scene where nobody was seen to listen.
@@ -95,4 +99,55 @@ fn so_does_a_line_of_a_connection_unless_it_is_doubtful() {
         assert_eq!(silent_connection(&mut scene), expected);
         scene.stop();
     }
+}
+
+#[test]
+fn a_listener_that_closed_before_its_container_had_a_name_proves_nobody() {
+    for closes in [true, false] {
+        let mut scene = scene();
+        let owner = Owner::Container {
+            pod_uid: UID.into(),
+            container_id: "c9".into(),
+        };
+        scene.feed(Input::Workload(WorkloadFact::Cgroup { id: 79, owner }));
+        scene.feed(Input::Listener(ListenerFact {
+            cookie: 9,
+            cgroup: 79,
+            process: process(PROXY_PID),
+            port: 15001,
+        }));
+        if closes {
+            scene.feed(Input::ListenerClosed(ListenerEnd {
+                cookie: Some(9),
+                time: scene.now,
+                cgroup: 79,
+                pid: PROXY_PID,
+            }));
+        }
+        scene.feed(Input::Workload(WorkloadFact::Container {
+            id: "c9".into(),
+            pod_uid: UID.into(),
+            name: "istio-proxy".into(),
+        }));
+        let is_proxy = scene.ledger.roles.is_proxy(UID, Some(PROXY_PID));
+        assert_eq!(is_proxy, !closes);
+    }
+}
+
+#[test]
+fn a_container_that_never_had_a_name_is_one_of_the_pod() {
+    let mut scene = scene();
+    let owner = Owner::Container {
+        pod_uid: UID.into(),
+        container_id: "c9".into(),
+    };
+    scene.feed(Input::Workload(WorkloadFact::Cgroup { id: 79, owner }));
+    let unnamed = end(79, APP_PID, address("10.0.0.1", 1), "10.0.0.9:80");
+    assert_eq!(scene.ledger.roles.role(&unnamed), None);
+    let place = Place {
+        pod_uid: UID.into(),
+        container: Some(("c9".into(), None)),
+    };
+    let role = scene.ledger.roles.role_without_name(&unnamed);
+    assert_eq!(role, Role::App(place));
 }
