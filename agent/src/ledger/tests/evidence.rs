@@ -458,3 +458,51 @@ fn further_candidates_are_counted() {
     assert_eq!(evidence.candidates.len(), 8);
     assert_eq!(evidence.further_candidates, 12);
 }
+
+#[test]
+fn a_surplus_line_may_be_that_of_any_exchange_without_one() {
+    let mut scene = five_pending(|lines| drop(lines.remove(2)));
+    scene.settle();
+    let (removed, _) = only(&scene, Verdict::Unlogged);
+    let record = removed.id.to_string();
+    // The connection of the five.
+    let mut leg = scene.client_leg();
+    (leg.id, leg.source) = (2, address("10.0.0.1", 40_002));
+    let forged = super::exchange(2, 6, scene.now, scene.now, &get("/forged"));
+    let line = scene.line(Side::Client, &leg, &forged, &get("/forged"));
+    scene.read(line);
+    scene.settle();
+    scene.close(&leg, 1, 1);
+    scene.settle();
+    let (_, evidence) = only(&scene, Verdict::Unseen);
+    let exchanges = evidence.candidates.iter().filter_map(|candidate| {
+        let judged = candidate.misfits.contains(&Misfit::Judged {
+            record: record.clone(),
+        });
+        match candidate.subject {
+            Subject::Exchange { number, .. } => Some((number, judged)),
+            _ => None,
+        }
+    });
+    let exchanges: Vec<_> = exchanges.collect();
+    assert_eq!(exchanges, [(2, true)]);
+}
+
+#[test]
+fn a_line_behind_x_forwarded_for_that_waits_may_be_that_of_any_exchange() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/x"));
+    let mut sent = get("/other");
+    sent.forwarded = true;
+    let other = super::exchange(leg.id, 1, exchange.time, exchange.end, &sent);
+    let line = scene.line(Side::Client, &leg, &other, &sent);
+    scene.read(line);
+    scene.capture_until(exchange.end + Duration::from_millis(1));
+    scene.read_log_until(exchange.end + Duration::from_secs(60));
+    let (_, evidence) = only(&scene, Verdict::Unlogged);
+    let is_line = |subject: &Subject| matches!(subject, Subject::Line { .. });
+    let found = evidence.candidates.iter();
+    assert_eq!(found.filter(|it| is_line(&it.subject)).count(), 1);
+}
