@@ -282,14 +282,18 @@ fn requests_alike_in_all_that_a_line_says_have_lines_alike() {
 
 /// A scene whose log is known to write its lines once, and two requests there that are alike: the
 /// line of the first, and that of the second, whose exchange is not told yet.
-fn second_of_two_alike() -> (Scene, Exchange, Line) {
+fn second_of_two_alike(request_id: Option<&str>) -> (Scene, Exchange, Line) {
     let mut scene = Scene::new();
     scene.clean("/first");
     scene.pass(Duration::from_secs(60));
     keep_up(&mut scene);
     let leg = scene.client_leg();
-    let first = scene.exchange(&leg, 0, &get("/same"));
-    let line = scene.line(Side::Client, &leg, &first, &get("/same"));
+    let sent = Sent {
+        request_id: request_id.map(str::to_owned),
+        ..get("/same")
+    };
+    let first = scene.exchange(&leg, 0, &sent);
+    let line = scene.line(Side::Client, &leg, &first, &sent);
     scene.read(line.clone());
     let second = Exchange {
         exchange: 1,
@@ -308,22 +312,24 @@ fn tell_begun(scene: &mut Scene, exchange: &Exchange) {
 
 #[test]
 fn a_copy_waits_for_what_goes_on_in_its_time() {
-    let (mut scene, second, line) = second_of_two_alike();
-    tell_begun(&mut scene, &second);
-    scene.read(line);
-    scene.pass(Duration::from_secs(60));
-    keep_up(&mut scene);
-    assert_eq!(scene.verdicts().len(), 2, "{:?}", scene.verdicts());
-    scene.tell_ended(&[second]);
-    scene.settle();
-    scene.settle();
-    assert_eq!(found(&scene), [(PAIR.0, PAIR.1, false); 3]);
-    scene.stop();
+    for request_id in [None, Some("r1")] {
+        let (mut scene, second, line) = second_of_two_alike(request_id);
+        tell_begun(&mut scene, &second);
+        scene.read(line);
+        scene.pass(Duration::from_secs(60));
+        keep_up(&mut scene);
+        assert_eq!(scene.verdicts().len(), 2, "{:?}", scene.verdicts());
+        scene.tell_ended(&[second]);
+        scene.settle();
+        scene.settle();
+        assert_eq!(found(&scene), [(PAIR.0, PAIR.1, false); 3]);
+        scene.stop();
+    }
 }
 
 #[test]
 fn a_copy_waits_for_what_the_capture_has_yet_to_tell() {
-    let (mut scene, second, line) = second_of_two_alike();
+    let (mut scene, second, line) = second_of_two_alike(None);
     let stamped = line.time;
     scene.read(line);
     scene.capture_until(stamped + Duration::from_millis(1_999));
