@@ -4,6 +4,7 @@ mod bounds;
 mod connections;
 mod hostile;
 mod loss;
+mod malformed;
 mod messages;
 mod properties;
 mod script;
