@@ -31,6 +31,8 @@ use crate::{
 /// # Errors
 /// If its configuration is wrong or it cannot start. Once it runs, it goes on.
 pub fn run(config_file: &Path) -> Result<(), CommandError> {
+    // A SIGHUP that comes while it starts must not end it.
+    let signals = Signals::listen()?;
     let config = Config::load(config_file).map_err(usage)?;
     config.require_sinks(config_file).map_err(usage)?;
     let state = State::open(&config.state.dir)?;
@@ -58,6 +60,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
         info!("attached at {}", cgroup.display());
     }
     let parts = Parts {
+        signals,
         witness,
         settings,
         inputs,
@@ -75,6 +78,7 @@ pub fn run(config_file: &Path) -> Result<(), CommandError> {
 /// # Errors
 /// If its configuration is wrong, the file exists, or it cannot start.
 pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
+    let signals = Signals::listen()?;
     let config = config_or_default(config)?;
     let settings = settings(&config, start_id()?, false)?;
     let recorder = Some(Recorder::create(file, &settings)?);
@@ -87,6 +91,7 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
     }
     info!("recording to {}", file.display());
     let parts = Parts {
+        signals,
         witness,
         settings,
         inputs,
@@ -99,6 +104,7 @@ pub fn record(file: &Path, config: Option<&Path>) -> Result<(), CommandError> {
 
 /// What an agent is put together from.
 struct Parts {
+    signals: Signals,
     witness: Witness,
     settings: Settings,
     /// What came while the witness started.
@@ -117,6 +123,7 @@ fn work(
     runtime: Runtime,
 ) -> Result<(), CommandError> {
     let Parts {
+        signals,
         witness,
         settings,
         inputs,
@@ -124,9 +131,9 @@ fn work(
         state,
         http_ports,
     } = parts;
-    let (signals, forwarder) = {
+    let forwarder = {
         let _within = runtime.enter();
-        (Signals::listen()?, start_forwarder(config)?)
+        start_forwarder(config)?
     };
     let mut ledger = Ledger::new(settings);
     let explanations = state.as_ref().map(|state| {

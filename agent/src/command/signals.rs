@@ -8,31 +8,28 @@ use std::{
     },
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag::register,
+};
 
 /// Which signals have come.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Signals {
     stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Listens for SIGTERM, SIGINT and SIGHUP; must be called within a tokio runtime.
+    /// Listens for SIGTERM, SIGINT and SIGHUP, of which any would end the process until then.
+    ///
+    /// # Errors
+    /// If the kernel refuses a handler.
     pub(super) fn listen() -> io::Result<Self> {
         let signals = Self::default();
-        for (kind, flag) in [
-            (SignalKind::terminate(), &signals.stop),
-            (SignalKind::interrupt(), &signals.stop),
-            (SignalKind::hangup(), &signals.reload),
-        ] {
-            let (mut stream, flag) = (signal(kind)?, flag.clone());
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() {
-                    flag.store(true, Ordering::Relaxed);
-                }
-            });
-        }
+        register(SIGTERM, Arc::clone(&signals.stop))?;
+        register(SIGINT, Arc::clone(&signals.stop))?;
+        register(SIGHUP, Arc::clone(&signals.reload))?;
         Ok(signals)
     }
 

@@ -1,6 +1,6 @@
 //! `watch`: a live view in a terminal.
 
-use std::{io::Write, path::Path, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::anyhow;
 
@@ -72,15 +72,12 @@ impl WatchFilter {
 /// # Errors
 /// If its configuration is wrong or it cannot start.
 pub fn watch(config: Option<&Path>, filter: &WatchFilter, json: bool) -> Result<(), CommandError> {
+    let signals = Signals::listen()?;
     let config = config_or_default(config)?;
     let mut ledger = Ledger::new(settings(&config, start_id()?, false)?);
     let mut inputs = Vec::new();
     let telemetry = (&Arc::new(Metrics::new()), &Health::new());
     let mut witness = Witness::start(&config, None, telemetry, &mut inputs)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let signals = runtime.block_on(async { Signals::listen() })?;
     let mut out = anstream::stdout();
     if !json {
         writeln!(out, "{}", table::heading())?;
@@ -95,7 +92,7 @@ pub fn watch(config: Option<&Path>, filter: &WatchFilter, json: bool) -> Result<
         if let Err(error) = out.flush() {
             return leave(error);
         }
-        runtime.block_on(async { tokio::time::sleep(REST).await });
+        thread::sleep(REST);
     }
     Ok(())
 }
