@@ -41,6 +41,9 @@ const PROGRAMS: [&str; 7] = [
 /// Those that are only called by `egress`, in the order of their numbers.
 const STAGES: [&str; 4] = ["block_small", "block_large", "block_huge", "block_refused"];
 
+/// The verifier gives up with EAGAIN when a signal comes, as one may while the agent starts.
+const LOAD_ATTEMPTS: usize = 5;
+
 /// What to load and where to attach.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
@@ -119,6 +122,20 @@ fn program<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Pro
 }
 
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    for _ in 1..LOAD_ATTEMPTS {
+        match try_to_load(program) {
+            Err(ProgramError::LoadError { io_error, .. }) if is_interrupted(&io_error) => {}
+            loaded => return loaded,
+        }
+    }
+    try_to_load(program)
+}
+
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+fn try_to_load(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSkb(program) => program.load(),
         Program::CgroupSock(program) => program.load(),
