@@ -339,15 +339,9 @@ fn another_program_in_the_proxys_container_is_a_bypass() {
 #[test]
 fn policy_expects_what_it_names() {
     let rule = |expect| PolicyRule {
-        expect,
         direction: Some(Direction::Outbound),
-        port: None,
-        cidr: None,
         workload: Some("shop/*".parse().unwrap()),
-        method: None,
-        path: None,
-        status: None,
-        reason: None,
+        ..super::policy::any(expect)
     };
     let path = Some("/health*".parse().unwrap());
     let unlogged = PolicyRule {

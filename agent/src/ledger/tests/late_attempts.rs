@@ -2,21 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Scene, Sent, entry, exchange, get};
+use super::{Scene, entry, exchange, get, retries::attempt};
 use crate::{
     http::Connection,
     ledger::{Exchange, Input, Line},
     record::{Reason, Side, Verdict},
     timestamp::Timestamp,
 };
-
-fn attempt(status: u16) -> Sent {
-    Sent {
-        status,
-        request_id: Some("r1".into()),
-        ..get("/retried")
-    }
-}
 
 /// The line of a request that began at `start` and ends now.
 fn line(scene: &Scene, leg: &Connection, start: Timestamp, last: &Exchange, status: u16) -> Line {

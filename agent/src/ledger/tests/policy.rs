@@ -12,7 +12,8 @@ use crate::{
     record::{Reason, Side, Verdict},
 };
 
-fn any(expect: Expectation) -> PolicyRule {
+/// A rule that names nothing but what is expected.
+pub(super) fn any(expect: Expectation) -> PolicyRule {
     PolicyRule {
         expect,
         direction: None,

@@ -21,12 +21,18 @@ fn refuse(scene: &mut Scene, from: Timestamp) {
     });
 }
 
+/// A scene whose port is known to speak HTTP, a minute later.
+fn after_clean_traffic() -> Scene {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    scene.pass(Duration::from_secs(60));
+    scene
+}
+
 #[test]
 fn a_line_of_a_connection_that_was_refused_is_not_forged() {
     for refused in [true, false] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        scene.pass(Duration::from_secs(60));
+        let mut scene = after_clean_traffic();
         let mut unknown = scene.client_leg();
         scene.close(&unknown, 1, 1);
         scene.pass(Duration::from_secs(60));
@@ -56,9 +62,7 @@ fn a_line_of_a_connection_that_was_refused_is_not_forged() {
 #[test]
 fn around_a_refusal_order_accuses_nobody() {
     for refused in [true, false] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        scene.pass(Duration::from_secs(60));
+        let mut scene = after_clean_traffic();
         let leg = scene.client_leg();
         let time = scene.now;
         let seen = scene.exchange(&leg, 0, &get("/seen"));
@@ -86,9 +90,7 @@ fn around_a_refusal_order_accuses_nobody() {
 #[test]
 fn a_connection_is_not_accused_for_a_line_that_is_excused() {
     for refused in [true, false] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        scene.pass(Duration::from_secs(60));
+        let mut scene = after_clean_traffic();
         let leg = scene.client_leg();
         let seen = scene.exchange(&leg, 0, &get("/seen"));
         let line = scene.line(Side::Client, &leg, &seen, &get("/seen"));
@@ -114,9 +116,7 @@ fn a_connection_is_not_accused_for_a_line_that_is_excused() {
 
 #[test]
 fn an_equal_request_id_proves_what_order_does_not() {
-    let mut scene = Scene::new();
-    scene.clean("/first");
-    scene.pass(Duration::from_secs(60));
+    let mut scene = after_clean_traffic();
     let leg = scene.client_leg();
     let (time, mut sent) = (scene.now, get("/seen"));
     sent.request_id = Some("r1".into());
@@ -134,9 +134,7 @@ fn an_equal_request_id_proves_what_order_does_not() {
 #[test]
 fn what_was_refused_in_a_connections_life_may_be_what_its_line_counts() {
     for refused in [true, false] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        scene.pass(Duration::from_secs(60));
+        let mut scene = after_clean_traffic();
         let leg = scene.client_leg();
         let nothing = super::exchange(leg.id, 0, scene.now, scene.now, &get("/"));
         scene.pass(Duration::from_secs(60));
@@ -162,9 +160,7 @@ fn what_was_refused_in_a_connections_life_may_be_what_its_line_counts() {
 #[test]
 fn lines_of_heads_that_were_all_refused_wait_for_no_close() {
     for refused in [true, false] {
-        let mut scene = Scene::new();
-        scene.clean("/first");
-        scene.pass(Duration::from_secs(60));
+        let mut scene = after_clean_traffic();
         let leg = scene.server_leg();
         let time = scene.now;
         scene.pass(Duration::from_millis(3));
@@ -186,9 +182,7 @@ fn lines_of_heads_that_were_all_refused_wait_for_no_close() {
 /// A line of a connection whose capture lags: what it speaks of may still be told.
 #[test]
 fn a_line_is_excused_only_once_its_head_should_have_been_told() {
-    let mut scene = Scene::new();
-    scene.clean("/first");
-    scene.pass(Duration::from_secs(60));
+    let mut scene = after_clean_traffic();
     let leg = scene.client_leg();
     let time = scene.now;
     scene.pass(Duration::from_millis(3));
@@ -210,9 +204,7 @@ fn a_line_is_excused_only_once_its_head_should_have_been_told() {
 
 #[test]
 fn a_line_of_the_whole_connection_waits_for_its_close() {
-    let mut scene = Scene::new();
-    scene.clean("/first");
-    scene.pass(Duration::from_secs(60));
+    let mut scene = after_clean_traffic();
     let leg = scene.client_leg();
     let time = scene.now;
     refuse(&mut scene, time);

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Scene, get};
+use super::{Scene, get, policy::any};
 use crate::{
-    config::{Expectation, PolicyRule},
+    config::Expectation,
     ledger::{Input, Reconfiguration},
     record::{Body, Include, Kind, Lifecycle, Reason, Verdict},
 };
@@ -24,17 +24,7 @@ fn filtered(scene: &Scene) -> Vec<BTreeMap<String, u64>> {
 fn policy_intervals_and_filters_are_in_force_from_the_config_record_on() {
     let mut scene = Scene::new();
     scene.clean("/first");
-    let everything_unlogged = PolicyRule {
-        expect: Expectation::Unlogged,
-        direction: None,
-        port: None,
-        cidr: None,
-        workload: None,
-        method: None,
-        path: None,
-        status: None,
-        reason: None,
-    };
+    let everything_unlogged = any(Expectation::Unlogged);
     let accusations = Include {
         kinds: None,
         verdicts: Some(vec![Verdict::Unlogged]),

@@ -201,15 +201,10 @@ fn a_line_that_nobody_can_read_waits_for_who_misses_it() {
 fn a_direct_connection_is_expected_by_what_the_app_asked_for() {
     for (port, verdict) in [(8443, Verdict::Outside), (9999, Verdict::Bypassed)] {
         let rule = PolicyRule {
-            expect: Expectation::Direct,
             direction: Some(Direction::Outbound),
             port: Some(port),
             cidr: Some("10.0.0.99/32".parse().unwrap()),
-            workload: None,
-            method: None,
-            path: None,
-            status: None,
-            reason: None,
+            ..super::policy::any(Expectation::Direct)
         };
         let mut scene = Scene::with_policy(vec![rule]);
         let (source, asked) = (address("10.0.0.1", 5555), address("10.0.0.99", 8443));
