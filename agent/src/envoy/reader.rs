@@ -106,8 +106,8 @@ impl LogReaderSettings {
 /// a file is missing, a line of [`Content::Hole`] of length 0 stands in its place. A line of
 /// several parts has the place of its first and the stamp of its last, and its length is that of
 /// its parts. One that was torn by a line of pilot-agent is put together, and has the place of its
-/// head; where that cannot be done it is [`Content::Unknown`]. In a log that is read from its end, a line of which parts are there already is left
-/// out.
+/// head; where that cannot be done it is [`Content::Unknown`]. In a log that is read from its end,
+/// a line of which parts are there already is left out.
 ///
 /// It keeps a descriptor for the directory of each proxy container and for each of its files that
 /// is not read to the end: normally two a container.

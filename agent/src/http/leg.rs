@@ -338,7 +338,7 @@ impl Leg {
                 Next::Wait(Some(at))
             }
         };
-        let silent = || ends().map(Endpoint::last_told).max().unwrap_or_default() + SILENCE;
+        let silent = ends().map(Endpoint::last_told).max().unwrap_or_default() + SILENCE;
         let is_missing = self.is_waiting() && ends().any(|end| end.may_have_sent(refusals));
         match (over(0), over(1)) {
             (None, None) => due(self.first_seen + PATIENCE),
@@ -359,16 +359,13 @@ impl Leg {
                 }
             }
             (Some(Over::At(at)), _) | (_, Some(Over::At(at))) => Next::Wait(Some(at)),
-            (Some(Over::No), _) | (_, Some(Over::No)) if is_missing => {
-                if progress < silent() {
-                    Next::Wait(Some(silent()))
-                } else {
+            (Some(Over::No), _) | (_, Some(Over::No))
+                if is_missing || may_be_over && self.is_open() =>
+            {
+                if progress < silent {
+                    Next::Wait(Some(silent))
+                } else if is_missing {
                     Next::EndWaiting
-                }
-            }
-            (Some(Over::No), _) | (_, Some(Over::No)) if may_be_over && self.is_open() => {
-                if progress < silent() {
-                    Next::Wait(Some(silent()))
                 } else if ends().all(|end| end.may_be_over(refusals)) {
                     Next::GiveUp
                 } else {

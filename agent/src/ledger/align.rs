@@ -77,6 +77,10 @@ fn pairs(
     cost: &impl Fn(usize, usize) -> (u64, u64),
 ) -> Vec<Option<usize>> {
     let (exchanges, lines) = (leftover.exchanges.len(), leftover.lines.len());
+    // Of most connections nothing is left over: no table then.
+    if exchanges == 0 || lines == 0 {
+        return vec![None; exchanges];
+    }
     if exchanges > MAX_ALIGNED || lines > MAX_ALIGNED {
         return (0..exchanges)
             .map(|at| (at < lines).then_some(at))

@@ -288,6 +288,7 @@ mod tests {
         let start = clock.of_start(at(6_498), at(10_102), instant, grace);
         assert_eq!(start, (at(10_098), at(10_102)));
     }
+
     fn tenths(tenths: u64) -> Timestamp {
         Timestamp(at(0).0 + tenths * 100_000_000)
     }

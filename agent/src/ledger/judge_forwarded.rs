@@ -5,6 +5,7 @@ use super::{
     compare::compare,
     forwarded::Waiting,
     input::{Entry, Exchange, Line},
+    lines::answers_the_network,
     pod::started,
     tracked::Tracked,
 };
@@ -62,10 +63,7 @@ impl Ledger {
             self.acquit_forwarded(late.connection, late.exchange, &line);
             return;
         }
-        let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
-        let answered = entry.upstream_local_address.is_none()
-            && !cluster.starts_with("outbound|")
-            && pod.held_network_connection(&line, entry);
+        let answered = answers_the_network(&line) && pod.held_network_connection(&line, entry);
         let start = started(&line, entry);
         if answered {
             self.judge_proxy_answer(&line);

@@ -19,15 +19,11 @@ use crate::{
 impl Ledger {
     /// No line came for an exchange.
     pub(super) fn conclude_exchange(&mut self, id: ConnectionId, exchange: Box<Exchange>) {
-        if exchange.forwarded
-            && let Some(line) = self.take_forwarded_line(id, &exchange)
-        {
-            let side = self.side(id);
-            let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
-            self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);
-            return;
+        let mut found = None;
+        if exchange.forwarded {
+            found = self.take_forwarded_line(id, &exchange);
         }
-        if let Some(line) = self.take_copy(id, &exchange) {
+        if let Some(line) = found.or_else(|| self.take_copy(id, &exchange)) {
             let side = self.side(id);
             let comparison = line.entry().map(|entry| compare(side, &exchange, entry));
             self.conclude_pair(id, &exchange, &line, comparison.unwrap_or_default(), None);

@@ -335,7 +335,7 @@ impl Ledger {
 
 /// Whether a line is of what the proxy answered by itself, if it names a connection from the
 /// network.
-fn answers_the_network(line: &Line) -> bool {
+pub(super) fn answers_the_network(line: &Line) -> bool {
     line.entry().is_some_and(|entry| {
         let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
         !cluster.starts_with("outbound|") && entry.upstream_local_address.is_none()

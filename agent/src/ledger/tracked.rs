@@ -186,16 +186,17 @@ impl MeshConnection {
     /// or resets the connection as soon as it has that response.
     pub(super) fn never_began(&self, exchange: &Exchange) -> bool {
         let is_behind = |first| first < exchange.exchange;
-        let was_left = |answered: Timestamp, closed: &Closed| {
-            exchange.time <= answered && !closed.both_fin && closed.time <= answered + TURN
-        };
         exchange.response.is_none()
-            && (self.cut_off.is_some_and(is_behind)
-                || self.side == Side::Client
-                    && self
-                        .answered
-                        .zip(self.closed.as_ref())
-                        .is_some_and(|(answered, closed)| was_left(answered, closed)))
+            && (self.cut_off.is_some_and(is_behind) || self.was_left_before(exchange))
+    }
+
+    /// The client reset the connection as soon as it had the response before this request.
+    fn was_left_before(&self, exchange: &Exchange) -> bool {
+        let (Side::Client, Some(answered), Some(closed)) = (self.side, self.answered, &self.closed)
+        else {
+            return false;
+        };
+        exchange.time <= answered && !closed.both_fin && closed.time <= answered + TURN
     }
 
     /// It carried exchanges, read or not: these are the units, not the connection.

@@ -14,10 +14,7 @@ impl Leg {
         {
             self.slots.pop_front();
         }
-        if !self.is_out_of_order {
-            return;
-        }
-        if self.slots.len() < 3 {
+        if !self.is_out_of_order || self.slots.len() < 3 {
             return;
         }
         self.is_out_of_order = false;
