@@ -17,11 +17,12 @@ pub struct SegmentHeader {
     pub elided: u64,
     /// The count of this stream's records before this one, refused ones included.
     pub index: u32,
-    /// Messages begun before this record.
+    /// Messages begun before this record: of a client's HTTP/2, streams.
     pub messages_before: u32,
     /// The account that the record was charged to.
     pub account: u32,
-    /// Where the first message begins in the bytes, or [`SegmentHeader::NO_MESSAGE`].
+    /// Where the first message (of HTTP/2: the first frame) begins in the bytes, or
+    /// [`SegmentHeader::NO_MESSAGE`].
     pub first_message: u32,
     /// How many bytes there are.
     pub length: u32,
@@ -40,6 +41,8 @@ impl SegmentHeader {
     /// The position was found at something that looks like a message, not followed from the
     /// beginning.
     pub const JOINED: u32 = 1 << 1;
+    /// The bytes are HTTP/2 frames (RFC 9113 section 4).
+    pub const HTTP2: u32 = 1 << 2;
 
     /// The size of the field of bytes in a small record.
     pub const CLASS_SMALL: usize = 512;

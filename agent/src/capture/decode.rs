@@ -71,6 +71,7 @@ pub(super) fn segment(record: &[u8], clock: &Clock) -> Result<(u32, Observation)
         first_message,
         after_gap: header.flags & SegmentHeader::AFTER_GAP != 0,
         joined: header.flags & SegmentHeader::JOINED != 0,
+        http2: header.flags & SegmentHeader::HTTP2 != 0,
     });
     Ok((header.account, observation))
 }

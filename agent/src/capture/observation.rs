@@ -223,9 +223,10 @@ pub struct Segment {
     pub bytes: Vec<u8>,
     /// Body bytes directly behind them, sent at the same moment and left out.
     pub elided: u64,
-    /// Messages begun before this segment, refused ones included.
+    /// Messages begun before this segment, refused ones included; of a client's HTTP/2, streams
+    /// that it opened.
     pub messages_before: u32,
-    /// Where in `bytes` the first message begins, if one does.
+    /// Where in `bytes` the first message begins, if one does; of HTTP/2, the first frame.
     pub first_message: Option<u16>,
     /// Bytes of the stream were not seen before this segment (a hole in the sequence numbers),
     /// and the position was found anew.
@@ -233,4 +234,7 @@ pub struct Segment {
     /// The connection is older than the programs, or its position was given up and found anew
     /// at something that looks like a message.
     pub joined: bool,
+    /// The bytes are HTTP/2 frames. What is left out then is the payload of DATA, or whole frames
+    /// that say nothing of a request or a response (WINDOW_UPDATE, PING, PRIORITY, extensions).
+    pub http2: bool,
 }

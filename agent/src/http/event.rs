@@ -28,6 +28,9 @@ pub enum HttpEvent {
         connection: ConnectionId,
         /// Its exchanges counted from 0, without those that were lost.
         exchange: u32,
+        /// The HTTP/2 stream that carries it (RFC 9113 section 5.1.1); none for HTTP/1, whose
+        /// exchanges end in the order in which they began.
+        stream: Option<u32>,
         /// When that byte was sent.
         time: Timestamp,
     },
@@ -148,6 +151,8 @@ pub struct Exchange {
     pub connection: ConnectionId,
     /// The number under which it began.
     pub exchange: u32,
+    /// The HTTP/2 stream that carried it; none for HTTP/1.
+    pub stream: Option<u32>,
     /// When the first byte of the request head was sent.
     pub time: Timestamp,
     /// When both messages had ended, or the connection did.
@@ -161,6 +166,9 @@ pub struct Exchange {
     /// It was the first that was found on a connection older than the programs, or follows a
     /// position found anew.
     pub joined: bool,
+    /// A field of a head or of the trailers stands in a part of the HPACK table that was never
+    /// seen (RFC 7541 section 2.3): what is absent below may have been sent.
+    pub undecoded: bool,
 }
 
 /// The request half of an exchange.
@@ -177,14 +185,15 @@ pub struct Request {
 /// The head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// The method.
-    pub method: Cow<'static, str>,
+    /// The method; none if it could not be decoded.
+    pub method: Option<Cow<'static, str>>,
     /// The path with its query, as sent; of a target in absolute form only that part; `*` and an
-    /// authority (CONNECT) stand as they are.
-    pub path: String,
-    /// The Host field, or the authority of a target in absolute form.
+    /// authority (CONNECT) stand as they are. None if it could not be decoded, or where CONNECT of
+    /// HTTP/2 has none.
+    pub path: Option<String>,
+    /// The Host field, the authority of a target in absolute form, or `:authority`.
     pub authority: Option<String>,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub version: &'static str,
     /// Every header that was sent, names in lower case, in order.
     pub headers: Headers,
@@ -201,6 +210,8 @@ pub struct Response {
     pub status: Option<u16>,
     /// Every header that was sent, names in lower case, in order.
     pub headers: Headers,
+    /// The trailers of HTTP/2, in order; those of HTTP/1 are not read.
+    pub trailers: Headers,
     /// When the message ended; none if it was cut off.
     pub ended: Option<Timestamp>,
     /// Body bytes without framing, so far as they were sent.

@@ -204,8 +204,8 @@ fn request_start(method: &str, target: &str, version: u8, headers: &[Header<'_>]
         expects_continue: fields.expects_continue,
         upgrades: fields.upgrades || kind == Method::Connect,
         head: RequestHead {
-            method: method_name(method),
-            path: target.path,
+            method: Some(method_name(method)),
+            path: Some(target.path),
             authority: target.authority.or(host),
             version: version_name(version),
             headers: fields.headers,
@@ -274,8 +274,8 @@ mod tests {
         let start = request("GET /a?b=c HTTP/1.1\r\nHOST: h\r\nX-A: 1 \r\nx-a:2\r\n\r\n");
         let head = &start.head;
         assert_eq!(
-            (&*head.method, &*head.path, head.version),
-            ("GET", "/a?b=c", "1.1")
+            (head.method.as_deref(), head.path.as_deref(), head.version),
+            (Some("GET"), Some("/a?b=c"), "1.1")
         );
         assert_eq!(head.authority.as_deref(), Some("h"));
         let headers: Vec<_> = head.headers.iter().collect();
@@ -323,7 +323,7 @@ mod tests {
         let Parsed::Whole(start, length) = parse_request(head) else {
             panic!("refused");
         };
-        assert_eq!(start.head.path, "/\u{fffd}\u{fffd}/a");
+        assert_eq!(start.head.path.as_deref(), Some("/\u{fffd}\u{fffd}/a"));
         assert_eq!(&head[length..], b"rest");
         assert!(matches!(
             parse_request(&head[..head.len() - 6]),

@@ -85,12 +85,14 @@ impl Pairing {
         let exchange = Exchange {
             connection: self.connection,
             exchange: self.begun,
+            stream: None,
             time,
             end: time,
             request: Request::default(),
             response: None,
             gap: self.blind.or(self.doubt).or(lost),
             joined,
+            undecoded: false,
         };
         let mut open = Open::new(exchange, method);
         if self.blind.is_some() {
@@ -101,6 +103,7 @@ impl Pairing {
         events.push(HttpEvent::Begun {
             connection: self.connection,
             exchange: self.begun,
+            stream: None,
             time,
         });
         self.begun = self.begun.wrapping_add(1);

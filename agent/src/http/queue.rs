@@ -293,12 +293,14 @@ mod tests {
         let exchange = Exchange {
             connection: 1,
             exchange: number,
+            stream: None,
             time: Timestamp(0),
             end: Timestamp(0),
             request: Request::default(),
             response: None,
             gap: None,
             joined: false,
+            undecoded: false,
         };
         let mut open = Open::new(exchange, None);
         open.request_done = true;

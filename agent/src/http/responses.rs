@@ -142,6 +142,7 @@ impl Conversation {
             time: self.responses.reader.began(),
             status,
             headers,
+            trailers: Headers::default(),
             ended: None,
             body_bytes: 0,
             upgraded: false,

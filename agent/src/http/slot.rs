@@ -62,7 +62,9 @@ impl Open {
 
     /// Keeps the head, and says how many bytes it has.
     pub(super) fn keep_request(&mut self, head: RequestHead) -> usize {
-        let bytes = head.method.len() + head.path.len() + head.headers.size();
+        let method = head.method.as_ref().map_or(0, |method| method.len());
+        let path = head.path.as_ref().map_or(0, String::len);
+        let bytes = method + path + head.headers.size();
         self.exchange.request.head = Some(head);
         self.held += bytes;
         bytes

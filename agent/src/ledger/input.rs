@@ -37,6 +37,8 @@ pub enum Input {
         connection: ConnectionId,
         /// Its exchanges counted from 0.
         exchange: u32,
+        /// The HTTP/2 stream that carries it; none for HTTP/1.
+        stream: Option<u32>,
         /// When.
         time: Timestamp,
     },
@@ -161,17 +163,19 @@ pub struct Exchange {
     pub connection: ConnectionId,
     /// The number under which it began.
     pub exchange: u32,
+    /// The HTTP/2 stream that carried it; none for HTTP/1.
+    pub stream: Option<u32>,
     /// When the first byte of the request head was sent.
     pub time: Timestamp,
     /// When both messages had ended, or the connection did.
     pub end: Timestamp,
-    /// The request's method; none if the head was never whole.
+    /// The request's method; none if the head was never whole, or could not be decoded.
     pub method: Option<Cow<'static, str>>,
     /// The request's path.
     pub path: Option<ComparedPath>,
     /// The request's authority.
     pub authority: Option<Fingerprint>,
-    /// `1.0` or `1.1`.
+    /// `1.0`, `1.1` or `2`.
     pub version: Option<Cow<'static, str>>,
     /// `x-request-id` without its character 14, which carries Envoy's trace decision.
     pub request_id: Option<Fingerprint>,
@@ -185,8 +189,8 @@ pub struct Exchange {
     pub response: Option<ResponseFact>,
     /// A part could not be read.
     pub gap: Option<Gap>,
-    /// The position was found anew before it.
-    pub joined: bool,
+    /// Fields of it could not be decoded: what is absent may have been sent.
+    pub undecoded: bool,
     /// What the record shows.
     pub shown: Arc<Shown>,
 }
@@ -204,7 +208,7 @@ pub struct ResponseFact {
     pub bytes: u64,
     /// The connection was handed over to another protocol.
     pub upgraded: bool,
-    /// The `grpc-status` of the response, if it was in the head.
+    /// The `grpc-status` of the response, in its head or its trailers.
     pub grpc_status: Option<u32>,
 }
 

@@ -40,12 +40,14 @@ impl Intake {
         let http::Exchange {
             connection,
             exchange,
+            stream,
             time,
             end,
             request,
             response,
             gap,
-            joined,
+            joined: _,
+            undecoded,
         } = exchange;
         let head = request.head.as_ref();
         let header = |name: &'static str| head.and_then(|head| head.headers.values(name).next());
@@ -58,10 +60,13 @@ impl Intake {
         Exchange {
             connection,
             exchange,
+            stream,
             time,
             end,
-            method: head.map(|head| head.method.clone()),
-            path: head.map(|head| self.path(&head.path)),
+            method: head.and_then(|head| head.method.clone()),
+            path: head
+                .and_then(|head| head.path.as_deref())
+                .map(|path| self.path(path)),
             authority: head
                 .and_then(|head| head.authority.as_deref())
                 .map(|a| self.of(a)),
@@ -76,14 +81,16 @@ impl Intake {
                 ended: response.ended,
                 bytes: response.body_bytes,
                 upgraded: response.upgraded,
+                // Of a response that is trailers only it stands in the head.
                 grpc_status: response
-                    .headers
+                    .trailers
                     .values("grpc-status")
+                    .chain(response.headers.values("grpc-status"))
                     .next()
                     .and_then(|status| status.parse().ok()),
             }),
             gap,
-            joined,
+            undecoded,
             shown: Arc::new(shown),
         }
     }
@@ -215,10 +222,11 @@ impl Intake {
     }
 
     fn shown_request(&self, head: &RequestHead) -> Shown {
-        let (path, query) = self.redaction.target(&head.path);
+        let target = head.path.as_deref();
+        let (path, query) = target.map(|path| self.redaction.target(path)).unzip();
         Shown {
-            path: Some(path),
-            query,
+            path,
+            query: query.flatten(),
             authority: head
                 .authority
                 .as_deref()

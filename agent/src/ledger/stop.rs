@@ -139,6 +139,7 @@ impl Exchange {
         Self {
             connection,
             exchange,
+            stream: None,
             time,
             end,
             method: None,
@@ -151,7 +152,7 @@ impl Exchange {
             request_bytes: 0,
             response: None,
             gap: None,
-            joined: false,
+            undecoded: false,
             shown: Arc::default(),
         }
     }

@@ -340,10 +340,12 @@ fn input(intake: &Intake, event: HttpEvent) -> Input {
         HttpEvent::Begun {
             connection,
             exchange,
+            stream,
             time,
         } => Input::Begun {
             connection,
             exchange,
+            stream,
             time,
         },
         HttpEvent::Ended(exchange) => Input::Ended(Box::new(intake.exchange(exchange))),

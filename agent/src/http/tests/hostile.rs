@@ -92,6 +92,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 first_message,
                 after_gap,
                 joined,
+                http2: false,
             },
         )
 }

@@ -29,7 +29,11 @@ fn refusing(requests: &[u32], responses: &[u32]) -> Cutting {
 /// Path, status and gap of each exchange.
 fn told(events: &[HttpEvent]) -> Vec<(String, Option<u16>, Option<Gap>)> {
     let told = |exchange: &Exchange| {
-        let path = exchange.request.head.as_ref().map(|head| head.path.clone());
+        let path = exchange
+            .request
+            .head
+            .as_ref()
+            .and_then(|head| head.path.clone());
         let status = exchange.response.as_ref().and_then(|r| r.status);
         (path.unwrap_or_default(), status, exchange.gap)
     };

@@ -11,7 +11,9 @@ pub(super) fn status(exchange: &Exchange) -> Option<u16> {
 }
 
 fn path(exchange: &Exchange) -> &str {
-    exchange.request.head.as_ref().map_or("", |head| &head.path)
+    let head = exchange.request.head.as_ref();
+    head.and_then(|head| head.path.as_deref())
+        .unwrap_or_default()
 }
 
 pub(super) fn sizes(exchange: &Exchange) -> (u64, u64) {

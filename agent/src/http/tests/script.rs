@@ -223,6 +223,7 @@ impl Script {
                 first_message: first.map(|start| u16::try_from(start - at).unwrap()),
                 after_gap: false,
                 joined: false,
+                http2: false,
             };
             pieces.push((segment, total.segments));
             total.segments += 1;

@@ -195,6 +195,7 @@ impl Scene {
                 Input::Begun {
                     connection: id,
                     exchange: number,
+                    stream: None,
                     time: begun,
                 },
             );

@@ -74,6 +74,7 @@ impl Scene {
                     Input::Begun {
                         connection,
                         exchange: exchange_number,
+                        stream: None,
                         time: begun,
                     },
                 );

@@ -94,10 +94,7 @@ impl Older {
         match &mut input {
             Input::Begun { exchange, .. } => *exchange -= missed,
             Input::Ended(ended) if is_missed(&ended.exchange) => return None,
-            Input::Ended(ended) => {
-                ended.joined = ended.exchange == missed;
-                ended.exchange -= missed;
-            }
+            Input::Ended(ended) => ended.exchange -= missed,
             _ => {}
         }
         Some(input)

@@ -48,6 +48,7 @@ fn line(input: &Input) -> String {
             connection,
             exchange,
             time,
+            ..
         } => format!("{} {} begun", at(*time), name(*connection, *exchange)),
         Input::Ended(exchange) => ended(exchange),
         Input::Lost {

@@ -253,6 +253,7 @@ impl Scene {
         let begun = Input::Begun {
             connection: wire.id,
             exchange: transaction.number,
+            stream: None,
             time: transaction.begun,
         };
         self.tell(transaction.begun, begun);

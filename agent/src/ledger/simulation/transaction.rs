@@ -79,6 +79,7 @@ impl Transaction {
         Exchange {
             connection: wire.id,
             exchange: self.number,
+            stream: None,
             time: self.begun,
             end: self.ended,
             request: Request {
@@ -89,6 +90,7 @@ impl Transaction {
             response: self.reply.as_ref().map(Reply::told),
             gap: self.gap,
             joined: false,
+            undecoded: false,
         }
     }
 
@@ -119,8 +121,8 @@ impl Head {
         header("x-request-id", &self.request_id);
         header("x-forwarded-for", &self.forwarded_for);
         RequestHead {
-            method: self.method.into(),
-            path: self.path.clone(),
+            method: Some(self.method.into()),
+            path: Some(self.path.clone()),
             authority: Some(self.authority.clone()),
             version: "1.1",
             headers: headers.into_iter().collect(),
@@ -135,6 +137,7 @@ impl Reply {
             time: self.answered,
             status: Some(self.status),
             headers: Headers::default(),
+            trailers: Headers::default(),
             ended: self.ended,
             body_bytes: self.bytes,
             upgraded: self.upgraded,
@@ -197,6 +200,7 @@ pub(super) fn unlogged(connection: u64, number: u32, begun: Timestamp) -> Exchan
     Exchange {
         connection,
         exchange: number,
+        stream: None,
         time: begun,
         end: answered,
         request: Request {
@@ -208,11 +212,13 @@ pub(super) fn unlogged(connection: u64, number: u32, begun: Timestamp) -> Exchan
             time: answered,
             status: Some(200),
             headers: Headers::default(),
+            trailers: Headers::default(),
             ended: Some(answered),
             body_bytes: 2,
             upgraded: false,
         }),
         gap: None,
         joined: false,
+        undecoded: false,
     }
 }

@@ -148,6 +148,7 @@ fn ids_join_lines_behind_x_forwarded_for() {
         scene.feed(Input::Begun {
             connection: leg.id,
             exchange: 0,
+            stream: None,
             time,
         });
         let mut exchange = exchange(leg.id, 0, time, time, &sent);

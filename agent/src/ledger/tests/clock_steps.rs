@@ -109,6 +109,7 @@ fn a_line_may_come_before_its_exchange_is_told() {
         scene.feed(Input::Begun {
             connection,
             exchange: 0,
+            stream: None,
             time,
         });
         scene.feed(Input::Ended(Box::new(exchange)));
@@ -126,6 +127,7 @@ fn an_exchange_may_go_on_over_a_step() {
         scene.feed(Input::Begun {
             connection: leg.id,
             exchange: 0,
+            stream: None,
             time: began,
         });
         scene.pass(Duration::from_millis(700));

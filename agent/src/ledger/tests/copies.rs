@@ -264,6 +264,7 @@ fn requests_alike_in_all_that_a_line_says_have_lines_alike() {
         scene.feed(Input::Begun {
             connection: leg.id,
             exchange: number,
+            stream: None,
             time,
         });
         let end = time + Duration::from_micros(150);
@@ -306,6 +307,7 @@ fn tell_begun(scene: &mut Scene, exchange: &Exchange) {
     scene.feed(Input::Begun {
         connection: exchange.connection,
         exchange: exchange.exchange,
+        stream: None,
         time: exchange.time,
     });
 }

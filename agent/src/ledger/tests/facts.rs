@@ -40,6 +40,7 @@ pub(in crate::ledger) fn exchange(
     Exchange {
         connection,
         exchange: number,
+        stream: None,
         time,
         end,
         method: Some("GET".into()),
@@ -59,7 +60,7 @@ pub(in crate::ledger) fn exchange(
             grpc_status: None,
         }),
         gap: None,
-        joined: false,
+        undecoded: false,
         shown: Arc::new(Shown {
             path: Some(sent.path.clone()),
             ..Shown::default()

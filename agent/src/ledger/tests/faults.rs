@@ -247,6 +247,7 @@ fn a_killed_proxy_takes_its_lines_with_it() {
         scene.feed(Input::Begun {
             connection: keep_alive.id,
             exchange: 2,
+            stream: None,
             time,
         });
         scene.pass(Duration::from_millis(2));

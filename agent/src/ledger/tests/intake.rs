@@ -25,8 +25,8 @@ fn intake(headers: &[&str]) -> Intake {
 /// What is shown of a request with a secret in its query, its authority, and a header.
 fn shown_of_request(intake: &Intake) -> Arc<Shown> {
     let head = RequestHead {
-        method: "GET".into(),
-        path: "/a?token=secret".into(),
+        method: Some("GET".into()),
+        path: Some("/a?token=secret".into()),
         authority: Some("user:secret@b.shop".into()),
         version: "1.1",
         headers: [("user-agent", "curl"), ("cookie", "secret")]
@@ -37,6 +37,7 @@ fn shown_of_request(intake: &Intake) -> Arc<Shown> {
     let exchange = http::Exchange {
         connection: 1,
         exchange: 0,
+        stream: None,
         time: Timestamp::default(),
         end: Timestamp::default(),
         request: Request {
@@ -46,6 +47,7 @@ fn shown_of_request(intake: &Intake) -> Arc<Shown> {
         response: None,
         gap: None,
         joined: false,
+        undecoded: false,
     };
     intake.exchange(exchange).shown
 }

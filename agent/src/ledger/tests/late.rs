@@ -95,6 +95,7 @@ fn a_late_line_of_what_was_seen_in_part_is_not_forged() {
     scene.feed(Input::Begun {
         connection: leg.id,
         exchange: 0,
+        stream: None,
         time,
     });
     let mut exchange = super::exchange(leg.id, 0, time, time, &get("/part"));

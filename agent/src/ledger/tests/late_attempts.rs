@@ -35,6 +35,7 @@ fn begin(scene: &mut Scene, leg: &Connection, number: u32) -> Timestamp {
     scene.feed(Input::Begun {
         connection,
         exchange: number,
+        stream: None,
         time,
     });
     time

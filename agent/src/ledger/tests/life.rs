@@ -114,6 +114,7 @@ fn the_ends_of_a_run_leave_nothing_pending() {
     scene.feed(Input::Begun {
         connection: leg.id,
         exchange: 1,
+        stream: None,
         time,
     });
     let other = scene.client_leg();

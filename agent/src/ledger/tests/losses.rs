@@ -153,6 +153,7 @@ fn a_line_made_before_its_exchange_ended_may_have_been_in_a_hole() {
     scene.feed(Input::Begun {
         connection: leg.id,
         exchange: 0,
+        stream: None,
         time: begun,
     });
     scene.pass(Duration::from_secs(1));

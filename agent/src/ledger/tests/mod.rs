@@ -282,6 +282,7 @@ impl Scene {
         self.feed(Input::Begun {
             connection: connection.id,
             exchange: number,
+            stream: None,
             time,
         });
         self.pass(Duration::from_millis(3));
@@ -296,6 +297,7 @@ impl Scene {
         self.feed(Input::Begun {
             connection: connection.id,
             exchange: 0,
+            stream: None,
             time,
         });
         self.pass(Duration::from_millis(3));
@@ -335,6 +337,7 @@ impl Scene {
         self.feed(Input::Begun {
             connection: connection.id,
             exchange: number,
+            stream: None,
             time: self.now,
         });
     }

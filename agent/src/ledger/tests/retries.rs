@@ -153,6 +153,7 @@ fn an_app_may_answer_an_attempt_long_after_the_proxy_gave_it_up() {
     let began = Input::Begun {
         connection: given_up.id,
         exchange: 0,
+        stream: None,
         time: start,
     };
     scene.feed(began);
@@ -183,6 +184,7 @@ fn an_attempt_waits_for_the_next_one_however_long_that_takes() {
     scene.feed(Input::Begun {
         connection: slow.id,
         exchange: 0,
+        stream: None,
         time: began,
     });
     scene.settle();
