@@ -15,6 +15,7 @@ mod event;
 mod fields;
 mod head;
 mod headers;
+pub mod hpack;
 mod leg;
 mod line;
 mod opening;
