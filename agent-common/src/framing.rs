@@ -23,7 +23,8 @@
 //!     let scan = framing.scan(block, length, head_bits);
 //!     // `scan.heads` holds HEAD requests to tell the peer, or bits of `head_bits` to clear.
 //!     if usize::from(scan.scanned) < length {
-//!         // Rare: the block is cut here, and what is behind comes in the next.
+//!         // Rare: the block is cut here, and what is behind comes in the next. Behind the head of
+//!         // a 101 that is another protocol, which may be HTTP/2: see `frames`.
 //!         return Told { scan, elided: 0, ended: false };
 //!     }
 //!     let elided = match framing.mode() {
@@ -201,6 +202,11 @@ impl Framing {
                     let (head, body) = self.pass_boundary(effect, head_bits);
                     heads |= head;
                     at = at.wrapping_add(body);
+                    if self.state == table::OPAQUE {
+                        // What follows is for others to look at.
+                        at = at.wrapping_add(1);
+                        break;
+                    }
                     if self.state >= table::UNTIL_CLOSE {
                         at = length;
                         break;
@@ -296,7 +302,7 @@ impl Framing {
     }
 
     /// Another protocol follows: [`Mode::Opaque`]. For the side that sends requests, when the
-    /// other has answered 101.
+    /// other has answered 101, and for what turns out not to be HTTP at all.
     #[inline(always)]
     pub const fn hand_over(&mut self) {
         self.jump(table::OPAQUE);

@@ -1,5 +1,5 @@
 //! What the BPF programs and the agent share: the layouts of ring records and of the shared
-//! table, and the framing of HTTP/1.
+//! table, and the framing of HTTP/1 and HTTP/2.
 //!
 //! Layouts are `repr(C)` without padding, and asserted: both sides are compiled from here, but by
 //! two compilers for two targets.
@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod endpoint;
+pub mod frames;
 pub mod framing;
 pub mod process;
 pub mod record;

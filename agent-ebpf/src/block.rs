@@ -1,4 +1,4 @@
-//! Blocks of a packet, each looked at in a run of its own.
+//! Blocks of HTTP/1, each looked at in a run of its own.
 
 use agent_common::{
     framing::{Mode, Scan},
@@ -10,7 +10,7 @@ use crate::{
     account::{self, Charged},
     egress, peer, ring,
     scratch::{self, Scratch},
-    storage::{Socket, boot_time, find},
+    storage::{Socket, Stream, boot_time, find},
     stream,
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn ship<const N: usize, const WORDS: usize>(context: &SkBuffContext) 
     };
     let record = place.as_mut_ptr();
     let time = boot_time();
-    let messages_before = socket.stream.framing.messages();
+    let messages_before = socket.stream.messages();
     // SAFETY: within the record.
     let bytes = unsafe { &raw mut (*record).bytes }.cast::<[u64; WORDS]>();
     let scan = match look(context, socket, bytes, length) {
@@ -104,14 +104,19 @@ pub(crate) fn follow(context: &SkBuffContext) {
     };
     settle(context, socket, &scan);
     socket.stream.cursor += scanned + passed;
-    if socket.stream.cursor < end {
+    if socket.stream.cursor >= end {
+        return;
+    }
+    if socket.stream.protocol == Stream::UNKNOWN {
+        stream::next_block(context, socket, end);
+    } else {
         stream::go(context, socket, stream::STAGE_REFUSED);
     }
 }
 
 /// The length of the next block, at least 1 and at most `N`, and what is left behind it.
 #[inline(always)]
-fn cut(socket: &mut Socket, end: u32, most: u32) -> Option<(u32, u32)> {
+pub(crate) fn cut(socket: &mut Socket, end: u32, most: u32) -> Option<(u32, u32)> {
     let left = end.wrapping_sub(socket.stream.cursor);
     if left as i32 <= 0 {
         return None;
@@ -132,21 +137,31 @@ fn look<const WORDS: usize>(
     words: *mut [u64; WORDS],
     length: u32,
 ) -> Option<Scan> {
+    let words = load(context, socket.stream.cursor, words, length)?;
+    let stream = &mut socket.stream;
+    // SAFETY: the socket's own. The peer writes to it, hence volatile.
+    let heads = unsafe { (&raw const stream.heads).read_volatile() };
+    Some(stream.framing.scan(words, length as usize, heads))
+}
+
+/// Loads `length` bytes of the packet into memory of a map or a ring that this run has for itself.
+#[inline(always)]
+pub(crate) fn load<'a, const WORDS: usize>(
+    context: &SkBuffContext,
+    from: u32,
+    words: *mut [u64; WORDS],
+    length: u32,
+) -> Option<&'a [u64; WORDS]> {
     // The verifier has to see it here.
     if length == 0 || length > size_of::<[u64; WORDS]>() as u32 {
         return None;
     }
-    let from = socket.stream.cursor;
     // SAFETY: `words` has room for `length` bytes.
     if unsafe { bpf_skb_load_bytes(context.as_ptr(), from, words.cast(), length) } != 0 {
         return None;
     }
-    let stream = &mut socket.stream;
-    // SAFETY: the socket's own. The peer writes to it, hence volatile.
-    let heads = unsafe { (&raw const stream.heads).read_volatile() };
-    // SAFETY: memory of a map or a ring is never uninitialised, and this run has it for itself.
-    let words = unsafe { &*words };
-    Some(stream.framing.scan(words, length as usize, heads))
+    // SAFETY: such memory is never uninitialised, and nobody else has it.
+    Some(unsafe { &*words })
 }
 
 /// Whether a message was looked for and not found. Its start line has to be in the first block:
@@ -174,6 +189,8 @@ fn pass(socket: &mut Socket, length: u32, rest: u32, scanned: u32) -> u32 {
             framing.skip(body);
             body as u32
         }
+        // Behind a 101: another protocol, which is looked at.
+        Mode::Opaque if framing.responses() => 0,
         Mode::Opaque | Mode::Lost => rest,
         Mode::Raw => 0,
     }
@@ -183,8 +200,10 @@ fn pass(socket: &mut Socket, length: u32, rest: u32, scanned: u32) -> u32 {
 #[inline(always)]
 fn settle(context: &SkBuffContext, socket: &mut Socket, scan: &Scan) {
     let responses = socket.stream.framing.responses();
+    socket.stream.protocol = Stream::HTTP1;
     if responses && socket.stream.framing.mode() == Mode::Opaque {
-        // 101: what the peer sends is no HTTP any more either.
+        // 101: what the peer sends is no HTTP/1 any more either.
+        socket.stream.protocol = Stream::UNKNOWN;
         peer::tell(context, socket, |peer| peer.handed_over = 1);
     }
     let heads = scan.heads;

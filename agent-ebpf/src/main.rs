@@ -21,6 +21,8 @@ mod block;
 mod connect;
 mod context;
 mod egress;
+mod frames;
+mod identify;
 mod life;
 mod listen;
 mod packet;
@@ -120,6 +122,41 @@ fn block_huge(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn block_refused(context: SkBuffContext) -> i32 {
     block::follow(&context);
+    PASS
+}
+
+/// A part of a segment of which it is not known what it is.
+#[cgroup_skb(egress)]
+fn identify(context: SkBuffContext) -> i32 {
+    identify::identify(&context);
+    PASS
+}
+
+/// A block of HTTP/2 of which little is expected to be shipped.
+#[cgroup_skb(egress)]
+fn frames_small(context: SkBuffContext) -> i32 {
+    frames::ship::<SMALL, { SMALL / 8 }>(&context);
+    PASS
+}
+
+/// A block of HTTP/2 of which much is expected to be shipped.
+#[cgroup_skb(egress)]
+fn frames_large(context: SkBuffContext) -> i32 {
+    frames::ship::<LARGE, { LARGE / 8 }>(&context);
+    PASS
+}
+
+/// A block of HTTP/2 in a segment of which much is left and little may be called.
+#[cgroup_skb(egress)]
+fn frames_huge(context: SkBuffContext) -> i32 {
+    frames::ship::<HUGE, { HUGE / 8 }>(&context);
+    PASS
+}
+
+/// The rest of a segment of HTTP/2 for which there is no room in the ring.
+#[cgroup_skb(egress)]
+fn frames_refused(context: SkBuffContext) -> i32 {
+    frames::follow(&context);
     PASS
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn progress(socket: &mut Socket) {
                 offset: socket.facts.bytes_sent,
                 elided: 0,
                 index: socket.facts.segments,
-                messages_before: socket.stream.framing.messages(),
+                messages_before: socket.stream.messages(),
                 account: charged.0,
                 first_message: SegmentHeader::NO_MESSAGE,
                 length: 0,

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use agent_common::{framing::Framing, socket::Facts};
+use agent_common::{frames::Frames, framing::Framing, socket::Facts};
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type},
     btf_maps::HashMap,
@@ -39,7 +39,7 @@ pub(crate) struct Socket {
     pub(crate) account: u32,
     /// Zero.
     pub(crate) reserved: u32,
-    /// What it sends, as HTTP/1.
+    /// What it sends.
     pub(crate) stream: Stream,
 }
 
@@ -90,13 +90,17 @@ impl Socket {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Stream {
-    /// Where messages begin and end.
+    /// Where messages begin and end, if it is HTTP/1.
     pub(crate) framing: Framing,
+    /// Where frames begin and end, if it is HTTP/2.
+    pub(crate) frames: Frames,
     /// Which of the requests that this socket answers were HEAD: bit n & 63 for the n-th. Its
     /// peer sets them, with atomic additions.
     pub(crate) heads: u64,
     /// HEAD requests that this socket sent before it had a peer to tell. The peer fetches them.
     pub(crate) untold_heads: u64,
+    /// `Stream::UNKNOWN` and the like.
+    pub(crate) protocol: u32,
     /// Not 0: what this socket sends is another protocol from here on. Its peer sets it.
     pub(crate) handed_over: u32,
     /// Where in the packet the next block begins.
@@ -107,6 +111,21 @@ pub(crate) struct Stream {
     pub(crate) length: u32,
     /// The blocks of this packet so far.
     pub(crate) blocks: u32,
+}
+
+impl Stream {
+    /// The next bytes are to be looked at for what they are.
+    pub(crate) const UNKNOWN: u32 = 0;
+    /// `framing` follows it, be it HTTP/1 or nothing that is known.
+    pub(crate) const HTTP1: u32 = 1;
+    /// `frames` follows it.
+    pub(crate) const HTTP2: u32 = 2;
+
+    /// Messages begun; of a client's HTTP/2, streams.
+    #[inline(always)]
+    pub(crate) const fn messages(&self) -> u32 {
+        self.framing.messages().wrapping_add(self.frames.streams())
+    }
 }
 
 /// The state of a socket, if it has one.

@@ -2,6 +2,11 @@
 //!
 //! [`advance`] finds the part of a packet that is new and not known to be body. That is cut into
 //! blocks, each in a run of its own: they call each other, see [`next_block`].
+//!
+//! ```text
+//! UNKNOWN ──▶ HTTP1 ──▶ UNKNOWN (101, or its peer answered 101) ──▶ HTTP2 or HTTP1
+//!    └──────▶ HTTP2
+//! ```
 
 use agent_common::{account::Refusal, framing::Mode, segment::SegmentHeader, socket::Facts};
 use aya_ebpf::{btf_maps::ProgramArray, macros::btf_map, programs::SkBuffContext};
@@ -13,19 +18,26 @@ use crate::{
     storage::{Socket, Stream},
 };
 
-/// The programs `block_small`, `block_large`, `block_huge` and `block_refused`. Filled by the
+/// The programs that look at a packet's bytes, in the order of the constants below. Filled by the
 /// loader.
 #[btf_map]
-static STAGES: ProgramArray<4> = ProgramArray::new();
+static STAGES: ProgramArray<9> = ProgramArray::new();
 
 const STAGE_SMALL: u32 = 0;
 const STAGE_LARGE: u32 = 1;
 const STAGE_HUGE: u32 = 2;
 pub(crate) const STAGE_REFUSED: u32 = 3;
+const STAGE_IDENTIFY: u32 = 4;
+const STAGE_FRAMES_SMALL: u32 = 5;
+const STAGE_FRAMES_LARGE: u32 = 6;
+const STAGE_FRAMES_HUGE: u32 = 7;
+pub(crate) const STAGE_FRAMES_REFUSED: u32 = 8;
 
 /// The blocks of a packet that are at most large. With huge ones for the others, the 33 programs
 /// that may call each other suffice for the longest packet (about 184 KiB).
 const LARGE_BLOCKS: u32 = 10;
+/// How many programs may call each other.
+const CALLS: u32 = 33;
 
 /// Counts what a packet adds to the stream. True if a part of it has to be looked at: from
 /// `cursor` on.
@@ -53,6 +65,9 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
     // Old bytes, sent again, stand before the new ones.
     socket.stream.cursor = packet.end - new.min(length);
     socket.stream.blocks = 0;
+    if socket.stream.protocol == Stream::HTTP2 {
+        return pass_payload(packet.end, &mut socket.stream);
+    }
     pass_body(packet.end, socket)
 }
 
@@ -60,20 +75,30 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
 #[inline(always)]
 fn miss(stream: &mut Stream, bytes: u32) {
     let bytes = u64::from(bytes);
-    if stream.framing.skippable() >= bytes {
+    let http2 = stream.protocol == Stream::HTTP2;
+    if http2 && stream.frames.skippable() >= bytes {
+        stream.frames.skip(bytes);
+        return;
+    }
+    if !http2 && stream.framing.skippable() >= bytes {
         stream.framing.skip(bytes);
         return;
     }
     stream.flags |= SegmentHeader::AFTER_GAP;
-    if matches!(stream.framing.mode(), Mode::Framed | Mode::UntilClose) {
+    if http2 || matches!(stream.framing.mode(), Mode::Framed | Mode::UntilClose) {
         join(stream);
     }
 }
 
-/// The position is not known: a message is looked for at the beginning of each segment.
+/// The position is not known: a message, or a frame, is looked for at the beginning of each
+/// segment.
 #[inline(always)]
 pub(crate) fn join(stream: &mut Stream) {
-    stream.framing.rejoin();
+    if stream.protocol == Stream::HTTP2 {
+        stream.frames.lose();
+    } else {
+        stream.framing.rejoin();
+    }
     stream.flags |= SegmentHeader::JOINED;
 }
 
@@ -83,6 +108,10 @@ fn pass_body(end: u32, socket: &mut Socket) -> bool {
     let stream = &mut socket.stream;
     if stream.handed_over != 0 && matches!(stream.framing.mode(), Mode::Framed) {
         stream.framing.hand_over();
+        stream.protocol = Stream::UNKNOWN;
+    }
+    if stream.protocol == Stream::UNKNOWN {
+        return true;
     }
     match stream.framing.mode() {
         Mode::Opaque => return false,
@@ -103,12 +132,37 @@ fn pass_body(end: u32, socket: &mut Socket) -> bool {
     false
 }
 
+/// Passes over what is known to be payload that is not needed. True if more is left.
+#[inline(always)]
+fn pass_payload(end: u32, stream: &mut Stream) -> bool {
+    let left = u64::from(end - stream.cursor);
+    let payload = stream.frames.skippable().min(left);
+    stream.frames.skip(payload);
+    stream.cursor += payload as u32;
+    payload < left
+}
+
 /// Goes on with the next block of the packet, in another program. Does not return.
+#[inline(always)]
+pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32) {
+    let stream = &socket.stream;
+    if stream.protocol == Stream::UNKNOWN || stream.frames.is_lost() || stream.frames.is_unproven()
+    {
+        socket.stream.blocks += 1;
+        go(context, socket, STAGE_IDENTIFY);
+    } else if stream.protocol == Stream::HTTP2 {
+        next_frames(context, socket, end, Expected::Little);
+    } else {
+        next_messages(context, socket, end);
+    }
+}
+
+/// Goes on with a block of HTTP/1.
 ///
 /// A packet that needs more blocks than programs may call each other in a row is too intricate:
 /// its position is given up.
 #[inline(always)]
-pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32) {
+pub(crate) fn next_messages(context: &SkBuffContext, socket: &mut Socket, end: u32) {
     let left = end.wrapping_sub(socket.stream.cursor);
     let stage = if left <= SegmentHeader::CLASS_SMALL as u32 {
         STAGE_SMALL
@@ -116,6 +170,38 @@ pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32)
         STAGE_LARGE
     } else {
         STAGE_HUGE
+    };
+    socket.stream.blocks += 1;
+    go(context, socket, stage);
+}
+
+/// How much of what follows will have to be shipped, as it seems.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Perhaps only the header of a frame.
+    Little,
+    /// All of it.
+    Much,
+}
+
+/// Goes on with a block of HTTP/2. It is a small one as long as huge ones can look at the rest.
+#[inline(always)]
+pub(crate) fn next_frames(
+    context: &SkBuffContext,
+    socket: &mut Socket,
+    end: u32,
+    expected: Expected,
+) {
+    let left = end.wrapping_sub(socket.stream.cursor);
+    let calls = CALLS.saturating_sub(socket.stream.blocks + 1);
+    let stage = if left <= SegmentHeader::CLASS_SMALL as u32 {
+        STAGE_FRAMES_SMALL
+    } else if left > calls * SegmentHeader::CLASS_HUGE as u32 {
+        STAGE_FRAMES_HUGE
+    } else if expected == Expected::Little {
+        STAGE_FRAMES_SMALL
+    } else {
+        STAGE_FRAMES_LARGE
     };
     socket.stream.blocks += 1;
     go(context, socket, stage);
@@ -141,13 +227,16 @@ pub(crate) fn give_up(socket: &mut Socket) {
 /// Brings the facts up to date with the stream.
 #[inline(always)]
 pub(crate) fn sum_up(socket: &mut Socket) {
-    let framing = &socket.stream.framing;
-    socket.facts.messages = framing.messages();
+    let stream = &socket.stream;
+    socket.facts.messages = stream.messages();
     socket.facts.flags &= !Facts::FOLLOWED;
-    if matches!(framing.mode(), Mode::Framed | Mode::UntilClose)
-        && !framing.joining()
-        && socket.facts.peer != Facts::PEER_REMOTE
-    {
+    let followed = if stream.protocol == Stream::HTTP2 {
+        !stream.frames.is_lost()
+    } else {
+        matches!(stream.framing.mode(), Mode::Framed | Mode::UntilClose)
+            && !stream.framing.joining()
+    };
+    if followed && socket.facts.peer != Facts::PEER_REMOTE {
         socket.facts.flags |= Facts::FOLLOWED;
     }
 }

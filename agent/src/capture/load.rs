@@ -39,7 +39,17 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 4] = ["block_small", "block_large", "block_huge", "block_refused"];
+const STAGES: [&str; 9] = [
+    "block_small",
+    "block_large",
+    "block_huge",
+    "block_refused",
+    "identify",
+    "frames_small",
+    "frames_large",
+    "frames_huge",
+    "frames_refused",
+];
 
 /// The verifier gives up with EAGAIN when a signal comes, as one may while the agent starts.
 const LOAD_ATTEMPTS: usize = 5;

@@ -6,6 +6,7 @@
 )]
 
 mod exchange;
+mod frames;
 mod lives;
 mod losses;
 mod neighbours;

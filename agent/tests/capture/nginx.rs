@@ -19,16 +19,14 @@ struct Nginx {
     process: Child,
     directory: TempDir,
     port: u16,
+    /// Where it speaks HTTP/2 without TLS.
+    h2c_port: u16,
 }
 
 impl Nginx {
     fn start() -> Self {
         let directory = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let [port, h2c_port] = free_ports();
         let path = directory.path().display();
         let configuration = format!(
             "daemon off; master_process off; pid {path}/pid; error_log {path}/error;
@@ -41,7 +39,10 @@ impl Nginx {
                  client_body_temp_path {path}; proxy_temp_path {path}; fastcgi_temp_path {path};
                  uwsgi_temp_path {path}; scgi_temp_path {path};
                  types {{ text/plain txt; application/octet-stream bin; }}
-                 server {{ listen 127.0.0.1:{port} deferred; root {path}; autoindex on; }}
+                 server {{
+                     listen 127.0.0.1:{port} deferred; listen 127.0.0.1:{h2c_port} http2;
+                     root {path}; autoindex on;
+                 }}
              }}"
         );
         fs::write(directory.path().join("conf"), configuration).unwrap();
@@ -57,6 +58,7 @@ impl Nginx {
             process,
             directory,
             port,
+            h2c_port,
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -68,6 +70,10 @@ impl Nginx {
 
     fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn h2c_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.h2c_port)
     }
 
     fn read(&self, file: &str) -> String {
@@ -93,6 +99,11 @@ impl Drop for Nginx {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn free_ports() -> [u16; 2] {
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    free.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn client(program: &str, arguments: &[&str], directory: &Path) -> String {
@@ -236,5 +247,58 @@ fn every_request_of_a_load_generator_is_counted() {
         }
     }
     assert_eq!(nginx.lines(REQUESTS as usize).len(), REQUESTS as usize);
+    watched.assert_clean();
+}
+
+#[test]
+fn every_stream_of_a_load_generator_is_counted() {
+    const REQUESTS: u32 = 20_000;
+    let scene = Scene::new();
+    let mut watched = scene.capture(1 << 24);
+    scene.enter("server");
+    let nginx = Nginx::start();
+    scene.enter("client");
+    let count = REQUESTS.to_string();
+    let (small, large) = (nginx.h2c_url("/small.txt"), nginx.h2c_url("/large.bin"));
+    for url in [&small, &large] {
+        let arguments = [
+            "-s",
+            "-S",
+            "-o",
+            "/dev/null",
+            "--http2-prior-knowledge",
+            url,
+        ];
+        client("curl", &arguments, nginx.directory.path());
+    }
+    let load = thread::scope(|threads| {
+        let load = threads.spawn(|| {
+            let arguments = ["-n", &count, "-c", "8", "-m", "100", &small];
+            client("h2load", &arguments, nginx.directory.path())
+        });
+        while !load.is_finished() {
+            watched.drain();
+            thread::sleep(Duration::from_millis(2));
+        }
+        load.join().unwrap()
+    });
+    assert!(
+        load.contains(&format!("{REQUESTS} succeeded, 0 failed")),
+        "{load}"
+    );
+    watched.until(|seen| {
+        let ends = sockets(seen, Phase::Closed).filter(|end| end.bytes_sent > 0);
+        (ends.count() == 20).then_some(())
+    });
+    watched.all();
+    let (clients, servers) = used(&watched);
+    let opened: u32 = clients.iter().map(|end| end.stream.messages).sum();
+    assert_eq!(opened, REQUESTS + 2);
+    for end in clients.iter().chain(&servers) {
+        assert!(end.stream.followed, "{end:?}");
+        let segments = watched.segments(end.cookie);
+        assert_eq!(segments.len(), end.stream.segments as usize);
+        assert!(segments.iter().all(|segment| segment.http2));
+    }
     watched.assert_clean();
 }
