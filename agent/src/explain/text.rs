@@ -276,6 +276,7 @@ fn subject(candidate: &Candidate) -> String {
         Subject::Exchange {
             source,
             number,
+            stream,
             time,
             end,
             what,
@@ -285,16 +286,19 @@ fn subject(candidate: &Candidate) -> String {
                 .map(|what| format!(" `{what}`"))
                 .unwrap_or_default();
             let end = end.map(|end| format!(" to {end}")).unwrap_or_default();
-            format!("exchange {number} of {source}{what}, {time}{end}")
+            let carried = carried_by(*stream);
+            format!("exchange {number}{carried} of {source}{what}, {time}{end}")
         }
         Subject::Pair {
             number,
+            stream,
             time,
             offset,
             stamp,
         } => format!(
-            "exchange {number} of this connection at {time} with the line at byte {offset}, \
-             stamped {stamp}"
+            "exchange {number}{} of this connection at {time} with the line at byte {offset}, \
+             stamped {stamp}",
+            carried_by(*stream)
         ),
         Subject::Connection {
             source,
@@ -307,6 +311,11 @@ fn subject(candidate: &Candidate) -> String {
             format!("connection {source} → {destination}, opened {opened}, {closed}")
         }
     }
+}
+
+/// The HTTP/2 stream of an exchange, if one carried it.
+fn carried_by(stream: Option<u32>) -> String {
+    stream.map_or_else(String::new, |stream| format!(" (stream {stream})"))
 }
 
 fn misfit_text(misfit: &Misfit) -> String {

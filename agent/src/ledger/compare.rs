@@ -16,7 +16,7 @@ use crate::{
 pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_millis(2);
 
 /// How long an inbound request may wait for its connection, where the line does not say.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Larger uploads may be answered while a part still waits in the proxy's receive buffer, which
 /// it then never counts, although the app had sent all of it before.
@@ -69,12 +69,12 @@ pub(super) fn compare(side: Side, exchange: &Exchange, entry: &Entry) -> Compari
         compare_status(side, exchange, entry, &mut comparison);
         compare_request_bytes(side, exchange, entry, &mut comparison);
         compare_response_bytes(side, exchange, entry, &mut comparison);
-        compare_grpc_status(exchange, entry, &mut comparison);
+        compare_grpc_status(side, exchange, entry, &mut comparison);
     }
     if side == Side::Client {
         compare_protocol(exchange, entry, &mut comparison);
     }
-    if entry.has_flag("DC") {
+    if was_left(entry) {
         comparison.reasons.push(Reason::Aborted);
     }
     comparison
@@ -210,21 +210,21 @@ fn compare_status(side: Side, exchange: &Exchange, entry: &Entry, comparison: &m
         .response
         .as_ref()
         .and_then(|response| response.status);
+    // A head that was sent has a status.
+    let is_undecoded = exchange.undecoded && exchange.response.is_some() && kernel.is_none();
     let excused = match side {
         Side::Server => !answered_by_upstream(entry) || log == 0,
-        _ => entry.has_flag("DC") || (log == 0 && kernel.is_none()),
+        _ => was_left(entry) || (log == 0 && kernel.is_none()),
     };
-    if !excused && kernel != Some(log) {
+    if !is_undecoded && !excused && kernel != Some(log) {
         comparison.accuse("http.response.status_code", json!(kernel), json!(log));
     }
 }
 
 /// Whether the status in an inbound line is the app's own.
 pub(super) fn answered_by_upstream(entry: &Entry) -> bool {
-    if ["UT", "UC", "UPE", "DC"]
-        .iter()
-        .any(|flag| entry.has_flag(flag))
-    {
+    let flags = ["UT", "UC", "UPE"];
+    if was_left(entry) || flags.iter().any(|flag| entry.has_flag(flag)) {
         return false;
     }
     match entry.response_code_details.as_deref() {
@@ -310,7 +310,12 @@ fn read_whole(exchange: &Exchange, entry: &Entry) -> bool {
         .is_some_and(|ended| ended <= answered)
         && exchange.request_bytes <= UPLOAD_READ_AT_ONCE_BYTES
         && via_upstream
-        && !entry.has_flag("DC")
+        && !was_left(entry)
+}
+
+/// The client closed its connection, or reset its stream, before it had the whole answer.
+fn was_left(entry: &Entry) -> bool {
+    entry.has_flag("DC") || entry.has_flag("DR")
 }
 
 /// A line without a method is of a head that the proxy refused to read; it says HTTP/1.1 whatever
@@ -329,7 +334,18 @@ fn compare_protocol(exchange: &Exchange, entry: &Entry, comparison: &mut Compari
     }
 }
 
-fn compare_grpc_status(exchange: &Exchange, entry: &Entry, comparison: &mut Comparison) {
+/// The proxy's own answer has a status of its own, and of a client that left it writes one that it
+/// made of the HTTP status.
+fn compare_grpc_status(
+    side: Side,
+    exchange: &Exchange,
+    entry: &Entry,
+    comparison: &mut Comparison,
+) {
+    let is_of_the_app = side != Side::Server || answered_by_upstream(entry);
+    if !is_of_the_app || was_left(entry) {
+        return;
+    }
     let kernel = exchange
         .response
         .as_ref()

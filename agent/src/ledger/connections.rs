@@ -7,6 +7,7 @@ use super::{
     attempts::Attempt,
     course::{Course, Moment, course},
     input::Input,
+    leg::Begun,
     tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
     write::{Judgement, connection_traffic, exchange_traffic, workload},
 };
@@ -252,9 +253,18 @@ impl Ledger {
         };
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
         match event {
-            Input::Begun { exchange, time, .. } => {
+            Input::Begun {
+                exchange: number,
+                stream,
+                time,
+                ..
+            } => {
+                mesh.leg.begin(Begun {
+                    number,
+                    stream,
+                    time,
+                });
                 mesh.place_connection_lines();
-                mesh.leg.begin(exchange, time);
                 mesh.begun += 1;
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
                     self.enter_exchanges(id);
@@ -348,9 +358,19 @@ impl Ledger {
             return;
         };
         match event {
-            Input::Begun { exchange, time, .. } if alone.reads_http => {
+            Input::Begun {
+                exchange: number,
+                stream,
+                time,
+                ..
+            } if alone.reads_http => {
                 alone.exchanges += 1;
-                alone.open.insert(exchange, time);
+                let begun = Begun {
+                    number,
+                    stream,
+                    time,
+                };
+                alone.open.insert(number, begun);
                 let uid = alone.place.as_ref().map(|place| place.pod_uid.clone());
                 self.account(uid.as_ref()).enter(Units::new(1, 0));
             }

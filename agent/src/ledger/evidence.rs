@@ -196,6 +196,9 @@ pub enum Subject {
         source: SocketAddr,
         /// Counted from 0 on its connection.
         number: u32,
+        /// The HTTP/2 stream that carries it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<u32>,
         /// Its first byte.
         #[serde(with = "moment")]
         time: Timestamp,
@@ -209,6 +212,9 @@ pub enum Subject {
     Pair {
         /// The exchange, counted from 0 on its connection.
         number: u32,
+        /// The HTTP/2 stream that carried it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<u32>,
         /// Its first byte.
         #[serde(with = "moment")]
         time: Timestamp,

@@ -195,6 +195,14 @@ pub struct Exchange {
     pub shown: Arc<Shown>,
 }
 
+impl Exchange {
+    /// Its head was never whole, or is none: of such a request the proxy knows no method.
+    #[must_use]
+    pub(super) fn is_unread(&self) -> bool {
+        self.method.is_none() && self.gap.is_none() && !self.undecoded
+    }
+}
+
 /// The response half of an exchange.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponseFact {

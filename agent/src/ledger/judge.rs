@@ -65,7 +65,7 @@ impl Ledger {
             let may_judge = |exchange: &Exchange| {
                 (never_logged && exchange.end <= silent_since)
                     || as_http
-                        && (past_close || exchange.method.is_some())
+                        && (past_close || exchange.method.is_some() || exchange.stream.is_some())
                         && !held.contains(&exchange.exchange)
             };
             let long_ago = read_until - PATIENCE_WITH_TCP;
@@ -274,12 +274,13 @@ impl Ledger {
     }
 }
 
-/// The proxy logged an answer that it could not send any more, since the app had left or the
-/// connection was reset: nothing but the status differs, and no answer was sent.
+/// The proxy logged an answer that it could not send any more, since the app had left, or the
+/// connection or the stream was reset: nothing but the status differs, and no answer was sent.
 fn lost_its_answer(mesh: &MeshConnection, exchange: &Exchange, comparison: &Comparison) -> bool {
     let mut fields = comparison.differences.iter().map(|it| it.field.as_str());
     let closed = mesh.closed.as_ref();
     let was_left = closed.is_some_and(|closed| closed.client_closed_first || !closed.both_fin);
+    let was_left = was_left || exchange.stream.is_some();
     mesh.side == Side::Client
         && exchange.response.is_none()
         && was_left

@@ -1,67 +1,55 @@
-//! One connection between an app and its sidecar: its exchanges in order, its lines in order,
-//! and which belongs to which.
+//! One connection between an app and its sidecar: its exchanges, its lines, and which belongs to
+//! which.
 
-mod gap;
 mod leads;
-mod trim;
+mod multiplexed;
+mod ordered;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 pub(super) use leads::{OpenExchange, RecentPairs};
+use multiplexed::Multiplexed;
+use ordered::Ordered;
 
 use super::{
     compare::{Comparison, compare, fits_in_time},
     input::{Exchange, Line},
 };
-use crate::{
-    record::{Reason, Side},
-    timestamp::Timestamp,
-};
+use crate::{record::Side, timestamp::Timestamp};
 
-/// Exchanges of one gap among which the one that a line belongs to is looked for with care.
-const MOST_COMPARED: usize = 64;
+/// Accused exchanges that are kept for a late line.
+const KEPT_ACCUSED: usize = 256;
 
 /// The exchanges and lines of one connection, so far as they are not settled.
-///
-/// A slot of an exchange goes through:
-///
-/// ```text
-/// Begun ──▶ Ended ──▶ Paired          (dropped once nothing before it is open)
-///             │
-///             └─────▶ Accused ──▶ Paired   (a late line)
-/// ```
 #[derive(Debug)]
 pub(super) struct Leg {
-    side: Side,
-    slots: VecDeque<Slot>,
-    lines: VecDeque<Placed>,
-    next_order: u64,
-    last_paired_order: Option<u64>,
-    /// More happened to the slots than that exchanges came and were paired in order.
-    is_out_of_order: bool,
+    kind: Kind,
     /// At least one exchange was paired with a line that agrees.
     pub(super) ever_matched: bool,
 }
 
+/// How its exchanges follow one another.
+///
+/// ```text
+/// Ordered ──▶ Multiplexed   (with the first HTTP/2 stream)
+/// ```
 #[derive(Debug)]
-enum Slot {
-    Begun {
-        exchange: u32,
-        time: Timestamp,
-    },
-    Ended(Box<Exchange>),
-    Accused {
-        exchange: Box<Exchange>,
-        record: Arc<str>,
-    },
-    /// With the order of its line, unless that was found by other means than the tuple.
-    Paired(Option<u64>),
+enum Kind {
+    /// One after another, and so do its lines.
+    Ordered(Ordered),
+    /// Many at once, which end in any order.
+    Multiplexed(Box<Multiplexed>),
 }
 
-#[derive(Debug)]
-struct Placed {
-    order: u64,
-    line: Box<Line>,
+/// An exchange that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Its number on the connection.
+    pub(super) number: u32,
+    /// The HTTP/2 stream that carries it.
+    pub(super) stream: Option<u32>,
+    /// When it began.
+    pub(super) time: Timestamp,
 }
 
 /// What became of an exchange, of a line, or of both.
@@ -92,8 +80,8 @@ pub(super) enum Settled {
 pub(super) struct Leftovers {
     /// Exchanges without a line.
     pub(super) ended: Vec<Box<Exchange>>,
-    /// Exchanges that go on: their numbers and when they began.
-    pub(super) begun: Vec<(u32, Timestamp)>,
+    /// Exchanges that go on.
+    pub(super) begun: Vec<Begun>,
     /// Lines without an exchange.
     pub(super) lines: Vec<Box<Line>>,
 }
@@ -109,303 +97,177 @@ pub(super) struct Horizon {
     pub(super) captured: Timestamp,
 }
 
+/// Does the same to either kind.
+macro_rules! of_either {
+    ($leg:expr, $of_kind:ident => $does:expr) => {
+        match $leg {
+            Kind::Ordered($of_kind) => $does,
+            Kind::Multiplexed($of_kind) => $does,
+        }
+    };
+}
+
 impl Leg {
     pub(super) fn new(side: Side) -> Self {
         Self {
-            side,
-            slots: VecDeque::new(),
-            lines: VecDeque::new(),
-            next_order: 0,
-            last_paired_order: None,
-            is_out_of_order: false,
+            kind: Kind::Ordered(Ordered::new(side)),
             ever_matched: false,
         }
     }
 
     /// An exchange began.
-    pub(super) fn begin(&mut self, exchange: u32, time: Timestamp) {
-        self.slots.push_back(Slot::Begun { exchange, time });
+    pub(super) fn begin(&mut self, begun: Begun) {
+        if begun.stream.is_some()
+            && let Kind::Ordered(ordered) = &mut self.kind
+        {
+            let mut multiplexed = Multiplexed::new(ordered.side());
+            ordered.hand_over(&mut multiplexed);
+            self.kind = Kind::Multiplexed(Box::new(multiplexed));
+        }
+        of_either!(&mut self.kind, leg => leg.begin(begun));
     }
 
     /// When an exchange that goes on began.
     pub(super) fn began(&self, number: u32) -> Option<Timestamp> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Begun { exchange, time } if *exchange == number => Some(*time),
-            _ => None,
-        })
+        of_either!(&self.kind, leg => leg.began(number))
     }
 
     /// An exchange ended. False if it never began here.
     pub(super) fn end(&mut self, ended: Box<Exchange>) -> bool {
-        let began = |slot: &&mut Slot| matches!(slot, Slot::Begun { exchange, .. } if *exchange == ended.exchange);
-        // It is among the newest.
-        match self.slots.iter_mut().rev().find(began) {
-            Some(slot) => {
-                *slot = Slot::Ended(ended);
-                true
-            }
-            None => false,
-        }
+        of_either!(&mut self.kind, leg => leg.end(ended))
     }
 
     /// A line that names this connection.
     pub(super) fn place(&mut self, line: Box<Line>) {
-        let order = self.next_order;
-        self.next_order += 1;
-        self.lines.push_back(Placed { order, line });
+        of_either!(&mut self.kind, leg => leg.place(line));
     }
 
-    /// Nothing is open, accused slots apart.
+    /// Nothing is open, accused exchanges apart.
     pub(super) fn is_settled(&self) -> bool {
-        self.lines.is_empty()
-            && self
-                .slots
-                .iter()
-                .all(|slot| matches!(slot, Slot::Paired(_) | Slot::Accused { .. }))
+        of_either!(&self.kind, leg => leg.is_settled())
     }
 
     /// Whether an exchange without a line lies in a time: from its begin to its end, so far.
     pub(super) fn has_open(&self, in_time: impl Fn(Timestamp, Timestamp) -> bool) -> bool {
-        self.slots.iter().any(|slot| match slot {
-            Slot::Begun { time, .. } => in_time(*time, Timestamp::MAX),
-            Slot::Ended(exchange) => in_time(exchange.time, exchange.end),
-            Slot::Accused { .. } | Slot::Paired(_) => false,
-        })
+        of_either!(&self.kind, leg => leg.has_open(in_time))
     }
 
     /// Exchanges are kept that a late line may acquit.
     pub(super) fn has_accused(&self) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| matches!(slot, Slot::Accused { .. }))
+        of_either!(&self.kind, leg => leg.has_accused())
     }
 
     /// Takes out the exchanges that are kept for a late line: the records in which they were
     /// accused.
     pub(super) fn take_accused(&mut self) -> Vec<Arc<str>> {
-        let slots = std::mem::take(&mut self.slots);
-        let (accused, others): (Vec<Slot>, Vec<Slot>) = slots
-            .into_iter()
-            .partition(|slot| matches!(slot, Slot::Accused { .. }));
-        self.slots = others.into();
-        self.is_out_of_order = true;
-        accused
-            .into_iter()
-            .filter_map(|slot| match slot {
-                Slot::Accused { record, .. } => Some(record),
-                _ => None,
-            })
-            .collect()
+        of_either!(&mut self.kind, leg => leg.take_accused())
     }
 
     /// Exchanges that wait for a verdict.
     pub(super) fn open_exchanges(&self) -> usize {
-        let open = |slot: &&Slot| matches!(slot, Slot::Begun { .. } | Slot::Ended(_));
-        self.slots.iter().filter(open).count()
+        of_either!(&self.kind, leg => leg.open_exchanges())
     }
 
     /// The earliest end of an exchange that waits for its line.
     pub(super) fn earliest_end(&self) -> Option<Timestamp> {
-        let ends = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Ended(exchange) => Some(exchange.end),
-            _ => None,
-        });
-        ends.min()
+        of_either!(&self.kind, leg => leg.earliest_end())
     }
 
     /// The earliest stamp of a line that waits for its exchange.
     pub(super) fn earliest_line(&self) -> Option<Timestamp> {
-        self.lines.iter().map(|placed| placed.line.time).min()
+        self.waiting_lines().map(|line| line.time).min()
     }
 
     /// Remembers in which record an exchange was accused, so that a late line can revise it.
     pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: Arc<str>) {
-        let slot = Slot::Accused { exchange, record };
-        let number = |slot: &Slot| match slot {
-            Slot::Begun { exchange, .. } => *exchange,
-            Slot::Ended(exchange) | Slot::Accused { exchange, .. } => exchange.exchange,
-            Slot::Paired(_) => 0,
-        };
-        let at = self
-            .slots
-            .iter()
-            .position(|other| number(other) > number(&slot));
-        self.slots.insert(at.unwrap_or(self.slots.len()), slot);
-        self.is_out_of_order = true;
+        of_either!(&mut self.kind, leg => leg.accuse(exchange, record));
     }
 
     /// Takes out an exchange that a line without a usable tuple belongs to.
     pub(super) fn take(&mut self, exchange: u32) -> Option<Box<Exchange>> {
-        let at = self
-            .slots
-            .iter()
-            .position(|slot| matches!(slot, Slot::Ended(ended) if ended.exchange == exchange))?;
-        let slot = std::mem::replace(&mut self.slots[at], Slot::Paired(None));
-        self.is_out_of_order = true;
-        self.trim();
-        match slot {
-            Slot::Ended(ended) => Some(ended),
-            _ => None,
-        }
+        of_either!(&mut self.kind, leg => leg.take(exchange))
     }
 
     /// Looks at an exchange that waits for its line.
     pub(super) fn waiting(&self, exchange: u32) -> Option<&Exchange> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Ended(ended) if ended.exchange == exchange => Some(&**ended),
-            _ => None,
-        })
+        of_either!(&self.kind, leg => leg.waiting(exchange))
     }
 
     /// Looks at an exchange that was accused.
     pub(super) fn accused(&self, exchange: u32) -> Option<&Exchange> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Accused {
-                exchange: accused, ..
-            } if accused.exchange == exchange => Some(&**accused),
-            _ => None,
-        })
+        of_either!(&self.kind, leg => leg.accused(exchange))
     }
 
     /// Takes out an exchange that was accused, with the record in which it was.
     pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, Arc<str>)> {
-        let is_it = |slot: &Slot| matches!(slot, Slot::Accused { exchange: accused, .. } if accused.exchange == exchange);
-        let at = self.slots.iter().position(is_it)?;
-        self.is_out_of_order = true;
-        match self.slots.remove(at)? {
-            Slot::Accused { exchange, record } => Some((exchange, record)),
-            _ => None,
-        }
+        of_either!(&mut self.kind, leg => leg.acquit(exchange))
     }
 
     /// Exchanges that ended by this moment and wait for their line.
-    pub(super) fn ended_by(&self, moment: Timestamp) -> impl Iterator<Item = &Exchange> {
-        self.slots.iter().filter_map(move |slot| match slot {
-            Slot::Ended(exchange) if exchange.end <= moment => Some(&**exchange),
-            _ => None,
-        })
+    pub(super) fn ended_by(&self, moment: Timestamp) -> Box<dyn Iterator<Item = &Exchange> + '_> {
+        of_either!(&self.kind, leg => Box::new(leg.ended_by(moment)))
     }
 
     /// Whether an exchange goes on that began at such a time.
     pub(super) fn goes_on(&self, began: impl Fn(Timestamp) -> bool) -> bool {
-        self.slots
-            .iter()
-            .any(|slot| matches!(slot, Slot::Begun { time, .. } if began(*time)))
+        of_either!(&self.kind, leg => leg.goes_on(began))
     }
 
-    /// Pairs what agrees in every comparable field, in order. What was sent before `captured` is
-    /// known.
-    ///
-    /// Behind a line that agrees with nothing (edited, or invented?) only what cannot be anything
-    /// else is paired: a mistake there would make two faults of one.
+    /// Pairs what belongs together for sure. What was sent before `captured` is known.
     pub(super) fn pair(&mut self, captured: Timestamp, settled: &mut Vec<Settled>) {
-        let mut at = 0;
-        let mut passed = 0;
-        while at < self.lines.len() {
-            let placed = &self.lines[at];
-            let newest = self
-                .last_paired_order
-                .is_none_or(|last| placed.order > last);
-            let candidate = newest;
-            let known = passed == 0 || placed.line.time < captured;
-            let found = (candidate && known)
-                .then(|| self.find_partner(&placed.line, passed))
-                .flatten();
-            let Some((slot, comparison)) = found else {
-                passed += usize::from(candidate);
-                at += 1;
-                continue;
-            };
-            passed = 0;
-            let Some(Placed { order, line, .. }) = self.lines.remove(at) else {
-                break;
-            };
-            self.last_paired_order = Some(order);
-            let mut before = self.slots.range(..slot);
-            self.is_out_of_order |= !before.all(|slot| matches!(slot, Slot::Paired(_)));
-            match std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order))) {
-                Slot::Ended(exchange) => {
-                    settled.push(Settled::Pair {
-                        exchange,
-                        line,
-                        comparison,
-                    });
-                }
-                Slot::Accused { exchange, record } => {
-                    settled.push(Settled::Late {
-                        exchange,
-                        line,
-                        comparison,
-                        record,
-                    });
-                }
-                Slot::Begun { .. } | Slot::Paired(_) => {}
-            }
+        match &mut self.kind {
+            Kind::Ordered(leg) => leg.pair(captured, settled),
+            Kind::Multiplexed(leg) => leg.pair(settled),
         }
-        self.trim();
+    }
+
+    /// Judges what is left and lies before the horizon.
+    ///
+    /// `may_judge` is false for exchanges whose line may yet come in another way.
+    pub(super) fn settle(
+        &mut self,
+        horizon: Horizon,
+        may_judge: &impl Fn(&Exchange) -> bool,
+        settled: &mut Vec<Settled>,
+    ) {
+        of_either!(&mut self.kind, leg => leg.settle(horizon, may_judge, settled));
     }
 
     /// Everything that is left, whatever the horizon: the agent stops.
     pub(super) fn drain(&mut self) -> Leftovers {
-        let (mut ended, mut begun) = (Vec::new(), Vec::new());
-        for slot in self.slots.drain(..) {
-            match slot {
-                Slot::Ended(exchange) => ended.push(exchange),
-                Slot::Begun { exchange, time } => begun.push((exchange, time)),
-                Slot::Accused { .. } | Slot::Paired(_) => {}
-            }
-        }
-        let lines = self.lines.drain(..).map(|placed| placed.line).collect();
-        Leftovers {
-            ended,
-            begun,
-            lines,
-        }
+        of_either!(&mut self.kind, leg => leg.drain())
     }
 
-    /// The first exchange behind the last pair that agrees with a line. Behind lines that were
-    /// passed over, only if no other does, or if the request's id proves it; if they are many, the
-    /// first that leaves each of them one.
-    fn find_partner(&self, line: &Line, passed: usize) -> Option<(usize, Comparison)> {
-        let entry = line.entry()?;
-        let careful = (1..MOST_COMPARED).contains(&passed);
-        let last_paired = self
-            .slots
-            .iter()
-            .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
-        let left = if careful { 0 } else { passed };
-        let first = last_paired.map_or(0, |at| at + 1) + left;
-        let mut found = None;
-        for at in first..self.slots.len() {
-            if found.is_some() && at >= first + MOST_COMPARED {
-                break;
-            }
-            let (Slot::Ended(exchange) | Slot::Accused { exchange, .. }) = &self.slots[at] else {
-                continue;
-            };
-            let same_id = match (entry.request_id, exchange.request_id) {
-                (Some(log), Some(kernel)) if log != kernel => continue,
-                (log, kernel) => log.is_some() && log == kernel,
-            };
-            let in_time = fits_in_time(self.side, exchange.time, exchange.end, entry);
-            if !same_id && !careful && !in_time {
-                continue;
-            }
-            let comparison = compare(self.side, exchange, entry);
-            // What the proxy rewrites is no evidence that these two belong together.
-            let sure = same_id || !comparison.reasons.contains(&Reason::Rewritten);
-            if !sure || !comparison.agrees() {
-                continue;
-            }
-            if same_id || !careful {
-                return Some((at, comparison));
-            }
-            if found.is_some() {
-                return None;
-            }
-            found = Some((at, comparison, in_time));
-        }
-        let (at, comparison, in_time) = found?;
-        in_time.then_some((at, comparison))
+    /// The lines that wait for their exchange.
+    pub(super) fn waiting_lines(&self) -> Box<dyn Iterator<Item = &Line> + '_> {
+        of_either!(&self.kind, leg => Box::new(leg.waiting_lines()))
     }
+
+    /// The exchanges that have no line.
+    pub(super) fn exchanges_without_line(&self) -> Box<dyn Iterator<Item = OpenExchange<'_>> + '_> {
+        of_either!(&self.kind, leg => Box::new(leg.exchanges_without_line()))
+    }
+}
+
+/// How badly an exchange and a line fit: differences first, then distance in time.
+fn misfit(side: Side, exchange: &Exchange, line: &Line) -> (u64, u64) {
+    let Some(entry) = line.entry() else {
+        return (u64::MAX >> 32, 0);
+    };
+    let comparison = compare(side, exchange, entry);
+    let out_of_time = u64::from(!fits_in_time(side, exchange.time, exchange.end, entry));
+    let other_id = match (exchange.request_id, entry.request_id) {
+        (Some(kernel), Some(log)) => u64::from(kernel != log),
+        _ => 0,
+    };
+    let unread_head = u64::from(exchange.is_unread() && entry.method.is_some());
+    let distance = entry
+        .start_time
+        .map_or(0, |start| start.0.abs_diff(exchange.time.0));
+    (
+        2 * ((comparison.accusing + comparison.differences.len()) as u64 + unread_head)
+            + out_of_time
+            + 8 * other_id,
+        distance >> 20,
+    )
 }

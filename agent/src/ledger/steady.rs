@@ -95,7 +95,7 @@ impl Ledger {
     fn began(&self, id: ConnectionId, number: u32) -> Option<Timestamp> {
         match self.connections.get(&id)? {
             Tracked::Mesh(mesh) => mesh.leg.began(number),
-            Tracked::Alone(alone) => alone.open.get(&number).copied(),
+            Tracked::Alone(alone) => alone.open.get(&number).map(|begun| begun.time),
             Tracked::Waiting(waiting) => waiting.events.iter().find_map(|event| match event {
                 Input::Begun { exchange, time, .. } if *exchange == number => Some(*time),
                 _ => None,

@@ -6,7 +6,7 @@ use super::{
     Ledger,
     doubt::doubt_of,
     input::{Exchange, Input},
-    leg::Leftovers,
+    leg::{Begun, Leftovers},
     put::TakenOver,
     tracked::Tracked,
     write::Judgement,
@@ -66,7 +66,7 @@ impl Ledger {
         let connection_id = mesh.connection.id;
         let begun = begun
             .into_iter()
-            .map(|(number, began)| Box::new(Exchange::cut_off(connection_id, number, began, time)));
+            .map(|begun| Box::new(Exchange::cut_off(connection_id, begun, time)));
         let unsettled: Vec<Box<Exchange>> = ended.into_iter().chain(begun).collect();
         self.enter_exchanges(id);
         for exchange in &unsettled {
@@ -102,9 +102,8 @@ impl Ledger {
         let Some(Tracked::Alone(alone)) = self.connections.get_mut(&id) else {
             return;
         };
-        let open: Vec<(u32, Timestamp)> = std::mem::take(&mut alone.open).into_iter().collect();
-        for (number, began) in open {
-            let exchange = Exchange::cut_off(id, number, began, time);
+        for begun in std::mem::take(&mut alone.open).into_values() {
+            let exchange = Exchange::cut_off(id, begun, time);
             self.on_connection(id, Input::Ended(Box::new(exchange)));
         }
         self.connections.remove(&id);
@@ -135,12 +134,12 @@ fn agent_down(units: Units) -> Judgement {
 
 impl Exchange {
     /// An exchange of which nothing more than its beginning is known.
-    fn cut_off(connection: ConnectionId, exchange: u32, time: Timestamp, end: Timestamp) -> Self {
+    fn cut_off(connection: ConnectionId, begun: Begun, end: Timestamp) -> Self {
         Self {
             connection,
-            exchange,
-            stream: None,
-            time,
+            exchange: begun.number,
+            stream: begun.stream,
+            time: begun.time,
             end,
             method: None,
             path: None,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     copies::Told,
     input::{Exchange, Input, Line},
-    leg::{Leg, RecentPairs},
+    leg::{Begun, Leg, RecentPairs},
     roles::Place,
 };
 use crate::{
@@ -111,8 +111,8 @@ pub(super) struct AloneConnection {
     pub(super) reasons: Vec<Reason>,
     pub(super) reads_http: bool,
     pub(super) exchanges: u64,
-    /// Exchanges that began and did not end, and when.
-    pub(super) open: BTreeMap<u32, Timestamp>,
+    /// Exchanges that began and did not end.
+    pub(super) open: BTreeMap<u32, Begun>,
 }
 
 impl LostHeads {
@@ -156,7 +156,8 @@ impl MeshConnection {
         let response = exchange.response.as_ref();
         let answered = response.and_then(|response| response.ended);
         self.answered = self.answered.max(answered);
-        if self.side == Side::Client && answered.is_none() && exchange.gap.is_none() {
+        let is_next = exchange.stream.is_none();
+        if self.side == Side::Client && is_next && answered.is_none() && exchange.gap.is_none() {
             let first = self.cut_off.unwrap_or(exchange.exchange);
             self.cut_off = Some(first.min(exchange.exchange));
         }
@@ -187,6 +188,7 @@ impl MeshConnection {
     pub(super) fn never_began(&self, exchange: &Exchange) -> bool {
         let is_behind = |first| first < exchange.exchange;
         exchange.response.is_none()
+            && exchange.stream.is_none()
             && (self.cut_off.is_some_and(is_behind) || self.was_left_before(exchange))
     }
 

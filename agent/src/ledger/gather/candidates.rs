@@ -118,7 +118,7 @@ impl Leads {
             }
         };
         let begin = |open: &OpenExchange<'_>| match open {
-            OpenExchange::Begun { time, .. } => *time,
+            OpenExchange::Begun(begun) => begun.time,
             OpenExchange::Ended(exchange) | OpenExchange::Accused { exchange, .. } => exchange.time,
         };
         self.nearest(
@@ -126,11 +126,12 @@ impl Leads {
             start,
             begin,
             |open| match open {
-                OpenExchange::Begun { number, time } => Candidate {
+                OpenExchange::Begun(begun) => Candidate {
                     subject: Subject::Exchange {
                         source,
-                        number,
-                        time,
+                        number: begun.number,
+                        stream: begun.stream,
+                        time: begun.time,
                         end: None,
                         what: None,
                     },
@@ -204,6 +205,7 @@ impl Leads {
                 Candidate {
                     subject: Subject::Pair {
                         number: pair.exchange,
+                        stream: pair.stream,
                         time: pair.time,
                         offset: pair.offset,
                         stamp: pair.stamp,

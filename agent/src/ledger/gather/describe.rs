@@ -107,6 +107,7 @@ pub(super) fn exchange_subject(mesh: &MeshConnection, exchange: &Exchange) -> Su
     Subject::Exchange {
         source: mesh.connection.source,
         number: exchange.exchange,
+        stream: exchange.stream,
         time: exchange.time,
         end: Some(exchange.end),
         what: Some(what(exchange.method.as_deref(), &exchange.shown, status)),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Leg, Slot};
+use super::Begun;
 use crate::{
     ledger::input::{Exchange, Line},
     record::Fingerprint,
@@ -21,6 +21,8 @@ pub(in crate::ledger) struct RecentPairs(VecDeque<RecentPair>);
 pub(in crate::ledger) struct RecentPair {
     /// The exchange's number on its connection.
     pub(in crate::ledger) exchange: u32,
+    /// The HTTP/2 stream that carried it.
+    pub(in crate::ledger) stream: Option<u32>,
     /// When it began.
     pub(in crate::ledger) time: Timestamp,
     /// Where its line begins.
@@ -37,7 +39,7 @@ pub(in crate::ledger) struct RecentPair {
 #[derive(Debug)]
 pub(in crate::ledger) enum OpenExchange<'a> {
     /// It has not ended.
-    Begun { number: u32, time: Timestamp },
+    Begun(Begun),
     /// It waits for its line.
     Ended(&'a Exchange),
     /// It was judged without one, in this record.
@@ -54,6 +56,7 @@ impl RecentPairs {
         }
         self.0.push_back(RecentPair {
             exchange: exchange.exchange,
+            stream: exchange.stream,
             time: exchange.time,
             offset: line.offset,
             stamp: line.time,
@@ -64,27 +67,5 @@ impl RecentPairs {
 
     pub(in crate::ledger) fn iter(&self) -> impl Iterator<Item = &RecentPair> {
         self.0.iter()
-    }
-}
-
-impl Leg {
-    /// The lines that wait for their exchange.
-    pub(in crate::ledger) fn waiting_lines(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().map(|placed| &*placed.line)
-    }
-
-    /// The exchanges that have no line.
-    pub(in crate::ledger) fn exchanges_without_line(
-        &self,
-    ) -> impl Iterator<Item = OpenExchange<'_>> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Begun { exchange, time } => Some(OpenExchange::Begun {
-                number: *exchange,
-                time: *time,
-            }),
-            Slot::Ended(exchange) => Some(OpenExchange::Ended(exchange)),
-            Slot::Accused { exchange, record } => Some(OpenExchange::Accused { exchange, record }),
-            Slot::Paired(_) => None,
-        })
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     http::Connection,
     ledger::{
         Exchange, Line,
-        leg::{Leg, Settled},
+        leg::{Begun, Leg, Settled},
     },
     record::Side,
     timestamp::Timestamp,
@@ -44,7 +44,11 @@ impl Traffic {
         let time = self.scene.now;
         let end = time + Duration::from_millis(3);
         let exchange = super::exchange(1, self.number, time, end, &get(path));
-        self.leg.begin(self.number, time);
+        self.leg.begin(Begun {
+            number: self.number,
+            stream: None,
+            time,
+        });
         self.number += 1;
         self.scene.pass(Duration::from_millis(10));
         exchange

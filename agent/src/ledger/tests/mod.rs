@@ -24,6 +24,7 @@ mod leg;
 mod life;
 mod losses;
 mod memory;
+mod multiplexed;
 mod network;
 mod places;
 mod policy;

@@ -1,11 +1,8 @@
 //! What of a connection need not be kept any more.
 
-use super::{Leg, Slot};
+use super::{super::KEPT_ACCUSED, Ordered, Slot};
 
-/// Accused exchanges that are kept for a late line.
-const KEPT_ACCUSED: usize = 256;
-
-impl Leg {
+impl Ordered {
     /// Drops what no longer bounds an open slot: pairs between pairs, and accused slots before
     /// the last pair (a proxy writes the lines of a connection in order).
     pub(super) fn trim(&mut self) {
@@ -63,7 +60,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{
-        super::{Leg, Slot},
+        super::{Ordered, Slot},
         KEPT_ACCUSED,
     };
     use crate::{
@@ -75,7 +72,7 @@ mod tests {
     /// What is left of such slots: `b`egun, `a`ccused (`f`: behind X-Forwarded-For), `p`aired by
     /// tuple, paired in another way (`-`).
     fn trimmed(slots: &str) -> String {
-        let mut leg = Leg::new(Side::Client);
+        let mut leg = Ordered::new(Side::Client);
         for (number, slot) in (0..).zip(slots.chars()) {
             let time = Timestamp(1_000) + Duration::from_secs(number.into());
             let mut exchange = exchange(1, number, time, time, &get("/"));

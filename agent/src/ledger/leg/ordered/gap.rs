@@ -1,6 +1,9 @@
 //! What is left between two pairs of a connection, and which of it belongs together.
 
-use super::{Horizon, Leg, Placed, Settled, Slot};
+use super::{
+    super::{Horizon, Settled, misfit},
+    Ordered, Placed, Slot,
+};
 use crate::{
     ledger::{
         align::{Leftover, Partner, align},
@@ -10,10 +13,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-impl Leg {
+impl Ordered {
     /// Judges what is left and lies before the horizon, between the same two pairs.
-    ///
-    /// `may_judge` is false for exchanges whose line may yet come in another way.
     pub(in crate::ledger) fn settle(
         &mut self,
         horizon: Horizon,
@@ -166,32 +167,11 @@ impl Leg {
         std::mem::replace(&mut placed.line, Box::new(empty))
     }
 
-    /// How badly an exchange and a line fit: differences first, then distance in time.
     fn cost(&self, slot: usize, line: usize) -> (u64, u64) {
-        let (Slot::Ended(exchange), Some(entry)) =
-            (&self.slots[slot], self.lines[line].line.entry())
-        else {
-            return (u64::MAX >> 32, 0);
-        };
-        let comparison = compare(self.side, exchange, entry);
-        let misfit = u64::from(!fits_in_time(self.side, exchange.time, exchange.end, entry));
-        let other_id = match (exchange.request_id, entry.request_id) {
-            (Some(kernel), Some(log)) => u64::from(kernel != log),
-            _ => 0,
-        };
-        // Of a head that was not whole the proxy knows no method.
-        let unread_head = u64::from(
-            exchange.gap.is_none() && exchange.method.is_none() && entry.method.is_some(),
-        );
-        let distance = entry
-            .start_time
-            .map_or(0, |start| start.0.abs_diff(exchange.time.0));
-        (
-            2 * ((comparison.accusing + comparison.differences.len()) as u64 + unread_head)
-                + misfit
-                + 8 * other_id,
-            distance >> 20,
-        )
+        match &self.slots[slot] {
+            Slot::Ended(exchange) => misfit(self.side, exchange, &self.lines[line].line),
+            _ => (u64::MAX >> 32, 0),
+        }
     }
 
     fn may_belong_after(&self, line: usize, begun: Timestamp) -> bool {

@@ -1,0 +1,311 @@
+//! A connection that carries many exchanges at once (RFC 9113), which end in any order. A proxy
+//! writes the line of each when its stream ends.
+//!
+//! Order tells little here, so each half is looked for by what it says: by the request's id, or by
+//! the path among those of the same time. Of exchanges that a line fits alike it takes the one that
+//! ended first, so that none is left behind whose own line is still to come.
+
+mod settle;
+mod waiting;
+
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use waiting::{Half, Waiting};
+
+use super::{Begun, KEPT_ACCUSED, Leftovers, OpenExchange, Settled};
+use crate::{
+    ledger::{
+        compare::{CLOCK_TOLERANCE, Comparison, LONGEST_WAIT, compare, fits_in_time},
+        input::{Entry, Exchange, Line},
+    },
+    record::{Reason, Side},
+    timestamp::Timestamp,
+};
+
+/// Halves that are held against one other, of all that lie in its time.
+const MOST_COMPARED: usize = 256;
+
+/// The coarsest START_TIME.
+const COARSEST_START: Duration = Duration::from_secs(1);
+
+/// The exchanges and lines of one connection, so far as they are not settled.
+///
+/// An exchange goes through:
+///
+/// ```text
+/// begun ──▶ ended ──▶ (paired)
+///             │
+///             └─────▶ accused ──▶ (paired: a late line)
+/// ```
+#[derive(Debug)]
+pub(super) struct Multiplexed {
+    side: Side,
+    begun: BTreeMap<u32, Begun>,
+    ended: Waiting<Exchange>,
+    accused: BTreeMap<u32, (Box<Exchange>, Arc<str>)>,
+    lines: Waiting<Line>,
+    next_line: u64,
+    /// Exchanges and lines that came since the last pairing.
+    new_exchanges: Vec<u64>,
+    new_lines: Vec<u64>,
+}
+
+impl Multiplexed {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            begun: BTreeMap::new(),
+            ended: Waiting::new(),
+            accused: BTreeMap::new(),
+            lines: Waiting::new(),
+            next_line: 0,
+            new_exchanges: Vec::new(),
+            new_lines: Vec::new(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, begun: Begun) {
+        self.begun.insert(begun.number, begun);
+    }
+
+    pub(super) fn began(&self, number: u32) -> Option<Timestamp> {
+        self.begun.get(&number).map(|begun| begun.time)
+    }
+
+    pub(super) fn end(&mut self, ended: Box<Exchange>) -> bool {
+        let has_begun = self.begun.remove(&ended.exchange).is_some();
+        if has_begun {
+            self.wait(ended);
+        }
+        has_begun
+    }
+
+    /// An exchange that ended waits for its line.
+    pub(super) fn wait(&mut self, ended: Box<Exchange>) {
+        let number = u64::from(ended.exchange);
+        self.new_exchanges.push(number);
+        self.ended.insert(number, ended);
+    }
+
+    pub(super) fn place(&mut self, line: Box<Line>) {
+        self.new_lines.push(self.next_line);
+        self.lines.insert(self.next_line, line);
+        self.next_line += 1;
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.lines.is_empty() && self.open_exchanges() == 0
+    }
+
+    pub(super) fn has_open(&self, in_time: impl Fn(Timestamp, Timestamp) -> bool) -> bool {
+        let mut ended = self.ended.iter();
+        let goes_on = |began| in_time(began, Timestamp::MAX);
+        self.goes_on(goes_on) || ended.any(|(_, exchange)| in_time(exchange.time, exchange.end))
+    }
+
+    pub(super) fn has_accused(&self) -> bool {
+        !self.accused.is_empty()
+    }
+
+    pub(super) fn take_accused(&mut self) -> Vec<Arc<str>> {
+        let accused = std::mem::take(&mut self.accused).into_values();
+        accused.map(|(_, record)| record).collect()
+    }
+
+    pub(super) fn open_exchanges(&self) -> usize {
+        self.begun.len() + self.ended.len()
+    }
+
+    pub(super) fn earliest_end(&self) -> Option<Timestamp> {
+        self.ended.first_moment()
+    }
+
+    /// Of those that wait for a late line the oldest give way.
+    pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: Arc<str>) {
+        self.accused.insert(exchange.exchange, (exchange, record));
+        if self.accused.len() > KEPT_ACCUSED {
+            self.accused.pop_first();
+        }
+    }
+
+    pub(super) fn take(&mut self, exchange: u32) -> Option<Box<Exchange>> {
+        self.ended.remove(exchange.into())
+    }
+
+    pub(super) fn waiting(&self, exchange: u32) -> Option<&Exchange> {
+        self.ended.get(exchange.into())
+    }
+
+    pub(super) fn accused(&self, exchange: u32) -> Option<&Exchange> {
+        self.accused.get(&exchange).map(|(exchange, _)| &**exchange)
+    }
+
+    pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, Arc<str>)> {
+        self.accused.remove(&exchange)
+    }
+
+    pub(super) fn ended_by(&self, moment: Timestamp) -> impl Iterator<Item = &Exchange> {
+        let ended = self.ended.in_time(Timestamp::default()..=moment);
+        ended.map(|(_, exchange)| exchange)
+    }
+
+    pub(super) fn goes_on(&self, began: impl Fn(Timestamp) -> bool) -> bool {
+        self.begun.values().any(|begun| began(begun.time))
+    }
+
+    /// Pairs what agrees in every comparable field and belongs together for sure.
+    pub(super) fn pair(&mut self, settled: &mut Vec<Settled>) {
+        for number in std::mem::take(&mut self.new_lines) {
+            self.pair_line(number, settled);
+        }
+        for number in std::mem::take(&mut self.new_exchanges) {
+            let found = (self.ended.get(number)).and_then(|ended| self.line_of(ended));
+            if let Some((line, comparison)) = found {
+                self.put_together(number, line, comparison, settled);
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self) -> Leftovers {
+        let begun = std::mem::take(&mut self.begun).into_values().collect();
+        self.accused.clear();
+        Leftovers {
+            ended: self.ended.drain(),
+            begun,
+            lines: self.lines.drain(),
+        }
+    }
+
+    pub(super) fn waiting_lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().map(|(_, line)| line)
+    }
+
+    pub(super) fn exchanges_without_line(&self) -> impl Iterator<Item = OpenExchange<'_>> {
+        let begun = self.begun.values().copied().map(OpenExchange::Begun);
+        let ended = (self.ended.iter()).map(|(_, exchange)| OpenExchange::Ended(exchange));
+        let accused = self.accused.values();
+        let accused = accused.map(|(exchange, record)| OpenExchange::Accused { exchange, record });
+        begun.chain(ended).chain(accused)
+    }
+
+    fn pair_line(&mut self, number: u64, settled: &mut Vec<Settled>) {
+        let Some(line) = self.lines.get(number) else {
+            return;
+        };
+        if let Some((exchange, comparison)) = self.exchange_of(line) {
+            self.put_together(exchange, number, comparison, settled);
+            return;
+        }
+        let Some((accused, comparison)) = self.accused_of(line) else {
+            return;
+        };
+        let accused = self.accused.remove(&accused);
+        if let (Some((exchange, record)), Some(line)) = (accused, self.lines.remove(number)) {
+            settled.push(Settled::Late {
+                exchange,
+                line,
+                comparison,
+                record,
+            });
+        }
+    }
+
+    /// The exchange that a line belongs to for sure.
+    fn exchange_of(&self, line: &Line) -> Option<(u64, Comparison)> {
+        let entry = line.entry()?;
+        let in_time = exchanges_in_time(entry);
+        let evident = |(number, exchange): (u64, &Exchange)| {
+            Some((number, evidently(self.side, exchange, entry)?))
+        };
+        let of_id = |id| {
+            let in_time = self.ended.with_request_id(id, in_time.clone());
+            let out_of_time = self.ended.with_request_id(id, always());
+            let mut all = in_time
+                .take(MOST_COMPARED)
+                .chain(out_of_time.take(MOST_COMPARED));
+            all.find_map(evident)
+        };
+        entry.request_id.and_then(of_id).or_else(|| {
+            let path = line.path()?;
+            let mut of_path = self.ended.with_path(Some(path), in_time.clone());
+            of_path.by_ref().take(MOST_COMPARED).find_map(evident)
+        })
+    }
+
+    /// The line that belongs to an exchange for sure.
+    fn line_of(&self, exchange: &Exchange) -> Option<(u64, Comparison)> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        let evident = |(number, line): (u64, &Line)| {
+            Some((number, evidently(self.side, exchange, line.entry()?)?))
+        };
+        let of_id = |id| {
+            let of_id = self.lines.with_request_id(id, always());
+            of_id.take(MOST_COMPARED).find_map(evident)
+        };
+        exchange.request_id.and_then(of_id).or_else(|| {
+            let path = exchange.path()?;
+            let of_path = self.lines.with_path(Some(path), lines_in_time(exchange));
+            of_path.take(MOST_COMPARED).find_map(evident)
+        })
+    }
+
+    /// The exchange that a line acquits.
+    fn accused_of(&self, line: &Line) -> Option<(u32, Comparison)> {
+        let entry = line.entry()?;
+        self.accused.iter().find_map(|(number, (exchange, _))| {
+            Some((*number, evidently(self.side, exchange, entry)?))
+        })
+    }
+
+    fn put_together(
+        &mut self,
+        exchange: u64,
+        line: u64,
+        comparison: Comparison,
+        settled: &mut Vec<Settled>,
+    ) {
+        let both = self.ended.remove(exchange).zip(self.lines.remove(line));
+        settled.extend(both.map(|(exchange, line)| Settled::Pair {
+            exchange,
+            line,
+            comparison,
+        }));
+    }
+}
+
+/// The comparison of an exchange and a line that agree, if nothing else could: they have the
+/// request's id in common, or its method, its path and its time.
+fn evidently(side: Side, exchange: &Exchange, entry: &Entry) -> Option<Comparison> {
+    let ids = exchange.request_id.zip(entry.request_id);
+    let same_id = ids.map(|(kernel, log)| kernel == log);
+    let is_known = exchange.method.is_some()
+        && exchange.path.is_some()
+        && entry.method.is_some()
+        && entry.path.is_some();
+    let may_be = match same_id {
+        Some(same) => same,
+        None => is_known && fits_in_time(side, exchange.time, exchange.end, entry),
+    };
+    let comparison = may_be.then(|| compare(side, exchange, entry))?;
+    // What the proxy rewrites is no evidence that these two belong together.
+    let is_sure = same_id == Some(true) || !comparison.reasons.contains(&Reason::Rewritten);
+    (is_sure && comparison.agrees()).then_some(comparison)
+}
+
+/// When an exchange may have ended which a line fits in time.
+fn exchanges_in_time(entry: &Entry) -> RangeInclusive<Timestamp> {
+    let start = entry.start_time.unwrap_or_default();
+    start - CLOCK_TOLERANCE..=Timestamp::MAX
+}
+
+/// When the request of a line may have begun which an exchange fits in time.
+fn lines_in_time(exchange: &Exchange) -> RangeInclusive<Timestamp> {
+    let earliest = exchange.time - (CLOCK_TOLERANCE + COARSEST_START + LONGEST_WAIT);
+    earliest..=exchange.end + CLOCK_TOLERANCE
+}
+
+fn always() -> RangeInclusive<Timestamp> {
+    Timestamp::default()..=Timestamp::MAX
+}

@@ -1,0 +1,230 @@
+//! Many exchanges at once on one connection, as HTTP/2 carries them.
+
+use std::time::Duration;
+
+use super::{Scene, Sent, entry, fingerprint, get};
+use crate::{
+    http::Connection,
+    ledger::{Exchange, Input, Line},
+    record::{Body, Reason, Side, Verdict},
+    timestamp::Timestamp,
+};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// Streams of one connection.
+pub(super) struct Streams {
+    pub(super) connection: Connection,
+    side: Side,
+    begun: Vec<Timestamp>,
+}
+
+impl Streams {
+    pub(super) fn of_a_client(scene: &mut Scene) -> Self {
+        Self::new(scene.client_leg(), Side::Client)
+    }
+
+    pub(super) fn of_a_server(scene: &mut Scene) -> Self {
+        Self::new(scene.server_leg(), Side::Server)
+    }
+
+    fn new(connection: Connection, side: Side) -> Self {
+        Self {
+            connection,
+            side,
+            begun: Vec::new(),
+        }
+    }
+
+    /// A stream begins now; its exchange's number.
+    pub(super) fn begin(&mut self, scene: &mut Scene) -> u32 {
+        let number = u32::try_from(self.begun.len()).unwrap();
+        scene.feed(Input::Begun {
+            connection: self.connection.id,
+            exchange: number,
+            stream: Some(2 * number + 1),
+            time: scene.now,
+        });
+        self.begun.push(scene.now);
+        scene.pass(10 * MICROSECOND);
+        number
+    }
+
+    /// As it is if it ends now.
+    pub(super) fn exchange(&self, scene: &Scene, number: u32, sent: &Sent) -> Exchange {
+        let began = self.begun[number as usize];
+        Exchange {
+            stream: Some(2 * number + 1),
+            version: Some("2".into()),
+            ..super::exchange(self.connection.id, number, began, scene.now, sent)
+        }
+    }
+
+    /// It ends now.
+    pub(super) fn end(&self, scene: &mut Scene, number: u32, sent: &Sent) -> Exchange {
+        let exchange = self.exchange(scene, number, sent);
+        scene.feed(Input::Ended(Box::new(exchange.clone())));
+        scene.pass(10 * MICROSECOND);
+        exchange
+    }
+
+    /// One that begins and ends in three milliseconds.
+    pub(super) fn whole(&mut self, scene: &mut Scene, sent: &Sent) -> Exchange {
+        let number = self.begin(scene);
+        scene.pass(Duration::from_millis(3));
+        self.end(scene, number, sent)
+    }
+
+    /// Its line, whose place tells its number.
+    pub(super) fn line(&self, scene: &Scene, exchange: &Exchange, sent: &Sent) -> Line {
+        let mut line = scene.line(self.side, &self.connection, exchange, sent);
+        line.offset = u64::from(exchange.exchange);
+        entry(&mut line).protocol = Some("HTTP/2".into());
+        line
+    }
+
+    /// So many at once, which end in another order than they began.
+    fn at_once(&mut self, scene: &mut Scene, count: u32, sent: impl Fn(u32) -> Sent) -> Vec<Line> {
+        let numbers: Vec<u32> = (0..count).map(|_| self.begin(scene)).collect();
+        scene.pass(Duration::from_millis(2));
+        let order = (0..count).map(|at| numbers[(at * 37 % count) as usize]);
+        let end = |number| {
+            let exchange = self.end(scene, number, &sent(number));
+            self.line(scene, &exchange, &sent(number))
+        };
+        order.map(end).collect()
+    }
+}
+
+fn path(number: u32) -> Sent {
+    get(&format!("/{number}"))
+}
+
+fn same(_: u32) -> Sent {
+    get("/same")
+}
+
+fn count(scene: &Scene, verdict: Verdict) -> usize {
+    let verdicts = scene.verdicts();
+    let of_it = verdicts.iter().filter(|(of, ..)| *of == verdict);
+    of_it.count()
+}
+
+/// Of each record of an exchange and its line, the exchange's path and the line's place.
+fn pairs(scene: &Scene) -> Vec<(String, u64)> {
+    let pair = |body: &Body| {
+        let Body::Traffic(traffic) = body else {
+            return None;
+        };
+        let path = traffic.attributes.shown.path.clone()?;
+        Some((path, traffic.envoy.as_ref()?.offset))
+    };
+    let records = scene.records.iter();
+    records.filter_map(|record| pair(&record.body)).collect()
+}
+
+#[test]
+fn a_hundred_at_once_with_distinct_paths_come_out_right_in_person() {
+    for side in [Side::Client, Side::Server] {
+        let mut scene = Scene::new();
+        let mut streams = match side {
+            Side::Client => Streams::of_a_client(&mut scene),
+            _ => Streams::of_a_server(&mut scene),
+        };
+        for line in streams.at_once(&mut scene, 100, path) {
+            scene.read(line);
+        }
+        let pairs = pairs(&scene);
+        assert_eq!(pairs.len(), 100);
+        for (path, offset) in pairs {
+            assert_eq!(path, format!("/{offset}"));
+        }
+        scene.settle();
+        scene.close(&streams.connection, 100, 200);
+        scene.settle();
+        assert_eq!(count(&scene, Verdict::Matched), scene.verdicts().len());
+        scene.stop();
+    }
+}
+
+#[test]
+fn lines_that_come_before_their_exchanges_wait_for_them() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let numbers: Vec<u32> = (0..9).map(|_| streams.begin(&mut scene)).collect();
+    scene.pass(Duration::from_millis(3));
+    for number in numbers.iter().rev() {
+        let exchange = streams.exchange(&scene, *number, &path(*number));
+        let line = streams.line(&scene, &exchange, &path(*number));
+        scene.read(line);
+    }
+    for number in numbers {
+        streams.end(&mut scene, number, &path(number));
+    }
+    assert_eq!(count(&scene, Verdict::Matched), 9);
+    scene.stop();
+}
+
+#[test]
+fn of_a_hundred_that_are_alike_the_number_comes_out_right() {
+    for (removed, invented) in [(0, 0), (3, 0), (0, 3)] {
+        let mut scene = Scene::new();
+        let mut streams = Streams::of_a_client(&mut scene);
+        let mut lines = streams.at_once(&mut scene, 100, same);
+        for at in 0..invented {
+            let mut line = lines[at * 10].clone();
+            line.offset = 1_000 + at as u64;
+            entry(&mut line).whole = Some(fingerprint(&format!("invented {at}")));
+            lines.push(line);
+        }
+        for (at, line) in lines.into_iter().enumerate() {
+            if at % 30 != 7 || at / 30 >= removed {
+                scene.read(line);
+            }
+        }
+        scene.settle();
+        let counts = [Verdict::Matched, Verdict::Unlogged, Verdict::Unseen]
+            .map(|verdict| count(&scene, verdict));
+        assert_eq!(counts, [100 - removed, removed, invented]);
+        assert_eq!(scene.verdicts().len(), 100 + invented);
+        scene.stop();
+    }
+}
+
+#[test]
+fn one_fault_among_many_at_once_is_one_record() {
+    let edits: [(&str, fn(&mut Line)); 3] = [
+        ("http.response.status_code", |line| {
+            entry(line).response_code = Some(418);
+        }),
+        ("url.path", |line| {
+            entry(line).path = Some(super::path("/edited"));
+        }),
+        ("http.request.method", |line| {
+            entry(line).method = Some("PURGE".into());
+        }),
+    ];
+    for (field, edit) in edits {
+        for sent in [path, same] {
+            let mut scene = Scene::new();
+            let mut streams = Streams::of_a_client(&mut scene);
+            let mut lines = streams.at_once(&mut scene, 100, sent);
+            edit(&mut lines[50]);
+            for line in lines {
+                scene.read(line);
+            }
+            scene.settle();
+            let differing = scene.records.iter().filter_map(|record| {
+                let Body::Traffic(traffic) = &record.body else {
+                    return None;
+                };
+                let differing = record.verdict == Some(Verdict::Mismatched);
+                differing.then(|| traffic.differences[0].field.as_str())
+            });
+            assert_eq!(differing.collect::<Vec<_>>(), [field]);
+            assert_eq!(count(&scene, Verdict::Matched), 99);
+            assert_eq!(scene.verdicts().len(), 100);
+            scene.stop();
+        }
+    }
+}
