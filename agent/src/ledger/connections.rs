@@ -271,7 +271,7 @@ impl Ledger {
                 }
             }
             Input::Ended(exchange) => {
-                let forwarded = exchange.forwarded && mesh.side == Side::Client;
+                let forwarded = exchange.may_be_forwarded() && mesh.side == Side::Client;
                 let (end, asked) = (exchange.end, mesh.connection.asked);
                 if forwarded {
                     pod.forwarded.add_exchange(asked, &exchange);
@@ -404,9 +404,11 @@ impl Ledger {
             Input::Ended(exchange) if alone.reads_http => {
                 alone.open.remove(&exchange.exchange);
                 let units = Units::new(1, 0);
+                let mut reasons = alone.reasons.clone();
+                reasons.extend(exchange.undecoded.then_some(Reason::HpackUnknownEntry));
                 let judgement = Judgement {
                     verdict: alone.verdict,
-                    reasons: alone.reasons.clone(),
+                    reasons,
                     units,
                 };
                 let place = alone.place.as_ref();

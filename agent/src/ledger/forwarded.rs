@@ -110,24 +110,46 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let in_time = |line: &Line| {
+        let mut found = self.find_lines(exchange, &fits);
+        let (Some(only), None) = (found.next(), found.next()) else {
+            return None;
+        };
+        drop(found);
+        self.take_line(only)
+    }
+
+    /// Takes out the first.
+    pub(super) fn take_first(
+        &mut self,
+        exchange: &Exchange,
+        fits: impl Fn(&Entry) -> bool,
+    ) -> Option<Box<Line>> {
+        let first = self.find_lines(exchange, &fits).next()?;
+        self.take_line(first)
+    }
+
+    /// Where lines stand that lie in the time of an exchange.
+    fn find_lines(
+        &self,
+        exchange: &Exchange,
+        fits: &impl Fn(&Entry) -> bool,
+    ) -> impl Iterator<Item = (Key, usize)> {
+        let in_time = move |line: &Line| {
             line.entry().is_some_and(|entry| {
                 fits_in_time(Side::Client, exchange.time, exchange.end, entry) && fits(entry)
             })
         };
-        let mut found = self.groups.iter().flat_map(|(key, group)| {
+        self.groups.iter().flat_map(move |(key, group)| {
             let lines = group.lines.iter().enumerate();
-            lines
-                .filter(|(_, line)| in_time(line))
-                .map(|(at, _)| (*key, at))
-        });
-        let (Some((key, at)), None) = (found.next(), found.next()) else {
-            return None;
-        };
+            let found = lines.filter(move |(_, line)| in_time(line));
+            found.map(|(at, _)| (*key, at))
+        })
+    }
+
+    fn take_line(&mut self, (key, at): (Key, usize)) -> Option<Box<Line>> {
         self.lines -= 1;
-        self.groups
-            .get_mut(&key)
-            .map(|group| group.lines.remove(at))
+        let group = self.groups.get_mut(&key)?;
+        Some(group.lines.remove(at))
     }
 
     /// The first exchange in the time of a line of which this holds.

@@ -201,6 +201,11 @@ impl Exchange {
     pub(super) fn is_unread(&self) -> bool {
         self.method.is_none() && self.gap.is_none() && !self.undecoded
     }
+
+    /// Its line may name the address of X-Forwarded-For.
+    pub(super) fn may_be_forwarded(&self) -> bool {
+        self.forwarded || self.undecoded
+    }
 }
 
 /// The response half of an exchange.

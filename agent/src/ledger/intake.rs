@@ -4,13 +4,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     envoy::{self, LogEntry, LogLine},
-    http::{self, RequestHead},
+    http::{self, Headers, RequestHead},
     ledger::{
         input::{ComparedPath, Entry, Exchange, Line, LineContent, ResponseFact},
         path::normalize,
     },
     record::{Fingerprint, Fingerprints, Redaction, Shown},
 };
+
+/// What the content type of each message of gRPC begins with.
+const GRPC: &[u8] = b"application/grpc";
 
 /// Turns exchanges and log lines into the ledger's inputs.
 #[derive(Clone)]
@@ -51,11 +54,16 @@ impl Intake {
         } = exchange;
         let head = request.head.as_ref();
         let header = |name: &'static str| head.and_then(|head| head.headers.values(name).next());
+        let none = Headers::default();
+        let headers = head.map_or(&none, |head| &head.headers);
         let mut shown = head
             .map(|head| self.shown_request(head))
             .unwrap_or_default();
+        shown.request_headers = self.redaction.headers(headers, undecoded);
+        shown.grpc = is_grpc(headers);
         if let Some(response) = &response {
-            shown.response_headers = self.redaction.headers(&response.headers);
+            shown.response_headers = self.redaction.headers(&response.headers, undecoded);
+            shown.grpc |= is_grpc(&response.headers);
         }
         Exchange {
             connection,
@@ -131,6 +139,8 @@ impl Intake {
                 .authority
                 .as_deref()
                 .map(|a| self.redaction.authority(a)),
+            // The proxy writes a status of gRPC for such calls only.
+            grpc: entry.grpc_status.is_some(),
             ..Shown::default()
         };
         if let Some(path) = &entry.path {
@@ -231,9 +241,8 @@ impl Intake {
                 .authority
                 .as_deref()
                 .map(|a| self.redaction.authority(a)),
-            request_headers: self.redaction.headers(&head.headers),
-            response_headers: Vec::new(),
             conflicting_length: head.conflicting_length,
+            ..Shown::default()
         }
     }
 
@@ -272,4 +281,13 @@ impl Intake {
     fn of(&self, value: &str) -> Fingerprint {
         self.fingerprints.of(value.as_bytes())
     }
+}
+
+/// Whether a message is of gRPC, in whichever encoding: `application/grpc`, `application/grpc+proto`.
+fn is_grpc(headers: &Headers) -> bool {
+    let mut types = headers.values("content-type");
+    types.any(|kind| {
+        let prefix = kind.as_bytes().get(..GRPC.len());
+        prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(GRPC))
+    })
 }

@@ -185,6 +185,9 @@ impl Ledger {
         } else if let Some(gap) = exchange.gap {
             reasons.insert(0, reason_of(gap));
             Verdict::Unverifiable
+        } else if agrees && exchange.undecoded {
+            reasons.insert(0, Reason::HpackUnknownEntry);
+            Verdict::Unverifiable
         } else if agrees {
             mesh.leg.ever_matched = true;
             Verdict::Matched

@@ -66,9 +66,16 @@ impl Ledger {
 
     pub(super) fn put_attempt(&mut self, id: ConnectionId, exchange: &Exchange) {
         self.enter_exchanges(id);
+        let (verdict, reasons) = match exchange.undecoded {
+            true => (
+                Verdict::Unverifiable,
+                vec![Reason::HpackUnknownEntry, Reason::Retried],
+            ),
+            false => (Verdict::Matched, vec![Reason::Retried]),
+        };
         let judgement = Judgement {
-            verdict: Verdict::Matched,
-            reasons: vec![Reason::Retried],
+            verdict,
+            reasons,
             units: Units::new(1, 0),
         };
         self.put_exchange(id, exchange, None, judgement, None);

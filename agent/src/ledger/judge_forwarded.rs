@@ -74,7 +74,8 @@ impl Ledger {
         }
     }
 
-    /// The only line left in the time of an exchange which otherwise has none.
+    /// The only line left in the time of an exchange which otherwise has none, or any that agrees
+    /// with what is known of it.
     pub(super) fn take_forwarded_line(
         &mut self,
         id: ConnectionId,
@@ -85,9 +86,18 @@ impl Ledger {
         };
         let asked = mesh.connection.asked;
         let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
-        pod.forwarded.take_only(exchange, |entry| {
+        let fits = |entry: &Entry| {
             let original = entry.downstream_local_address;
             original.is_none() || original == asked
+        };
+        let only = pod.forwarded.take_only(exchange, fits);
+        if only.is_some() || !exchange.undecoded {
+            return only;
+        }
+        // Those that are decoded have had their choice.
+        let side = Side::Client;
+        pod.forwarded.take_first(exchange, |entry| {
+            fits(entry) && agrees(Some((side, exchange)), entry)
         })
     }
 }

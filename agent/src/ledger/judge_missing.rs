@@ -20,7 +20,7 @@ impl Ledger {
     /// No line came for an exchange.
     pub(super) fn conclude_exchange(&mut self, id: ConnectionId, exchange: Box<Exchange>) {
         let mut found = None;
-        if exchange.forwarded {
+        if exchange.may_be_forwarded() {
             found = self.take_forwarded_line(id, &exchange);
         }
         if let Some(line) = found.or_else(|| self.take_copy(id, &exchange)) {
@@ -88,7 +88,7 @@ impl Ledger {
             return unverifiable(lost);
         }
         // Its line names no connection: that of another in its pod, which was not seen, does so too.
-        if exchange.forwarded
+        if exchange.may_be_forwarded()
             && let Some(lost) = self.refused(&mesh.place.pod_uid, in_time)
         {
             return unverifiable(lost);

@@ -99,7 +99,7 @@ const KEPT_KUBELET_TUPLES: usize = 16_384;
 const KEPT_HTTP_PORTS: usize = 65_536;
 
 /// What this version does not look at; said in each start record.
-const NOT_COVERED: [&str; 3] = ["udp", "http2", "tls payload of applications"];
+const NOT_COVERED: [&str; 2] = ["udp", "tls payload of applications"];
 
 /// The ledger. See the module.
 #[derive(Debug)]

@@ -39,6 +39,9 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return "".into();
         };
+        if exchange.undecoded {
+            judgement.reasons.push(Reason::HpackUnknownEntry);
+        }
         judgement.reasons.extend(mesh.standing_reasons());
         mesh.note(judgement.verdict, &judgement.reasons);
         let verdict = judgement.verdict;

@@ -12,7 +12,7 @@ use crate::{
     http::{Closed, Connection, End},
     record::{
         Attributes, Body, ConnectionBody, ConnectionState, EnvoyBody, Finding, Include, Kind,
-        LedgerBody, Lifecycle, Reason, Record, Side, Traffic, Units, Verdict, Workload,
+        LedgerBody, Lifecycle, Reason, Record, Side, Traffic, Undecoded, Units, Verdict, Workload,
     },
     timestamp::Timestamp,
 };
@@ -239,8 +239,13 @@ pub(super) fn exchange_attributes(attributes: &mut Attributes, exchange: &Exchan
     if exchange.request_ended.is_some() {
         attributes.request_bytes = Some(exchange.request_bytes);
     }
+    attributes.undecoded = Undecoded {
+        request: exchange.undecoded,
+        response: exchange.undecoded && exchange.response.is_some(),
+    };
     if let Some(response) = &exchange.response {
         attributes.status = response.status;
+        attributes.grpc_status = response.grpc_status;
         if response.ended.is_some() && !response.upgraded {
             attributes.response_bytes = Some(response.bytes);
         }
@@ -258,6 +263,7 @@ pub(super) fn entry_attributes(entry: &Entry) -> Attributes {
         protocol: version.map(|_| "http"),
         protocol_version: version.map(|version| version.to_owned().into()),
         status: entry.response_code.filter(|code| *code != 0),
+        grpc_status: entry.grpc_status,
         shown: Arc::clone(&entry.shown),
         ..Attributes::default()
     };

@@ -12,7 +12,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::Shown;
 
 /// What is known of a connection or an exchange. Written under the names of OpenTelemetry's
-/// semantic conventions, in the order of the alphabet; what is not known is left out.
+/// semantic conventions, in the order of the alphabet; what is not known is left out, and what was
+/// sent but could not be decoded is null.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes {
     /// `client.address` and `client.port`.
@@ -31,13 +32,26 @@ pub struct Attributes {
     pub protocol: Option<&'static str>,
     /// `network.protocol.version`.
     pub protocol_version: Option<Cow<'static, str>>,
+    /// `rpc.grpc.status_code`.
+    pub grpc_status: Option<u32>,
     /// `network.transport`.
     pub transport: Option<&'static str>,
     /// `server.address` and `server.port`.
     pub server: Option<SocketAddr>,
-    /// `url.path`, `url.query`, `http.request.header.…` and `http.response.header.…`. Shared with
-    /// the exchange or line that it is of.
+    /// `url.path`, `url.query`, `rpc.system`, `http.request.header.…` and `http.response.header.…`.
+    /// Shared with the exchange or line that it is of.
     pub shown: Arc<Shown>,
+    /// What of a message's fields is absent may have been sent.
+    pub undecoded: Undecoded,
+}
+
+/// Which messages have fields that could not be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undecoded {
+    /// The request.
+    pub request: bool,
+    /// The response.
+    pub response: bool,
 }
 
 impl Serialize for Attributes {
@@ -46,17 +60,28 @@ impl Serialize for Attributes {
         address(&mut map, ["client.address", "client.port"], self.client)?;
         entry(&mut map, "http.request.body.size", &self.request_bytes)?;
         headers(&mut map, "request", &self.shown.request_headers)?;
-        entry(&mut map, "http.request.method", &self.method)?;
+        let Undecoded { request, response } = self.undecoded;
+        field(&mut map, "http.request.method", &self.method, request)?;
         entry(&mut map, "http.response.body.size", &self.response_bytes)?;
         headers(&mut map, "response", &self.shown.response_headers)?;
-        entry(&mut map, "http.response.status_code", &self.status)?;
+        field(
+            &mut map,
+            "http.response.status_code",
+            &self.status,
+            response,
+        )?;
         let peer = ["network.peer.address", "network.peer.port"];
         address(&mut map, peer, self.peer)?;
         entry(&mut map, "network.protocol.name", &self.protocol)?;
         entry(&mut map, "network.protocol.version", &self.protocol_version)?;
         entry(&mut map, "network.transport", &self.transport)?;
+        if self.shown.grpc {
+            let name = "rpc.grpc.status_code";
+            field(&mut map, name, &self.grpc_status, response)?;
+            map.serialize_entry("rpc.system", "grpc")?;
+        }
         address(&mut map, ["server.address", "server.port"], self.server)?;
-        entry(&mut map, "url.path", &self.shown.path)?;
+        field(&mut map, "url.path", &self.shown.path, request)?;
         entry(&mut map, "url.query", &self.shown.query)?;
         map.end()
     }
@@ -70,6 +95,19 @@ fn entry<M: SerializeMap>(
     match value {
         Some(value) => map.serialize_entry(name, value),
         None => Ok(()),
+    }
+}
+
+/// A field of a message that is null if it could not be decoded.
+fn field<M: SerializeMap>(
+    map: &mut M,
+    name: &str,
+    value: &Option<impl Serialize>,
+    undecoded: bool,
+) -> Result<(), M::Error> {
+    match value {
+        None if undecoded => map.serialize_entry(name, &()),
+        _ => entry(map, name, value),
     }
 }
 
@@ -91,7 +129,11 @@ fn headers<M: SerializeMap>(
     let mut headers: Vec<_> = headers.iter().collect();
     headers.sort_by(|(one, _), (other, _)| one.cmp(other));
     for (name, values) in headers {
-        map.serialize_entry(&Written(HeaderName { message, name }), values)?;
+        let name = Written(HeaderName { message, name });
+        match values.is_empty() {
+            true => map.serialize_entry(&name, &())?,
+            false => map.serialize_entry(&name, values)?,
+        }
     }
     Ok(())
 }
@@ -123,9 +165,9 @@ impl<T: Display> Serialize for Written<T> {
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
-    use super::Attributes;
+    use super::{Attributes, Undecoded};
     use crate::record::Shown;
 
     #[test]
@@ -140,6 +182,7 @@ mod tests {
             peer: "[fd00::1]:15001".parse().ok(),
             protocol: Some("http"),
             protocol_version: Some("1.1".into()),
+            grpc_status: Some(5),
             transport: Some("tcp"),
             server: "10.0.0.2:80".parse().ok(),
             shown: Arc::new(Shown {
@@ -147,8 +190,10 @@ mod tests {
                 query: Some("b=REDACTED".into()),
                 request_headers: vec![header("user-agent"), header("traceparent")],
                 response_headers: vec![header("content-type")],
+                grpc: true,
                 ..Shown::default()
             }),
+            undecoded: Undecoded::default(),
         };
         let text = serde_json::to_string(&attributes).unwrap();
         // A map of this library is sorted, and has each name once.
@@ -157,7 +202,44 @@ mod tests {
         assert_eq!(sorted["network.peer.address"], "fd00::1");
         assert_eq!(sorted["server.port"], 80);
         assert_eq!(sorted["http.request.header.user-agent"][1], "2");
-        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(18));
+        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(20));
+    }
+
+    #[test]
+    fn what_could_not_be_decoded_is_null() {
+        let attributes = |undecoded, grpc| {
+            serde_json::to_value(Attributes {
+                shown: Arc::new(Shown {
+                    request_headers: vec![("traceparent".into(), Vec::new())],
+                    grpc,
+                    ..Shown::default()
+                }),
+                undecoded,
+                ..Attributes::default()
+            })
+            .unwrap()
+        };
+        let (request, response) = (true, true);
+        let both = Undecoded { request, response };
+        let expected = json!({
+            "http.request.header.traceparent": null,
+            "http.request.method": null,
+            "http.response.status_code": null,
+            "rpc.grpc.status_code": null,
+            "rpc.system": "grpc",
+            "url.path": null,
+        });
+        assert_eq!(attributes(both, true), expected);
+        let request = Undecoded {
+            request,
+            ..Undecoded::default()
+        };
+        let expected = json!({
+            "http.request.header.traceparent": null,
+            "http.request.method": null,
+            "url.path": null,
+        });
+        assert_eq!(attributes(request, false), expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod redact;
 mod shown;
 mod verdict;
 
-pub use attributes::Attributes;
+pub use attributes::{Attributes, Undecoded};
 pub use envelope::{Envelope, Include, Kind};
 pub use finding::{Finding, FindingBody, FindingKind, FindingState, Severity};
 pub use fingerprint::{Fingerprint, Fingerprints};

@@ -56,13 +56,14 @@ impl Redaction {
         authority.rsplit('@').next().unwrap_or_default().to_owned()
     }
 
-    /// The headers that are on the list, one entry a name, values in order.
+    /// The headers that are on the list, one entry a name, values in order. If some are `undecoded`,
+    /// each that is absent may be one of them, and is there without values.
     #[must_use]
-    pub fn headers(&self, headers: &Headers) -> Vec<(Arc<str>, Vec<String>)> {
+    pub fn headers(&self, headers: &Headers, undecoded: bool) -> Vec<(Arc<str>, Vec<String>)> {
         let mut kept = Vec::with_capacity(self.headers.len().min(headers.len()));
         for name in &self.headers {
             let values: Vec<_> = headers.values(name).map(str::to_owned).collect();
-            if !values.is_empty() {
+            if undecoded || !values.is_empty() {
                 kept.push((Arc::clone(name), values));
             }
         }
@@ -108,6 +109,7 @@ fn without_credentials(path: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::{QueryRedaction, Redaction};
+    use crate::http::Headers;
 
     #[test]
     fn query_values_go_and_names_stay() {
@@ -129,6 +131,22 @@ mod tests {
         let redaction = Redaction::default();
         assert_eq!(redaction.target("http://u:p@h/x").0, "http://h/x");
         assert_eq!(redaction.authority("u:p@h:80"), "h:80");
+    }
+
+    #[test]
+    fn headers_off_the_list_go_and_those_that_may_have_been_sent_have_no_value() {
+        let redaction = Redaction {
+            headers: ["user-agent", "traceparent"].map(Into::into).to_vec(),
+            ..Redaction::default()
+        };
+        let sent = [("cookie", "a=b"), ("user-agent", "curl")];
+        let sent = sent.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let sent: Headers = sent.into_iter().collect();
+        let agent = ("user-agent".into(), vec!["curl".to_owned()]);
+        let unknown = ("traceparent".into(), Vec::new());
+        let both = [agent, unknown];
+        assert_eq!(redaction.headers(&sent, false), both[..1]);
+        assert_eq!(redaction.headers(&sent, true), both);
     }
 
     #[test]

@@ -13,10 +13,13 @@ pub struct Shown {
     pub query: Option<String>,
     /// The authority.
     pub authority: Option<String>,
-    /// Request headers on the list.
+    /// Request headers on the list. One without values may have been sent, but could not be decoded.
     pub request_headers: Vec<(Arc<str>, Vec<String>)>,
-    /// Response headers on the list.
+    /// Response headers on the list, alike.
     pub response_headers: Vec<(Arc<str>, Vec<String>)>,
+    /// It is a call of gRPC.
+    #[serde(default)]
+    pub grpc: bool,
     /// Both Content-Length and Transfer-Encoding were there.
     pub conflicting_length: bool,
 }

@@ -60,10 +60,6 @@ struct Placed {
 }
 
 impl Ordered {
-    pub(super) fn side(&self) -> Side {
-        self.side
-    }
-
     pub(super) fn new(side: Side) -> Self {
         Self {
             side,
@@ -73,6 +69,10 @@ impl Ordered {
             last_paired_order: None,
             is_out_of_order: false,
         }
+    }
+
+    pub(super) fn side(&self) -> Side {
+        self.side
     }
 
     pub(super) fn begin(&mut self, begun: Begun) {

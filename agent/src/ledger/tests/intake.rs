@@ -83,6 +83,7 @@ fn requests_and_lines_are_shown_without_secrets() {
         query: Some("token=REDACTED".into()),
         authority: Some("b.shop".into()),
         request_headers: vec![("user-agent".into(), vec!["curl".into()])],
+        grpc: false,
         response_headers: Vec::new(),
         conflicting_length: true,
     };

@@ -32,10 +32,12 @@ mod proven;
 mod records;
 mod refusals;
 mod reload;
+mod resets;
 mod retries;
 mod silent;
 mod summary;
 mod tracked;
+mod undecoded;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 

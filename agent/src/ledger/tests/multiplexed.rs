@@ -28,7 +28,7 @@ impl Streams {
         Self::new(scene.server_leg(), Side::Server)
     }
 
-    fn new(connection: Connection, side: Side) -> Self {
+    pub(super) fn new(connection: Connection, side: Side) -> Self {
         Self {
             connection,
             side,
@@ -193,7 +193,8 @@ fn of_a_hundred_that_are_alike_the_number_comes_out_right() {
 
 #[test]
 fn one_fault_among_many_at_once_is_one_record() {
-    let edits: [(&str, fn(&mut Line)); 3] = [
+    type Edit = fn(&mut Line);
+    let edits: [(&str, Edit); 3] = [
         ("http.response.status_code", |line| {
             entry(line).response_code = Some(418);
         }),
@@ -227,4 +228,182 @@ fn one_fault_among_many_at_once_is_one_record() {
             scene.stop();
         }
     }
+}
+
+#[test]
+fn the_requests_id_proves_it_whatever_differs_and_whenever_it_was() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let with_id = |number: u32| Sent {
+        request_id: Some(number.to_string()),
+        ..get("/same")
+    };
+    let mut lines = streams.at_once(&mut scene, 10, with_id);
+    // One says that it began an hour before, another has a status that none has.
+    let early = entry(&mut lines[3]);
+    early.start_time = early
+        .start_time
+        .map(|start| start - Duration::from_secs(3600));
+    entry(&mut lines[6]).response_code = Some(418);
+    let edited = lines[6].offset;
+    for line in lines {
+        scene.read(line);
+    }
+    assert_eq!(count(&scene, Verdict::Matched), 9);
+    scene.settle();
+    let found = scene.records.iter().find_map(|record| match &record.body {
+        Body::Traffic(traffic) if record.verdict == Some(Verdict::Mismatched) => {
+            Some((record.time, traffic.envoy.as_ref()?.offset))
+        }
+        _ => None,
+    });
+    let began = streams.begun[usize::try_from(edited).unwrap()];
+    assert_eq!(found, Some((began, edited)));
+    scene.stop();
+}
+
+#[test]
+fn what_was_invented_is_found_although_a_stream_goes_on() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let long = streams.begin(&mut scene);
+    scene.pass(Duration::from_secs(5));
+    let exchange = streams.whole(&mut scene, &get("/a"));
+    let line = streams.line(&scene, &exchange, &get("/a"));
+    let mut invented = streams.line(&scene, &exchange, &get("/invented"));
+    entry(&mut invented).whole = Some(fingerprint("invented"));
+    scene.read(invented);
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        (
+            count(&scene, Verdict::Matched),
+            count(&scene, Verdict::Unseen)
+        ),
+        (1, 1)
+    );
+    // A line may be of one that began with it, whose last bytes lie in the proxy's socket.
+    let mut line = streams.line(&scene, &exchange, &get("/long"));
+    let fields = entry(&mut line);
+    fields.start_time = Some(streams.begun[long as usize]);
+    fields.whole = Some(fingerprint("long"));
+    scene.read(line);
+    scene.settle();
+    assert_eq!(scene.verdicts().len(), 2);
+    streams.end(&mut scene, long, &get("/long"));
+    assert_eq!(count(&scene, Verdict::Matched), 2);
+    scene.stop();
+}
+
+#[test]
+fn a_line_takes_of_those_that_are_alike_the_one_that_ended_first() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let (early, late) = (streams.begin(&mut scene), streams.begin(&mut scene));
+    scene.pass(Duration::from_millis(1));
+    let first = streams.end(&mut scene, late, &get("/same"));
+    scene.pass(Duration::from_secs(2));
+    streams.end(&mut scene, early, &get("/same"));
+    let line = streams.line(&scene, &first, &get("/same"));
+    scene.read(line);
+    // The line of the one that is left may still be on its way.
+    let log = first.end + Duration::from_secs(4);
+    scene.capture_until(log);
+    scene.read_log_until(log);
+    assert_eq!(scene.verdicts().len(), 1);
+    scene.settle();
+    assert_eq!(
+        (
+            count(&scene, Verdict::Matched),
+            count(&scene, Verdict::Unlogged)
+        ),
+        (1, 1)
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_late_line_acquits_its_exchange() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let mut lines = streams.at_once(&mut scene, 10, path);
+    let late = lines.remove(4);
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    assert_eq!(count(&scene, Verdict::Unlogged), 1);
+    scene.read(late);
+    let last = scene.verdicts().pop().unwrap();
+    assert_eq!(last, (Verdict::Matched, (1, 1), vec![Reason::LateLine]));
+    scene.stop();
+}
+
+#[test]
+fn lines_and_exchanges_of_before_the_first_stream_stay_what_they_are() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let upgraded = scene.exchange(&leg, 0, &get("/upgraded"));
+    let mut edited = scene.line(Side::Client, &leg, &upgraded, &get("/upgraded"));
+    entry(&mut edited).response_code = Some(418);
+    scene.read(edited);
+    let mut streams = Streams {
+        begun: vec![upgraded.time],
+        ..Streams::new(leg, Side::Client)
+    };
+    let exchange = streams.whole(&mut scene, &get("/stream"));
+    let line = streams.line(&scene, &exchange, &get("/stream"));
+    scene.read(line);
+    scene.settle();
+    assert_eq!(
+        (
+            count(&scene, Verdict::Matched),
+            count(&scene, Verdict::Mismatched)
+        ),
+        (1, 1)
+    );
+    scene.stop();
+}
+
+#[test]
+fn a_surplus_line_and_a_missing_one_far_from_each_other_are_two_faults() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let removed = streams.whole(&mut scene, &get("/removed"));
+    scene.pass(Duration::from_millis(1_500));
+    let exchange = streams.whole(&mut scene, &get("/a"));
+    let line = streams.line(&scene, &exchange, &get("/a"));
+    let mut invented = streams.line(&scene, &exchange, &get("/invented"));
+    entry(&mut invented).whole = Some(fingerprint("invented"));
+    scene.read(line);
+    scene.read(invented);
+    scene.settle();
+    let counts = [Verdict::Matched, Verdict::Unlogged, Verdict::Unseen].map(|it| count(&scene, it));
+    assert_eq!((counts, removed.exchange), ([1, 1, 1], 0));
+    scene.stop();
+}
+
+#[test]
+fn evidence_names_the_stream() {
+    use crate::ledger::evidence::Subject;
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_client(&mut scene);
+    let mut lines = streams.at_once(&mut scene, 3, path);
+    let mut invented = lines[0].clone();
+    let fields = entry(&mut invented);
+    (fields.path, fields.whole) = (Some(super::path("/invented")), None);
+    lines.push(invented);
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    let evidence = scene.evidence.values().next().unwrap();
+    let streams = evidence.candidates.iter().map(|it| match it.subject {
+        Subject::Pair { stream, .. } | Subject::Exchange { stream, .. } => stream,
+        _ => None,
+    });
+    let mut streams: Vec<_> = streams.collect();
+    streams.sort_unstable();
+    assert_eq!(streams, [Some(1), Some(3), Some(5)]);
+    scene.stop();
 }
