@@ -1,10 +1,11 @@
 //! The two streams of a connection, read together.
 
 use super::{
-    event::{ConnectionId, Gap, HttpEvent},
+    event::{ConnectionId, Exchange, Gap, HttpEvent},
     pairing::Pairing,
+    positions::{Placement, Positions},
     reader::{Direction, Loss},
-    stream::{Placement, Stream},
+    stream::Stream,
 };
 use crate::{
     capture::{Segment, StreamTotals},
@@ -41,6 +42,10 @@ pub(super) struct Conversation {
     pub(super) unread: Option<Timestamp>,
     /// A line ended in them.
     pub(super) unread_line: bool,
+    /// What one end sends turned out to be HTTP/2.
+    pub(super) http2: bool,
+    /// The request that made it so.
+    pub(super) upgrade: Option<Exchange>,
 }
 
 /// What is known when a connection has ended.
@@ -66,12 +71,16 @@ pub(super) struct Sent {
 }
 
 impl Conversation {
-    /// `dropped` are the indices before which a segment of requests and of responses that is
-    /// missing was dropped for want of room; `outstanding` is the most open exchanges.
-    pub(super) fn new(connection: ConnectionId, dropped: [u32; 2], outstanding: usize) -> Self {
+    /// `positions` are those of requests and of responses, `outstanding` the most open exchanges.
+    pub(super) fn new(
+        connection: ConnectionId,
+        positions: [Positions; 2],
+        outstanding: usize,
+    ) -> Self {
+        let [requests, responses] = positions;
         Self {
-            requests: Stream::new(Direction::Requests, dropped[0]),
-            responses: Stream::new(Direction::Responses, dropped[1]),
+            requests: Stream::new(Direction::Requests, requests),
+            responses: Stream::new(Direction::Responses, responses),
             pairing: Pairing::new(connection, outstanding),
             told: false,
             last_request: false,
@@ -80,6 +89,8 @@ impl Conversation {
             joined: false,
             unread: None,
             unread_line: false,
+            http2: false,
+            upgrade: None,
         }
     }
 
@@ -91,8 +102,11 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         let stream = self.stream(direction);
-        let (first, joined) = (stream.is_untouched(), stream.is_joined_by(segment));
-        let (skipped, missing) = match stream.place(segment) {
+        let (first, joined) = (
+            stream.positions.is_untouched(),
+            stream.is_joined_by(segment),
+        );
+        let (skipped, missing) = match stream.positions.place(segment) {
             Placement::Stale => return,
             Placement::Next { skipped } => (skipped, None),
             Placement::AfterLoss { skipped, cause } => (skipped, Some(cause)),
@@ -110,7 +124,7 @@ impl Conversation {
         if lost {
             self.resume(direction, segment, events);
         } else if skipped.is_some_and(|bytes| stream.reader.skip(bytes)) {
-            stream.messages = segment.messages_before;
+            stream.positions.messages = segment.messages_before;
             self.feed(direction, &segment.bytes, segment, events);
         } else if segment.joined || segment.after_gap {
             let cause = missing.unwrap_or(Gap::StreamGap);
@@ -122,6 +136,48 @@ impl Conversation {
         } else {
             self.lose(direction, STRAYED, segment.time, events);
         }
+    }
+
+    /// The client's first bytes, the last of them in `segment`, were taken for HTTP/2. What the
+    /// server sends was not read, and is not.
+    pub(super) fn begin_late(
+        &mut self,
+        bytes: &[u8],
+        segment: &Segment,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        self.responses.reader.give_up();
+        self.feed(Direction::Requests, bytes, segment, events);
+    }
+
+    /// What comes is HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// It may still turn out to be HTTP/2: no request of HTTP/1 began.
+    pub(super) fn may_be_http2(&self) -> bool {
+        self.pairing.begun() == 0 && !self.joined
+    }
+
+    /// Where the segments of requests and of responses stand.
+    pub(super) fn positions(&self) -> [Positions; 2] {
+        [&self.requests, &self.responses].map(|stream| stream.positions.clone())
+    }
+
+    /// Exchanges begun so far.
+    pub(super) fn begun(&self) -> u32 {
+        self.pairing.begun()
+    }
+
+    /// The request that is answered in HTTP/2.
+    pub(super) fn take_upgrade(&mut self) -> Option<Exchange> {
+        self.upgrade.take()
+    }
+
+    /// What of a direction was not read as HTTP/1.
+    pub(super) fn take_unread(&mut self, direction: Direction) -> Vec<u8> {
+        self.stream(direction).reader.take_unread()
     }
 
     /// Ends what is open.
@@ -184,7 +240,10 @@ impl Conversation {
             return (u32::MAX, 0);
         }
         let untold = u32::from(reader.is_in_head() && !self.told);
-        (self.requests.messages.saturating_sub(untold), untold)
+        (
+            self.requests.positions.messages.saturating_sub(untold),
+            untold,
+        )
     }
 
     /// No request line was complete, and none is missing.
@@ -209,7 +268,7 @@ impl Conversation {
         let stream = self.stream(direction);
         if untold && stream.reader.is_in_head() {
             // Whether it was one is for the kernel side's count to say, in which it is missing.
-            stream.messages = stream.messages.saturating_sub(1);
+            stream.positions.messages = stream.positions.messages.saturating_sub(1);
         }
         let content = stream.reader.content();
         stream.reader.lose(loss);
@@ -238,7 +297,7 @@ impl Conversation {
         if !loss.trusting {
             return;
         }
-        let missed = stream.catch_up(segment.messages_before);
+        let missed = stream.positions.catch_up(segment.messages_before);
         stream.reader.restart();
         match direction {
             Direction::Requests => {
@@ -272,7 +331,7 @@ impl Conversation {
         if first {
             // Before the first segment nothing is missing but what its index tells.
             if segment.index == 0 {
-                stream.messages = segment.messages_before;
+                stream.positions.messages = segment.messages_before;
             }
         } else if stream.reader.loss().is_none() {
             self.lose(direction, loss, segment.time, events);

@@ -134,7 +134,8 @@ pub struct Closed {
     /// The handshake was completed.
     pub established: bool,
     /// The client end closed before the server end had sent a byte and before a request line
-    /// was complete: what Envoy's listener filters drop without a line.
+    /// was complete: what Envoy's listener filters drop without a line. Or it was HTTP/2 and the
+    /// client opened no stream, of which Envoy has nothing to write.
     pub no_request: bool,
     /// The client end sent its FIN, and the server end reset without having sent a byte: at least a
     /// part of what it had received was never read. Envoy's listener filters do that, without a

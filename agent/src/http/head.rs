@@ -46,8 +46,6 @@ pub(super) enum Method {
     Head,
     /// CONNECT: a success makes a tunnel.
     Connect,
-    /// PRI, which no request has: the preface of HTTP/2 (RFC 9113 section 3.4).
-    Preface,
     /// Any other.
     Other,
 }
@@ -66,7 +64,6 @@ impl Method {
         match name {
             b"HEAD" => Self::Head,
             b"CONNECT" => Self::Connect,
-            b"PRI" => Self::Preface,
             _ => Self::Other,
         }
     }
@@ -138,6 +135,15 @@ impl ResponseStart {
     /// The stream is a tunnel from here on.
     pub(super) fn opens_tunnel(&self, method: Method) -> bool {
         self.status == 101 || (method == Method::Connect && matches!(self.status, 200..=299))
+    }
+
+    /// The response itself comes as HTTP/2 (RFC 7540 section 3.2).
+    pub(super) fn upgrades_to_http2(&self) -> bool {
+        self.status == 101
+            && self
+                .headers
+                .values("upgrade")
+                .any(|protocol| protocol.trim().eq_ignore_ascii_case("h2c"))
     }
 
     /// The body of the response to a request of this method.
@@ -230,7 +236,7 @@ fn response_start(status: u16, version: u8, headers: &[Header<'_>]) -> ResponseS
 }
 
 /// Without a copy of those that everybody uses.
-fn method_name(name: &str) -> Cow<'static, str> {
+pub(super) fn method_name(name: &str) -> Cow<'static, str> {
     let known = METHODS.into_iter().find(|known| *known == name);
     known.map_or_else(|| name.to_owned().into(), Cow::Borrowed)
 }

@@ -20,18 +20,26 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Headers {
             ends: Vec::with_capacity(fields.size_hint().0),
         };
         for (name, value) in fields {
-            let begin = headers.text.len();
-            headers.text.push_str(name.as_ref());
-            headers.text[begin..].make_ascii_lowercase();
-            let end = headers.text.len();
-            headers.text.push_str(value.as_ref());
-            headers.ends.push((end, headers.text.len()));
+            headers.push(name.as_ref(), value.as_ref());
         }
         headers
     }
 }
 
 impl Headers {
+    /// Adds a field behind the others.
+    pub(super) fn push(&mut self, name: &str, value: &str) {
+        if self.text.capacity() == 0 {
+            self.text.reserve(USUAL_BYTES);
+        }
+        let begin = self.text.len();
+        self.text.push_str(name);
+        self.text[begin..].make_ascii_lowercase();
+        let end = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((end, self.text.len()));
+    }
+
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let begins = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));

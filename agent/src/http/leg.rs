@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::{
     bounds::Bounds,
-    conversation::{Conversation, End as StreamEnds, Sent},
+    conversation::{End as StreamEnds, Sent},
     endpoint::{Endpoint, LINGER, Over},
     event::{Connection, Gap, HttpEvent},
     opening,
+    protocol::{NoRequest, Protocol},
     reader::Direction,
     refusals::Refusals,
     waiting::Waiting,
@@ -49,8 +50,8 @@ pub(super) struct Leg {
 enum State {
     /// Kept until both ends are known.
     Waiting(Waiting),
-    /// Read as HTTP/1.
-    Read(Box<Conversation>),
+    /// Read as HTTP.
+    Read(Protocol),
     /// Dropped: the peer is remote, the connection's own facts are all that counts.
     Unread,
     /// Counted: so many requests are accounted for; why.
@@ -111,8 +112,8 @@ impl Leg {
         let from_client = self.client == Some(index);
         match &mut self.state {
             State::Waiting(waiting) => waiting.keep(index, order, segment, bounds),
-            State::Read(conversation) => {
-                conversation.segment(direction(from_client), &segment, events);
+            State::Read(protocol) => {
+                protocol.segment(direction(from_client), &segment, events);
             }
             State::Unread => {}
             State::Evicted(known, cause) if from_client => {
@@ -151,11 +152,11 @@ impl Leg {
         }
         let client = self.client.unwrap_or_default();
         let dropped = [waiting.dropped(client), waiting.dropped(1 - client)];
-        let mut conversation = Box::new(Conversation::new(connection, dropped, bounds.outstanding));
+        let mut protocol = Protocol::new(connection, dropped, bounds.outstanding);
         for (end, segment) in waiting.take() {
-            conversation.segment(direction(end == client), &segment, events);
+            protocol.segment(direction(end == client), &segment, events);
         }
-        self.state = State::Read(conversation);
+        self.state = State::Read(protocol);
     }
 
     /// Ends what is open and tells that the connection ended.
@@ -186,22 +187,25 @@ impl Leg {
             server_fin: self.ends[1 - client].as_ref().and_then(Endpoint::fin),
         };
         let begun = requests.map_or(0, |facts| facts.stream.messages);
-        let mut no_request = requests.is_none_or(|facts| facts.bytes_sent == 0);
+        let mut no_request = match requests {
+            Some(facts) if facts.bytes_sent > 0 => NoRequest::No,
+            _ => NoRequest::NoLine,
+        };
         match &mut self.state {
-            State::Read(conversation) => {
+            State::Read(protocol) => {
                 for (lost, direction) in lost
                     .into_iter()
                     .zip([Direction::Requests, Direction::Responses])
                 {
                     if lost {
-                        conversation.lose_end(direction, time, events);
+                        protocol.lose_end(direction, time, events);
                     }
                 }
-                conversation.close(ends, events);
-                no_request = conversation.has_no_request();
+                protocol.close(ends, events);
+                no_request = protocol.no_request();
             }
             State::Evicted(known, cause) => {
-                no_request = false;
+                no_request = NoRequest::No;
                 let (missed, cause) = (begun.saturating_sub(*known), *cause);
                 if missed > 0 {
                     self.lost(missed, cause, time, events);
@@ -229,7 +233,7 @@ impl Leg {
         }
         let client = self.client.unwrap_or_default();
         let (known, told) = match &mut self.state {
-            State::Read(conversation) => conversation.evict(cause, now, events),
+            State::Read(protocol) => protocol.evict(cause, now, events),
             State::Waiting(waiting) => {
                 let segments = waiting.take();
                 let sent = segments.filter(|(end, _)| *end == client);
@@ -250,8 +254,8 @@ impl Leg {
 
     /// Ends the exchanges that wait for their responses. What comes is read on.
     pub(super) fn end_waiting(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
-        if let State::Read(conversation) = &mut self.state {
-            conversation.end_waiting(Gap::RingLost, now, events);
+        if let State::Read(protocol) = &mut self.state {
+            protocol.end_waiting(Gap::RingLost, now, events);
         }
     }
 
@@ -279,7 +283,7 @@ impl Leg {
     pub(super) fn bytes(&self) -> usize {
         match &self.state {
             State::Waiting(waiting) => waiting.bytes(),
-            State::Read(conversation) => conversation.held(),
+            State::Read(protocol) => protocol.held(),
             State::Unread | State::Evicted(..) => 0,
         }
     }
@@ -378,12 +382,12 @@ impl Leg {
 
     /// Something on it waits for an end.
     fn is_open(&self) -> bool {
-        matches!(&self.state, State::Read(conversation) if conversation.is_open())
+        matches!(&self.state, State::Read(protocol) if protocol.is_open())
     }
 
     /// An exchange on it waits for its response.
     fn is_waiting(&self) -> bool {
-        matches!(&self.state, State::Read(conversation) if conversation.is_waiting())
+        matches!(&self.state, State::Read(protocol) if protocol.is_waiting())
     }
 
     /// One end of a connection older than the programs sent a FIN: the other, which never closes
@@ -453,6 +457,7 @@ fn sent(socket: &Socket) -> Sent {
 
 /// The messages that began up to the end of this segment, as far as the kernel side says.
 fn messages(segment: &Segment) -> u32 {
-    let begun = u32::from(segment.first_message.is_some());
+    // Of HTTP/2 it is the first frame that it marks.
+    let begun = u32::from(segment.first_message.is_some() && !segment.http2);
     segment.messages_before.saturating_add(begun)
 }

@@ -1,8 +1,9 @@
-//! Bytes into exchanges: HTTP/1 followed by position, sans-IO.
+//! Bytes into exchanges: HTTP/1 and HTTP/2 followed by position, sans-IO.
 //!
-//! Outermost first: the [`Tracker`] keeps all connections, a `leg` puts two sockets together, a
-//! `conversation` reads its two streams, a `reader` follows one of them from message to message,
-//! and `pairing` says which response answers which request.
+//! Outermost first: the [`Tracker`] keeps all connections, a `leg` puts two sockets together,
+//! `protocol` says which HTTP it is, a `conversation` reads its two streams, a `reader` follows one
+//! of them from message to message, and `pairing` says which response answers which request. Of
+//! HTTP/2, `http2` has its own of these, and [`hpack`] its header compression.
 
 mod body;
 mod bounds;
@@ -16,10 +17,13 @@ mod fields;
 mod head;
 mod headers;
 pub mod hpack;
+mod http2;
 mod leg;
 mod line;
 mod opening;
 mod pairing;
+mod positions;
+mod protocol;
 mod queue;
 mod reader;
 mod refusals;

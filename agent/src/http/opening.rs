@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{
     endpoint::Endpoint,
     event::{Closed, Connection, End},
+    protocol::NoRequest,
 };
 use crate::{
     capture::{Opener, Peer, Socket},
@@ -69,7 +70,7 @@ pub(super) fn closed(
     connection: &Connection,
     ends: [Option<&Endpoint>; 2],
     time: Timestamp,
-    no_request: bool,
+    no_request: NoRequest,
 ) -> Closed {
     let [client, server] = ends.map(|end| end.and_then(|end| end.facts.as_ref()));
     let sent = |near: Option<&Socket>, far: Option<&Socket>| match (near, far) {
@@ -101,7 +102,11 @@ pub(super) fn closed(
         both_fin: fin(client) && fin(server),
         client_closed_first,
         established: both().any(|facts| facts.established),
-        no_request: no_request && server_bytes == 0 && client_closed_first,
+        no_request: match no_request {
+            NoRequest::No => false,
+            NoRequest::NoLine => server_bytes == 0 && client_closed_first,
+            NoRequest::NoStream => true,
+        },
         unread,
         retransmits: both().fold(0, |sum, facts| sum.saturating_add(facts.retransmits)),
     }

@@ -243,6 +243,12 @@ impl Pairing {
         self.queue.hold_response();
     }
 
+    /// Takes out the request that is answered now, if it is the only one and whole: its response
+    /// comes otherwise.
+    pub(super) fn take_upgrade(&mut self) -> Option<Exchange> {
+        self.queue.take_only()
+    }
+
     /// So many response messages were sent that cannot be read.
     pub(super) fn responses_lost(&mut self, messages: u32) {
         let of_given_up = messages.min(self.given_up);

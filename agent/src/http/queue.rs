@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    event::{Gap, HttpEvent, Response},
+    event::{Exchange, Gap, HttpEvent, Response},
     head::{Method, RequestStart},
     slot::{Open, Slot},
 };
@@ -183,6 +183,23 @@ impl Queue {
         self.unanswered = 0;
         self.answering = false;
         self.held = 0;
+    }
+
+    /// Takes out the only request, if it has ended and no response to it began.
+    pub(super) fn take_only(&mut self) -> Option<Exchange> {
+        let is_ready = |slot: &Slot| match slot {
+            Slot::Open(open) => open.request_done && !open.answered,
+            Slot::Gone(_) => false,
+        };
+        if self.slots.len() != 1 || !self.slots.front().is_some_and(is_ready) {
+            return None;
+        }
+        let Some(Slot::Open(open)) = self.slots.pop_front() else {
+            return None;
+        };
+        self.held -= open.held;
+        self.unanswered = 0;
+        Some(open.exchange)
     }
 
     /// Marks all.

@@ -4,6 +4,7 @@ use super::{
     body::Body,
     event::Gap,
     head::{Method, Parsed, RequestStart, ResponseStart, parse_request, parse_response},
+    http2::Opening,
     line::Line,
 };
 use crate::timestamp::Timestamp;
@@ -22,7 +23,8 @@ pub(super) enum Direction {
 pub(super) struct Reader {
     direction: Direction,
     state: State,
-    /// The head so far, where it came in more than one piece: at most [`HEAD_LIMIT`] bytes.
+    /// The head so far, where it came in more than one piece: at most [`HEAD_LIMIT`] bytes. Or
+    /// what is kept for others.
     head: Vec<u8>,
     line: Line,
     /// The method of this request, as far as its first bytes tell.
@@ -39,7 +41,7 @@ pub(super) struct Reader {
 ///              ┌─────────────────────────┐
 ///              ▼                         │
 ///   ┌──▶ Boundary ──▶ Head ──▶ Body ─────┘
-///   │        └──────────┴────────┼─────▶ Opaque
+///   │        └──────────┴────────┼─────▶ Opaque, Kept
 ///   │                            ▼
 ///   └─────────────────────────  Lost
 /// ```
@@ -53,6 +55,8 @@ enum State {
     Body(Body),
     /// What comes is not HTTP/1, or no longer: nothing is read again.
     Opaque,
+    /// What comes is HTTP/2: it is kept for who reads that.
+    Kept,
     /// Where the messages begin is not known.
     Lost(Loss),
 }
@@ -83,6 +87,8 @@ pub(super) enum Step {
     TooLarge,
     /// Bytes that are no message.
     NotAMessage,
+    /// The first bytes of HTTP/2; they are kept, and all that follow.
+    Http2,
     /// Bytes that do not fit the coding of the body.
     BrokenBody,
     /// The end of a message.
@@ -113,6 +119,11 @@ impl Reader {
         loop {
             match &mut self.state {
                 State::Opaque | State::Lost(_) => {
+                    *input = &[];
+                    return None;
+                }
+                State::Kept => {
+                    self.head.extend_from_slice(input);
                     *input = &[];
                     return None;
                 }
@@ -163,7 +174,7 @@ impl Reader {
                 }
                 skipped
             }
-            State::Opaque | State::Lost(_) => true,
+            State::Opaque | State::Kept | State::Lost(_) => true,
             State::Boundary | State::Head => bytes == 0,
         }
     }
@@ -177,6 +188,16 @@ impl Reader {
     pub(super) fn give_up(&mut self) {
         self.state = State::Opaque;
         self.clear_head();
+    }
+
+    /// What comes is HTTP/2, of which this reader has read nothing.
+    pub(super) fn keep(&mut self) {
+        self.state = State::Kept;
+    }
+
+    /// Bytes of a head that is not whole, or that were kept.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.head)
     }
 
     /// The position is lost.
@@ -269,7 +290,7 @@ impl Reader {
         let told = self.line == Line::Whole;
         self.line.read(fresh);
         match self.line {
-            Line::Invalid => return Some(Step::NotAMessage),
+            Line::Invalid => return self.other(known, input),
             Line::Whole if refused => return Some(Step::Malformed),
             _ => {}
         }
@@ -281,6 +302,22 @@ impl Reader {
         }
         *input = &[];
         (self.line == Line::Whole && !told).then_some(Step::Line)
+    }
+
+    /// What begins is no HTTP/1; `known` bytes of it came before this input.
+    fn other(&mut self, known: usize, input: &mut &[u8]) -> Option<Step> {
+        self.head.truncate(known);
+        self.head.extend_from_slice(input);
+        *input = &[];
+        match (self.direction, Opening::of(self.direction, &self.head)) {
+            // Its line is invalid only behind what no other request line has.
+            (Direction::Requests, Opening::Partial) | (_, Opening::Frames) => {
+                self.state = State::Kept;
+                Some(Step::Http2)
+            }
+            (Direction::Responses, Opening::Partial) => None,
+            (_, Opening::Other) => Some(Step::NotAMessage),
+        }
     }
 
     fn parse(&self, bytes: &[u8]) -> Parsed<Step> {

@@ -3,7 +3,7 @@
 use super::{
     conversation::{Conversation, End, STRAYED},
     event::{Gap, HttpEvent},
-    head::{Method, RequestStart},
+    head::RequestStart,
     reader::{Direction, Loss, Step},
 };
 use crate::timestamp::Timestamp;
@@ -22,7 +22,8 @@ impl Conversation {
     ) {
         match step {
             Step::Begun => {
-                self.requests.messages = self.requests.messages.saturating_add(1);
+                self.requests.positions.messages =
+                    self.requests.positions.messages.saturating_add(1);
                 self.told = false;
             }
             Step::Line => self.tell(events),
@@ -48,7 +49,8 @@ impl Conversation {
                     ..STRAYED
                 });
             }
-            Step::NotAMessage => self.not_a_request(time, events),
+            Step::Http2 if self.may_be_http2() => self.http2 = true,
+            Step::NotAMessage | Step::Http2 => self.not_a_request(time, events),
             Step::BrokenBody => self.lose(Direction::Requests, STRAYED, time, events),
             // Never read from this stream.
             Step::Response(_) => {}
@@ -76,7 +78,7 @@ impl Conversation {
             if self.requests.end(sent.bytes) {
                 self.read(Direction::Requests, &[], end.time, events);
             } else if end.requests.is_some() {
-                let missing = sent.totals.segments > self.requests.next_index();
+                let missing = sent.totals.segments > self.requests.positions.next_index();
                 if !missing && self.pairing.begun() == 0 && sent.totals.messages == 0 {
                     // The kernel side found that it is not HTTP, and told no more of it.
                     self.unread_line = true;
@@ -87,7 +89,7 @@ impl Conversation {
             }
         }
         if let Some(loss) = self.requests.reader.loss() {
-            let counted = self.requests.catch_up(sent.totals.messages);
+            let counted = self.requests.positions.catch_up(sent.totals.messages);
             // There may have been more where not all was followed.
             let uncounted = !sent.totals.followed || !loss.trusting;
             if counted > 0 || (uncounted && loss.cause != Gap::StreamMismatch) {
@@ -122,10 +124,6 @@ impl Conversation {
                 ..STRAYED
             });
         } else if self.pairing.begun() == 0 {
-            if self.requests.reader.method() == Some(Method::Preface) {
-                // HTTP/2: there will be requests, which this version does not read.
-                self.pairing.requests_lost(0, Gap::StreamGap, time, events);
-            }
             self.requests.reader.give_up();
             self.unread = Some(began);
         } else {

@@ -21,7 +21,8 @@ impl Conversation {
     ) {
         match step {
             Step::Begun => {
-                self.responses.messages = self.responses.messages.saturating_add(1);
+                self.responses.positions.messages =
+                    self.responses.positions.messages.saturating_add(1);
                 self.interim = false;
             }
             Step::Line => {}
@@ -56,8 +57,13 @@ impl Conversation {
                 });
             }
             // The server speaks first, or something else.
-            Step::NotAMessage if !self.pairing.knows_requests() => self.responses.reader.give_up(),
-            Step::NotAMessage => self.lose(Direction::Responses, MISMATCH, time, events),
+            Step::Http2 if self.may_be_http2() => self.http2 = true,
+            Step::NotAMessage | Step::Http2 if !self.pairing.knows_requests() => {
+                self.responses.reader.give_up();
+            }
+            Step::NotAMessage | Step::Http2 => {
+                self.lose(Direction::Responses, MISMATCH, time, events);
+            }
             Step::BrokenBody => self.lose(Direction::Responses, STRAYED, time, events),
             // Never read from this stream.
             Step::Request(_) => {}
@@ -76,12 +82,12 @@ impl Conversation {
             if self.responses.end(sent.bytes) {
                 self.read(Direction::Responses, &[], end.time, events);
             } else {
-                let missing = sent.totals.segments > self.responses.next_index();
+                let missing = sent.totals.segments > self.responses.positions.next_index();
                 self.lose(Direction::Responses, missed(missing), end.time, events);
             }
         }
         if let Some(loss) = self.responses.reader.loss() {
-            let counted = self.responses.catch_up(sent.totals.messages);
+            let counted = self.responses.positions.catch_up(sent.totals.messages);
             let uncounted = !sent.totals.followed || !loss.trusting;
             return (counted > 0 || uncounted).then_some(loss.cause);
         }
@@ -106,6 +112,13 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
+        if start.upgrades_to_http2()
+            && let Some(exchange) = self.pairing.take_upgrade()
+        {
+            self.upgrade = Some(exchange);
+            self.http2 = true;
+            return self.responses.reader.keep();
+        }
         self.last_response = start.last;
         let headers = std::mem::take(&mut start.headers);
         let known = self.answer(Some(start.status), headers, time, events);

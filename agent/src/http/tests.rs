@@ -3,6 +3,7 @@
 mod bounds;
 mod connections;
 mod hostile;
+mod http2;
 mod loss;
 mod malformed;
 mod messages;

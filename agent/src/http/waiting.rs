@@ -1,6 +1,6 @@
 //! Segments that wait until both ends of their connection are known.
 
-use super::{bounds::Bounds, line::Line, reader::Direction};
+use super::{bounds::Bounds, http2::sender_is_client, line::Line, reader::Direction};
 use crate::capture::Segment;
 
 /// The segments of a connection in the order in which they came.
@@ -79,6 +79,9 @@ impl Waiting {
 
 /// The client's end, if these bytes of `end` begin a message that shows it.
 fn client(end: usize, segment: &Segment) -> Option<usize> {
+    if segment.http2 {
+        return sender_is_client(segment).map(|is_client| if is_client { end } else { 1 - end });
+    }
     let start = match segment.first_message {
         Some(start) => usize::from(start),
         None if segment.offset == 0 => 0,
