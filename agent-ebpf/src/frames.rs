@@ -88,12 +88,12 @@ pub(crate) fn follow(context: &SkBuffContext) {
     let Some((length, rest)) = cut(socket, end, size_of::<[u64; scratch::WORDS]>() as u32) else {
         return;
     };
-    let Some(scratch) = Scratch::claim() else {
+    let Some(scratch) = Scratch::claim(&mut socket.piece) else {
         stream::give_up(socket);
         return;
     };
     let walk = look(context, &mut socket.stream, scratch.words, length);
-    scratch.give_back();
+    scratch.give_back(&socket.piece);
     if walk.is_none() {
         return;
     }

@@ -13,6 +13,7 @@ use aya_ebpf::{
 };
 
 use crate::{
+    block::bounded,
     context::field,
     egress,
     storage::{Socket, Stream, find},
@@ -49,15 +50,16 @@ pub(crate) fn identify(context: &SkBuffContext) {
 /// Judges a stream by its first bytes.
 #[inline(always)]
 fn open(context: &SkBuffContext, stream: &mut Stream, end: u32) {
-    let mut first = [0_u64; 3];
-    stream.length = end
-        .wrapping_sub(stream.cursor)
-        .min(size_of_val(&first) as u32);
+    // One word more than is looked at: a power of two, for `bounded`.
+    let mut first = [0_u64; 4];
+    let most = size_of::<[u64; 3]>() as u32;
+    stream.length = end.wrapping_sub(stream.cursor).min(most);
     // SAFETY: the socket's own state. As in `block::cut`.
     let length = unsafe { (&raw const stream.length).read_volatile() };
-    if length == 0 || length > size_of_val(&first) as u32 {
+    if length == 0 {
         return;
     }
+    let length = bounded(length, size_of_val(&first) as u32);
     // SAFETY: there is room for `length` bytes.
     unsafe {
         bpf_skb_load_bytes(
@@ -67,8 +69,9 @@ fn open(context: &SkBuffContext, stream: &mut Stream, end: u32) {
             length,
         )
     };
+    let [a, b, c, _] = first;
     let was_unproven = stream.frames.is_unproven();
-    if stream.frames.open(first, u64::from(length)) != Opening::Other {
+    if stream.frames.open([a, b, c], u64::from(length)) != Opening::Other {
         stream.protocol = Stream::HTTP2;
         return;
     }

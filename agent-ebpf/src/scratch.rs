@@ -23,32 +23,36 @@ static CLAIMS: HashMap<u32, u32, 4> = HashMap::new();
 
 /// A piece that is claimed. It has to be given back.
 pub(crate) struct Scratch {
-    piece: u32,
     pub(crate) words: *mut [u64; WORDS],
 }
 
 impl Scratch {
-    /// Claims a piece, if one is free.
+    /// Claims a piece, if one is free, and puts its number into `place`: memory of a map that this
+    /// run has for itself. On the stack, the verifier would tell the pieces apart, and follow all
+    /// that comes once for each.
     #[inline(always)]
-    pub(crate) fn claim() -> Option<Self> {
+    pub(crate) fn claim(place: &mut u32) -> Option<Self> {
         // SAFETY: takes nothing.
         let first = unsafe { bpf_get_smp_processor_id() } * SCRATCH_PIECES;
-        for piece in first..first + SCRATCH_PIECES {
-            if CLAIMS.insert(&piece, &1, u64::from(BPF_NOEXIST)).is_err() {
-                continue;
-            }
-            if let Some(words) = SCRATCH.get_ptr_mut(piece) {
-                return Some(Self { piece, words });
-            }
-            let _ = CLAIMS.remove(&piece);
+        let mut is_free = |number: u32| {
+            *place = first + number;
+            CLAIMS.insert(&*place, &1, u64::from(BPF_NOEXIST)).is_ok()
+        };
+        // No loop: verifiers before 6.3 do not see that one from `first` on would end.
+        const { assert!(SCRATCH_PIECES == 4) };
+        if !(is_free(0) || is_free(1) || is_free(2) || is_free(3)) {
+            return None;
         }
-        None
+        // SAFETY: it was just written.
+        let piece = unsafe { (&raw const *place).read_volatile() };
+        let words = SCRATCH.get_ptr_mut(piece)?;
+        Some(Self { words })
     }
 
-    /// Gives it back.
+    /// Gives the piece at `place` back.
     #[inline(always)]
-    pub(crate) fn give_back(self) {
+    pub(crate) fn give_back(self, place: &u32) {
         // It is there: nobody else removes it.
-        let _ = CLAIMS.remove(&self.piece);
+        let _ = CLAIMS.remove(place);
     }
 }

@@ -37,8 +37,8 @@ pub(crate) struct Socket {
     pub(crate) anonymous: u32,
     /// The number of its cgroup's account, from its first packet on.
     pub(crate) account: u32,
-    /// Zero.
-    pub(crate) reserved: u32,
+    /// The piece of scratch memory that was claimed last.
+    pub(crate) piece: u32,
     /// What it sends.
     pub(crate) stream: Stream,
 }

@@ -189,7 +189,10 @@ pub(super) fn after(effect: &Effect, flags: u16, bodiless: u16, length: u64) -> 
     let some = (length.wrapping_add(u64::MAX >> 1) >> 63) as u16;
     let body = flags >> flag::BODILESS_AT & 15 | bodiless;
     let response = flags >> flag::RESPONSES_AT & 1;
-    let key = effect.boundary | some << 5 | response << 4 | body;
+    // Added, so that the mask below stays: see `table::transition`.
+    let key = effect
+        .boundary
+        .wrapping_add(some << 5 | response << 4 | body);
     let cell = AFTER[key as usize & (KEYS - 1)];
     (cell & !BODY, u64::from(cell >> 7).wrapping_neg())
 }

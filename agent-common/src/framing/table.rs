@@ -134,7 +134,9 @@ const CHUNKED: &[u8] = b"chunked";
 /// The next state on `byte` in `state`, and an action.
 #[inline(always)]
 pub(super) fn transition(state: u8, byte: u8) -> (u8, u8) {
-    let cell = (state as usize * COLUMNS) | CLASSES[byte as usize] as usize;
+    // Added, since the compiler would leave out the mask after an OR: of what was put together by
+    // one, verifiers like that of 5.10 know nothing.
+    let cell = state as usize * COLUMNS + CLASSES[byte as usize] as usize;
     let [next, action] = TRANSITIONS[cell & (ROWS * COLUMNS - 1)].to_le_bytes();
     (next, action)
 }
