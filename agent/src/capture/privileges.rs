@@ -67,7 +67,9 @@ pub(super) fn missing() -> Vec<&'static str> {
 pub(super) fn hint() -> String {
     let lack = lack();
     if lack.is_empty() {
-        return ": the capabilities are there, so a security module forbids it".to_owned();
+        return ": the capabilities are there, so a security module forbids it, or, before Linux 5.11, \
+                the limit on locked memory (RLIMIT_MEMLOCK)"
+            .to_owned();
     }
     lack
 }

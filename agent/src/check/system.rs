@@ -103,20 +103,20 @@ const NEEDED: [(u32, &str, &str); 3] = [
 const SYS_ADMIN: u32 = 21;
 const SYS_RESOURCE: u32 = 24;
 
-/// What this process may do, each capability a line.
+/// What the calling thread may do, each capability a line.
 pub(super) fn capabilities() -> Vec<Item> {
     match effective_capabilities() {
         Some(effective) => judge_capabilities(effective),
         None => vec![Item::warning(
             "capabilities",
-            "those of this process cannot be read",
+            "those of this thread cannot be read",
             "mount /proc",
         )],
     }
 }
 
 fn effective_capabilities() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))?;
