@@ -64,7 +64,7 @@ enum Part {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("bench")?;
     let mut steps = Steps::begin();
-    steps.run("requirements", || install::ensure_all(options.yes))?;
+    steps.run("requirements", || install::ensure_lab(options.yes))?;
     steps.run("build", || {
         build::run(&build::Options { bpf_only: false })?;
         build::build_helper()

@@ -28,7 +28,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("demo")?;
     let mut steps = Steps::begin();
-    steps.run("requirements", || install::ensure_all(options.yes))?;
+    steps.run("requirements", || install::ensure_lab(options.yes))?;
     steps.run("build", || {
         build::run(&build::Options { bpf_only: false })?;
         build::build_helper()

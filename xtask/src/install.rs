@@ -27,6 +27,14 @@ const LLVM: &str = "/usr/lib/llvm-22";
 const LLVM_FEATURE: &str = "llvm-22";
 const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.13.0";
+/// What boots kernels: Debian's packages, each with a program that shows whether it is there.
+const MACHINE: [(&str, &str); 5] = [
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("busybox-static", "busybox"),
+    ("lz4", "lz4"),
+    ("xz-utils", "xz"),
+    ("zstd", "zstd"),
+];
 
 /// What `install` takes.
 #[derive(Args)]
@@ -47,7 +55,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Installs what is missing; whether anything was. Says first what that is and asks on a terminal,
 /// unless `yes`.
 pub(crate) fn ensure_all(yes: bool) -> anyhow::Result<bool> {
-    let missing = Missing::find();
+    ensure_found(Missing::find(&MACHINE), yes)
+}
+
+/// The same without what boots kernels.
+pub(crate) fn ensure_lab(yes: bool) -> anyhow::Result<bool> {
+    ensure_found(Missing::find(&[]), yes)
+}
+
+fn ensure_found(missing: Missing, yes: bool) -> anyhow::Result<bool> {
     if missing.is_nothing() {
         return Ok(false);
     }
@@ -68,7 +84,8 @@ struct Missing {
 }
 
 impl Missing {
-    fn find() -> Self {
+    /// Of what builds and what the lab runs, and of these packages.
+    fn find(also: &[(&'static str, &'static str)]) -> Self {
         let toolchain = match Toolchain::find() {
             Some(_) => Vec::new(),
             None => BPF_TOOLCHAIN.to_vec(),
@@ -78,11 +95,13 @@ impl Missing {
         if linker && !Path::new(LLVM).join("bin/llvm-config").exists() {
             packages.push(LLVM_PACKAGE);
         }
-        let lab = requirements::PACKAGES.iter();
-        packages.extend(lab.filter_map(|(package, program)| {
+        let others = requirements::PACKAGES.iter().chain(also);
+        packages.extend(others.filter_map(|(package, program)| {
             let is_there = match *package {
                 // Debian's python3 runs without this package, but makes no environment.
                 "python3-venv" => can_make_environments(),
+                // The package without -static has a program of the same name.
+                "busybox-static" => is_static(program),
                 _ => is_program(program),
             };
             (!is_there).then_some(*package)
@@ -227,6 +246,14 @@ fn can_make_environments() -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Whether a program is there that needs no libraries.
+fn is_static(program: &str) -> bool {
+    build::find_on_path(program).is_some_and(|program| {
+        let interpreter = Command::new("ldd").arg(program).output();
+        interpreter.is_ok_and(|output| !output.status.success())
+    })
 }
 
 /// Whether a program is on PATH or among root's, which PATH may leave out.

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod install;
+mod kernels;
 mod progress;
 mod steps;
 mod test;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Options),
     /// Install what the other commands need
     Install(install::Options),
+    /// Boot every kernel that is promised, and capture on it
+    Kernels(kernels::Options),
     /// Formatting, lints, and all tests (root)
     Test(test::Options),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Install(options) => install::run(&options),
+        Command::Kernels(options) => kernels::run(&options),
         Command::Test(options) => test::run(&options),
     };
     match outcome {
