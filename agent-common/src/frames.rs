@@ -67,7 +67,8 @@ pub struct Frames {
     lost: u8,
     /// 1: the first header is not whole yet, so this may be no HTTP/2.
     unproven: u8,
-    _padding: u8,
+    /// 1: a message ends with this payload.
+    ends: u8,
 }
 
 const _: () = assert!(size_of::<Frames>() == 32);
@@ -172,6 +173,7 @@ impl Frames {
         let opens = wanted.opens & is_below(self.highest, header.stream());
         self.highest = replace(self.highest, header.stream(), opens.wrapping_neg());
         self.streams = self.streams.wrapping_add(opens as u32);
+        self.ends = wanted.ends as u8;
         (
             payload.wrapping_add(header.length()),
             replace(needed, payload.wrapping_add(wanted.payload), wanted.header),
@@ -188,14 +190,16 @@ impl Frames {
         }
     }
 
-    /// Passes over `bytes` of a payload, at most [`Self::skippable`].
+    /// Passes over `bytes` of a payload, at most [`Self::skippable`]. True if a message ended with
+    /// them (END_STREAM of a DATA frame).
     #[expect(
         clippy::cast_possible_truncation,
         reason = "no more than what remains of a frame"
     )]
     #[inline(always)]
-    pub const fn skip(&mut self, bytes: u64) {
+    pub const fn skip(&mut self, bytes: u64) -> bool {
         self.remaining = self.remaining.saturating_sub(bytes as u32);
+        bytes > 0 && self.remaining == 0 && self.ends != 0
     }
 
     /// Streams that a client opened, as far as was seen: HEADERS of an odd stream beyond those
@@ -260,7 +264,7 @@ impl Frames {
             held: 0,
             lost: 0,
             unproven: 0,
-            _padding: 0,
+            ends: 0,
         };
     }
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 
 use crate::{
     account::{Charged, Part},
-    storage::{Socket, boot_time},
+    storage::{Socket, Stream, boot_time},
 };
 
 /// The agent polls, so records wake nobody.
@@ -41,24 +41,29 @@ pub(crate) fn submit<const N: usize>(charged: Charged, place: RingBufEntry<Segme
     place.submit(QUIET);
 }
 
-/// Ships that a message ended where the stream now is.
+/// Ships that a message ended where the cursor is, in a packet that ends at `end`.
 #[inline(always)]
-pub(crate) fn progress(socket: &mut Socket) {
+pub(crate) fn progress(socket: &mut Socket, end: u32) {
     let charged = Charged(socket.account);
+    let http2 = if socket.stream.protocol == Stream::HTTP2 {
+        SegmentHeader::HTTP2
+    } else {
+        0
+    };
     if let Some(mut place) = reserve::<0>(charged) {
         place.write(SegmentRecord {
             header: SegmentHeader {
                 cookie: socket.facts.cookie,
                 cgroup: socket.facts.cgroup,
                 time: boot_time(),
-                offset: socket.facts.bytes_sent,
+                offset: socket.facts.bytes_sent - u64::from(end - socket.stream.cursor),
                 elided: 0,
                 index: socket.facts.segments,
                 messages_before: socket.stream.messages(),
                 account: charged.0,
                 first_message: SegmentHeader::NO_MESSAGE,
                 length: 0,
-                flags: socket.stream.flags,
+                flags: socket.stream.flags | http2,
             },
             bytes: [],
         });

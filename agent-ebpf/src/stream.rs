@@ -66,7 +66,7 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
     socket.stream.cursor = packet.end - new.min(length);
     socket.stream.blocks = 0;
     if socket.stream.protocol == Stream::HTTP2 {
-        return pass_payload(packet.end, &mut socket.stream);
+        return pass_payload(packet.end, socket);
     }
     pass_body(packet.end, socket)
 }
@@ -127,18 +127,23 @@ fn pass_body(end: u32, socket: &mut Socket) -> bool {
     }
     if ended {
         // Nothing follows that would tell that the message ended.
-        ring::progress(socket);
+        ring::progress(socket, end);
     }
     false
 }
 
 /// Passes over what is known to be payload that is not needed. True if more is left.
 #[inline(always)]
-fn pass_payload(end: u32, stream: &mut Stream) -> bool {
+fn pass_payload(end: u32, socket: &mut Socket) -> bool {
+    let stream = &mut socket.stream;
     let left = u64::from(end - stream.cursor);
     let payload = stream.frames.skippable().min(left);
-    stream.frames.skip(payload);
+    let ended = stream.frames.skip(payload);
     stream.cursor += payload as u32;
+    if ended {
+        // What follows may be left out too.
+        ring::progress(socket, end);
+    }
     payload < left
 }
 

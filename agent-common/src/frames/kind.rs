@@ -14,6 +14,8 @@ pub(super) const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 
 pub(super) mod flag {
+    /// Of DATA and HEADERS.
+    pub(super) const END_STREAM: u8 = 1;
     /// Of SETTINGS and PING.
     pub(in super::super) const ACK: u8 = 1;
     pub(in super::super) const PADDED: u8 = 1 << PADDED_AT;
@@ -29,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) payload: u64,
     /// 1 if a client opens a stream with it, if that is a new one; or 0.
     pub(super) opens: u64,
+    /// 1 if a message ends with its payload; or 0.
+    pub(super) ends: u64,
 }
 
 /// What has to be shipped of a frame with this header.
@@ -42,6 +46,7 @@ pub(super) fn wanted(header: &Header) -> Wanted {
         header: mask(rule.header) & kept,
         payload: header.length() & mask(rule.payload) & kept | padded,
         opens: mask(rule.opens) & header.stream() & 1,
+        ends: mask(rule.ends) & flags & u64::from(flag::END_STREAM),
     }
 }
 
@@ -58,7 +63,9 @@ struct Rule {
     pads: i8,
     /// It may open a stream.
     opens: i8,
-    _padding: [i8; 3],
+    /// It may end a message with a payload that is left out.
+    ends: i8,
+    _padding: [i8; 2],
 }
 
 #[inline(always)]
@@ -76,7 +83,8 @@ const fn rules() -> [Rule; 256] {
         acknowledges: 0,
         pads: 0,
         opens: 0,
-        _padding: [0; 3],
+        ends: 0,
+        _padding: [0; 2],
     };
     let whole = Rule {
         header: -1,
@@ -88,6 +96,7 @@ const fn rules() -> [Rule; 256] {
     rules[DATA as usize] = Rule {
         header: -1,
         pads: -1,
+        ends: -1,
         ..none
     };
     rules[HEADERS as usize] = Rule { opens: -1, ..whole };

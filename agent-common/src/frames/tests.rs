@@ -357,3 +357,15 @@ fn a_lost_position_keeps_its_counts() {
     );
     assert_eq!(frames.streams(), 2);
 }
+
+#[test]
+fn the_end_of_a_message_is_told_with_the_last_of_its_payload() {
+    for (flags, ends) in [(0, false), (1, true)] {
+        let mut frames = Frames::default();
+        walk(&mut frames, &[0, 0, 100, 0, flags, 0, 0, 0, 1, 7, 7], 0);
+        assert_eq!(frames.skippable(), 98);
+        assert!(!frames.skip(0) && !frames.skip(97));
+        assert_eq!(frames.skip(1), ends);
+        assert!(!frames.skip(0));
+    }
+}

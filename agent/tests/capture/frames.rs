@@ -22,6 +22,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
@@ -33,6 +34,8 @@ struct Frames {
     needed: Vec<Range<u64>>,
     /// Where streams are opened.
     opened: Vec<u64>,
+    /// Where messages end with the payload of DATA.
+    ended: Vec<u64>,
     /// Where a write ends.
     writes: Vec<usize>,
 }
@@ -77,6 +80,9 @@ impl Frames {
             HEADERS | CONTINUATION | SETTINGS | RST_STREAM | GOAWAY => self.need(&frame),
             _ => self.bytes.extend(frame),
         }
+        if kind == DATA && flags & END_STREAM != 0 {
+            self.ended.push(self.bytes.len() as u64);
+        }
         self
     }
 
@@ -106,7 +112,7 @@ impl Frames {
             assert_eq!(segment.index as usize, index);
             assert!(segment.http2 && !segment.after_gap && !segment.joined);
             assert!(segment.offset >= position, "{segment:?} after {position}");
-            assert!(!segment.bytes.is_empty());
+            assert!(!segment.bytes.is_empty() || self.ended.contains(&segment.offset));
             let start = segment.offset as usize;
             let end = start + segment.bytes.len();
             assert_eq!(segment.bytes, self.bytes[start..end]);
@@ -124,6 +130,14 @@ impl Frames {
             position += segment.elided;
         }
         assert!(position <= self.bytes.len() as u64);
+        let told = |end: &u64| {
+            let tells = |segment: &Segment| {
+                let to = segment.offset + segment.bytes.len() as u64 + segment.elided;
+                (segment.offset..=to).contains(end)
+            };
+            segments.iter().any(tells)
+        };
+        assert!(self.ended.iter().all(told));
         for needed in &self.needed {
             for at in needed.clone() {
                 assert!(shipped[at as usize], "{at} of {needed:?} is missing");

@@ -48,6 +48,8 @@ struct Wire {
     frames: Vec<usize>,
     /// Where the headers of frames end with which the client opens a stream.
     opened: Vec<usize>,
+    /// Where messages end with the payload of DATA.
+    ended: Vec<usize>,
     highest: u32,
     /// Bytes that are no whole frame yet.
     open: usize,
@@ -330,6 +332,9 @@ impl Wire {
             self.needed[begin..self.open].fill(false);
             self.needed[begin..needed].fill(true);
             self.frames.push(begin);
+            if kind == DATA && flags & END_STREAM != 0 {
+                self.ended.push(self.open);
+            }
             if kind == HEADERS && stream % 2 == 1 && stream > self.highest {
                 self.highest = stream;
                 self.opened.push(payload);
@@ -347,9 +352,38 @@ impl Wire {
     ) -> Vec<Segment> {
         let mut segments = Vec::new();
         let block = telling.block.filter(|_| !telling.raw);
+        let mut tell = |range: Range<usize>, next: usize| {
+            let at = range.start;
+            let first = self.frames.iter().find(|begin| range.contains(begin));
+            let opened = self.opened.iter();
+            let opened = opened
+                .filter(|opened| (seen + 1..=at).contains(opened))
+                .count();
+            segments.push(Segment {
+                cookie: 0,
+                cgroup: 0,
+                time: Timestamp::default(),
+                index: total.segments,
+                offset: (at - seen) as u64,
+                bytes: self.bytes[range.clone()].to_vec(),
+                elided: (next - range.end) as u64,
+                messages_before: u32::try_from(opened).unwrap() * u32::from(!telling.raw),
+                first_message: match first {
+                    Some(begin) if !telling.raw => Some(u16::try_from(begin - at).unwrap()),
+                    _ => None,
+                },
+                after_gap: false,
+                joined: seen > 0 && total.segments == 0,
+                http2: !telling.raw,
+            });
+            total.segments += 1;
+        };
         let mut at = packet.start;
         if block.is_some() {
             at = self.pass(at, packet.end);
+            if at > packet.start && self.ended.contains(&at) {
+                tell(at..at, at);
+            }
         }
         while at < packet.end {
             let (shipped, next) = match block {
@@ -360,32 +394,7 @@ impl Wire {
                 None => (packet.end, packet.end),
             };
             if shipped > at {
-                let first = self
-                    .frames
-                    .iter()
-                    .find(|begin| (at..shipped).contains(begin));
-                let opened = self.opened.iter();
-                let opened = opened
-                    .filter(|opened| (seen + 1..=at).contains(opened))
-                    .count();
-                segments.push(Segment {
-                    cookie: 0,
-                    cgroup: 0,
-                    time: Timestamp::default(),
-                    index: total.segments,
-                    offset: (at - seen) as u64,
-                    bytes: self.bytes[at..shipped].to_vec(),
-                    elided: (next - shipped) as u64,
-                    messages_before: u32::try_from(opened).unwrap() * u32::from(!telling.raw),
-                    first_message: match first {
-                        Some(begin) if !telling.raw => Some(u16::try_from(begin - at).unwrap()),
-                        _ => None,
-                    },
-                    after_gap: false,
-                    joined: seen > 0 && total.segments == 0,
-                    http2: !telling.raw,
-                });
-                total.segments += 1;
+                tell(at..shipped, next);
             }
             at = next;
         }
