@@ -8,6 +8,7 @@
 mod machine;
 mod network;
 mod record;
+mod script;
 mod traffic;
 mod trial;
 mod watch;
@@ -28,7 +29,8 @@ fn main() {
 }
 
 fn run() -> anyhow::Result<()> {
-    trial::check().context("the preflight")?;
+    trial::with_limited_memory().context("the preflight")?;
+    machine::raise_memory_lock()?;
     let watch = watch::Watch::begin()?;
     for program in watch.programs() {
         match program.verified_instructions {

@@ -40,6 +40,8 @@ pub(crate) struct End {
 /// A request and its response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Exchange {
+    /// The stream, if it is HTTP/2.
+    pub(crate) stream: Option<u32>,
     pub(crate) method: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) authority: Option<String>,

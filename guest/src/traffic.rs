@@ -11,7 +11,8 @@ use anyhow::{Context, ensure};
 use crate::{
     machine,
     network::{Network, Pair},
-    record::{Connection, End, Exchange, Listener, Told},
+    record::{Connection, End, Listener, Told},
+    script::{self, Script, Speaker},
 };
 
 /// Sends everything on every path, and returns what must be told of it.
@@ -26,97 +27,19 @@ pub(crate) fn send(pair: &Pair) -> anyhow::Result<Told> {
     ];
     let mut expected = Told::default();
     for (client, server, address) in routes {
-        for (protocol, port) in [(http1 as fn() -> Script, 8001), (tcp, 8003)] {
+        for (script, port) in [
+            (script::http1(), 8001),
+            (script::http2(), 8002),
+            (script::tcp(), 8003),
+        ] {
             let at = SocketAddr::new(address, port);
-            send_script(&protocol(), client, server, at, &mut expected)
+            send_script(&script, client, server, at, &mut expected)
                 .with_context(|| format!("port {port} of {} at {address}", server.pod))?;
         }
     }
     expected.connections.sort();
     expected.listeners.sort();
     Ok(expected)
-}
-
-/// What the two ends say to each other, one after the other, and the exchanges in it.
-#[derive(Default)]
-struct Script {
-    turns: Vec<(Speaker, Vec<u8>)>,
-    exchanges: Vec<Exchange>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Speaker {
-    Client,
-    Server,
-}
-
-impl Script {
-    fn say(&mut self, speaker: Speaker, parts: &[&[u8]]) {
-        self.turns.push((speaker, parts.concat()));
-    }
-
-    fn bytes(&self, speaker: Speaker) -> u64 {
-        let turns = self.turns.iter().filter(|(by, _)| *by == speaker);
-        turns.map(|(_, bytes)| bytes.len() as u64).sum()
-    }
-}
-
-/// HTTP/1.1 with each kind of body: none, of a known length, chunked, long, and that of HEAD.
-fn http1() -> Script {
-    const LONG: usize = 200_000;
-    let mut script = Script::default();
-    let mut exchange = |request: (&str, &str, usize), answer: (u16, &str, &[u8], usize)| {
-        let (method, path, request_bytes) = request;
-        let (status, fields, body, response_bytes) = answer;
-        let length = match request_bytes {
-            0 => String::new(),
-            bytes => format!("content-length: {bytes}\r\n"),
-        };
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: far.example\r\n{length}\r\n");
-        let client_body = vec![b'q'; request_bytes];
-        script.say(Speaker::Client, &[head.as_bytes(), &client_body]);
-        let head = format!("HTTP/1.1 {status} Status\r\n{fields}\r\n");
-        script.say(Speaker::Server, &[head.as_bytes(), body]);
-        script.exchanges.push(Exchange {
-            method: Some(method.into()),
-            path: Some(path.into()),
-            authority: Some("far.example".into()),
-            request_bytes: request_bytes as u64,
-            status: Some(status),
-            response_bytes: response_bytes as u64,
-            whole: true,
-            gap: None,
-        });
-    };
-    exchange(
-        ("GET", "/short", 0),
-        (200, "content-length: 5\r\n", b"hello", 5),
-    );
-    let chunks = b"a\r\n0123456789\r\n3\r\nabc\r\n0\r\n\r\n";
-    let chunked = (201, "transfer-encoding: chunked\r\n", &chunks[..], 13);
-    exchange(("POST", "/chunked", 3000), chunked);
-    exchange(
-        ("HEAD", "/head", 0),
-        (200, "content-length: 7000\r\n", b"", 0),
-    );
-    let long = format!("content-length: {LONG}\r\n");
-    exchange(
-        ("GET", "/long?a=1", LONG),
-        (200, &long, &vec![b'r'; LONG], LONG),
-    );
-    exchange(("DELETE", "/none", 0), (204, "", b"", 0));
-    script
-}
-
-/// No HTTP at all: the server greets.
-fn tcp() -> Script {
-    let mut script = Script::default();
-    script.say(Speaker::Server, &[b"220 ready\r\n"]);
-    for length in [4, 1000, 100_000] {
-        script.say(Speaker::Client, &[&vec![0xc1; length]]);
-        script.say(Speaker::Server, &[&vec![0x5e; length / 2]]);
-    }
-    script
 }
 
 /// Opens a connection from one pod's app to the other's, sends, and closes it from the client's

@@ -230,6 +230,7 @@ fn summary(exchange: &http::Exchange) -> Exchange {
     let (request, response) = (&exchange.request, exchange.response.as_ref());
     let head = request.head.as_ref();
     Exchange {
+        stream: exchange.stream,
         method: head.and_then(|head| head.method.as_ref().map(ToString::to_string)),
         path: head.and_then(|head| head.path.clone()),
         authority: head.and_then(|head| head.authority.clone()),
