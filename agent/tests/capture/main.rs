@@ -15,4 +15,5 @@ mod peers;
 mod privileges;
 mod probe;
 mod scene;
+mod senders;
 mod streams;

@@ -12,14 +12,14 @@ use crate::scene::{Scene, Watched, ends};
 
 /// What one end sent, and where in it messages begin.
 #[derive(Default)]
-struct Sent {
-    bytes: Vec<u8>,
-    messages: Vec<u64>,
+pub(crate) struct Sent {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) messages: Vec<u64>,
 }
 
 impl Sent {
     /// A message: its head and its body as they go over the wire.
-    fn message(&mut self, head: &str, body: &[u8]) -> &mut Self {
+    pub(crate) fn message(&mut self, head: &str, body: &[u8]) -> &mut Self {
         self.messages.push(self.bytes.len() as u64);
         self.bytes.extend_from_slice(head.as_bytes());
         self.bytes.extend_from_slice(body);
@@ -28,7 +28,7 @@ impl Sent {
 }
 
 /// What the kernel side said about one end.
-struct Seen {
+pub(crate) struct Seen {
     socket: Socket,
     segments: Vec<Segment>,
 }
@@ -40,7 +40,7 @@ impl Seen {
     }
 
     /// Nothing is missing but bodies, and everything is where it was sent.
-    fn check(&self, sent: &Sent) {
+    pub(crate) fn check(&self, sent: &Sent) {
         assert_eq!(self.socket.bytes_sent, sent.bytes.len() as u64);
         assert_eq!(self.socket.stream.messages as usize, sent.messages.len());
         assert_eq!(self.socket.stream.segments as usize, self.segments.len());
@@ -73,7 +73,7 @@ impl Seen {
         assert!(position <= sent.bytes.len() as u64);
     }
 
-    fn shipped(&self) -> usize {
+    pub(crate) fn shipped(&self) -> usize {
         self.segments
             .iter()
             .map(|segment| segment.bytes.len())
@@ -81,8 +81,19 @@ impl Seen {
     }
 }
 
-/// Sends the requests, then the responses, over one connection, and drains until it is closed.
+/// Writes the requests, then the responses, over one connection, and drains until it is closed.
 fn exchange(requests: &Sent, responses: &Sent) -> (Seen, Seen) {
+    exchange_by(requests, responses, |mut stream, sent| {
+        stream.write_all(&sent.bytes).unwrap();
+    })
+}
+
+/// The same by another way of sending.
+pub(crate) fn exchange_by(
+    requests: &Sent,
+    responses: &Sent,
+    send: impl Fn(&TcpStream, &Sent) + Sync,
+) -> (Seen, Seen) {
     let scene = Scene::new();
     let mut watched = scene.capture(1 << 24);
     scene.enter("server");
@@ -97,11 +108,11 @@ fn exchange(requests: &Sent, responses: &Sent) -> (Seen, Seen) {
             let (mut server, mut read) = (server, vec![0; requests.bytes.len()]);
             server.read_exact(&mut read).unwrap();
             assert!(read == requests.bytes);
-            server.write_all(&responses.bytes).unwrap();
+            send(&server, responses);
         });
         threads.spawn(|| {
             let (mut client, mut read) = (client, Vec::new());
-            client.write_all(&requests.bytes).unwrap();
+            send(&client, requests);
             client.read_to_end(&mut read).unwrap();
             assert!(read == responses.bytes);
         });
