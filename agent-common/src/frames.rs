@@ -20,7 +20,7 @@
 //! block[1] = 1;
 //! let mut frames = Frames::default();
 //! let walk = frames.walk(&block, 100);
-//! assert_eq!((walk.first_frame, walk.needed), (0, 9));
+//! assert_eq!((walk.walked, walk.first_frame, walk.needed), (100, 0, 9));
 //! assert_eq!(frames.skippable(), 909);
 //! ```
 //!
@@ -76,6 +76,9 @@ const _: () = assert!(size_of::<Frames>() == 32);
 /// What a block contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk {
+    /// Bytes that were followed. If these are not all of the block, it is to be cut here: the
+    /// next block begins with the byte behind.
+    pub walked: u16,
     /// Where the first frame begins, or [`Walk::NO_FRAME`].
     pub first_frame: u16,
     /// Where the last byte ends that has to be shipped; 0 if none has to be.
@@ -126,7 +129,7 @@ impl Frames {
             let (first, ninth) = unaligned(block, at);
             (at, needed) = self.take(&Header::new(first, ninth), payload, needed);
         }
-        if at < length {
+        if at < length && length.wrapping_sub(at) < Header::LENGTH {
             let (first, ninth) = unaligned(block, at);
             let held = length.wrapping_sub(at);
             let walk = self.hold(&Header::new(first, ninth), held, length);
@@ -135,9 +138,10 @@ impl Frames {
                 ..walk
             };
         }
-        self.remaining = at.wrapping_sub(length) as u32;
+        self.remaining = at.saturating_sub(length) as u32;
         self.wanted = needed.saturating_sub(length) as u32;
         Walk {
+            walked: at.min(length) as u16,
             first_frame: if first_frame < length {
                 first_frame as u16
             } else {
@@ -159,6 +163,7 @@ impl Frames {
         self.remaining = 0;
         self.wanted = 0;
         Walk {
+            walked: length as u16,
             first_frame: Walk::NO_FRAME,
             needed: length as u16,
         }
@@ -178,6 +183,17 @@ impl Frames {
             payload.wrapping_add(header.length()),
             replace(needed, payload.wrapping_add(wanted.payload), wanted.header),
         )
+    }
+
+    /// How many bytes of a block of so many words are followed, even if all frames are empty.
+    #[must_use]
+    pub const fn followed(words: usize) -> usize {
+        let frames = turns(words) * HEADER_LENGTH;
+        if frames < words * 8 {
+            frames
+        } else {
+            words * 8
+        }
     }
 
     /// How many of the bytes that follow need not be shipped.
@@ -272,9 +288,14 @@ impl Frames {
 const HEADER_LENGTH: usize = 9;
 const _: () = assert!(HEADER_LENGTH as u64 == Header::LENGTH);
 
-/// How many frames a block can have: the first may have begun before, the last be cut.
+/// How many frames of a block are followed: all of them, but of the largest block only as many as
+/// it has if they are of 16 bytes.
 const fn turns(words: usize) -> usize {
-    words * 8 / HEADER_LENGTH + 2
+    if words > 512 {
+        words / 2
+    } else {
+        words * 8 / HEADER_LENGTH + 1
+    }
 }
 
 /// The nine bytes from `at` on: eight, and one. Those beyond the block are whatever.

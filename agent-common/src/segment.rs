@@ -44,6 +44,8 @@ impl SegmentHeader {
     /// The bytes are HTTP/2 frames (RFC 9113 section 4).
     pub const HTTP2: u32 = 1 << 2;
 
+    /// The size of the field of bytes in a tiny record: for a few frames of HTTP/2.
+    pub const CLASS_TINY: usize = 128;
     /// The size of the field of bytes in a small record.
     pub const CLASS_SMALL: usize = 512;
     /// The size of the field of bytes in a large record.
@@ -67,5 +69,6 @@ pub struct SegmentRecord<const N: usize> {
     pub bytes: [u8; N],
 }
 
+const _: () = assert!(size_of::<SegmentRecord<128>>() == 64 + 128);
 const _: () = assert!(size_of::<SegmentRecord<512>>() == 64 + 512);
 const _: () = assert!(size_of::<SegmentRecord<8192>>() == 64 + 8192);

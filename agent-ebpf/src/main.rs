@@ -134,12 +134,19 @@ fn identify(context: SkBuffContext) -> i32 {
 
 /// A block of HTTP/2 of which little is expected to be shipped.
 #[cgroup_skb(egress)]
+fn frames_tiny(context: SkBuffContext) -> i32 {
+    frames::glance(&context);
+    PASS
+}
+
+/// A block of HTTP/2 in a segment of which little is left.
+#[cgroup_skb(egress)]
 fn frames_small(context: SkBuffContext) -> i32 {
     frames::ship::<SMALL, { SMALL / 8 }>(&context);
     PASS
 }
 
-/// A block of HTTP/2 of which much is expected to be shipped.
+/// A block of HTTP/2 in a segment of which much is left, and much is expected to be shipped.
 #[cgroup_skb(egress)]
 fn frames_large(context: SkBuffContext) -> i32 {
     frames::ship::<LARGE, { LARGE / 8 }>(&context);

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use agent_common::{frames::Frames, framing::Framing, socket::Facts};
+use agent_common::{frames::Frames, framing::Framing, segment::SegmentHeader, socket::Facts};
 use aya_ebpf::{
     bindings::{BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type},
     btf_maps::HashMap,
@@ -111,7 +111,12 @@ pub(crate) struct Stream {
     pub(crate) length: u32,
     /// The blocks of this packet so far.
     pub(crate) blocks: u32,
+    /// A block that is looked at before it is known whether it is shipped.
+    pub(crate) glance: [u64; GLANCE],
 }
+
+/// The words of a block that is looked at first.
+pub(crate) const GLANCE: usize = SegmentHeader::CLASS_TINY / 8;
 
 impl Stream {
     /// The next bytes are to be looked at for what they are.

@@ -8,7 +8,9 @@
 //!    └──────▶ HTTP2
 //! ```
 
-use agent_common::{account::Refusal, framing::Mode, segment::SegmentHeader, socket::Facts};
+use agent_common::{
+    account::Refusal, frames::Frames, framing::Mode, segment::SegmentHeader, socket::Facts,
+};
 use aya_ebpf::{btf_maps::ProgramArray, macros::btf_map, programs::SkBuffContext};
 
 use crate::{
@@ -21,23 +23,27 @@ use crate::{
 /// The programs that look at a packet's bytes, in the order of the constants below. Filled by the
 /// loader.
 #[btf_map]
-static STAGES: ProgramArray<9> = ProgramArray::new();
+static STAGES: ProgramArray<10> = ProgramArray::new();
 
 const STAGE_SMALL: u32 = 0;
 const STAGE_LARGE: u32 = 1;
 const STAGE_HUGE: u32 = 2;
 pub(crate) const STAGE_REFUSED: u32 = 3;
 const STAGE_IDENTIFY: u32 = 4;
-const STAGE_FRAMES_SMALL: u32 = 5;
-const STAGE_FRAMES_LARGE: u32 = 6;
-const STAGE_FRAMES_HUGE: u32 = 7;
-pub(crate) const STAGE_FRAMES_REFUSED: u32 = 8;
+const STAGE_FRAMES_TINY: u32 = 5;
+const STAGE_FRAMES_SMALL: u32 = 6;
+const STAGE_FRAMES_LARGE: u32 = 7;
+const STAGE_FRAMES_HUGE: u32 = 8;
+pub(crate) const STAGE_FRAMES_REFUSED: u32 = 9;
 
 /// The blocks of a packet that are at most large. With huge ones for the others, the 33 programs
 /// that may call each other suffice for the longest packet (about 184 KiB).
 const LARGE_BLOCKS: u32 = 10;
 /// How many programs may call each other.
 const CALLS: u32 = 33;
+
+/// What a huge block of HTTP/2 follows at least.
+const FRAMES_HUGE: usize = Frames::followed(SegmentHeader::CLASS_HUGE / 8);
 
 /// Counts what a packet adds to the stream. True if a part of it has to be looked at: from
 /// `cursor` on.
@@ -189,7 +195,8 @@ pub(crate) enum Expected {
     Much,
 }
 
-/// Goes on with a block of HTTP/2. It is a small one as long as huge ones can look at the rest.
+/// Goes on with a block of HTTP/2. It is no huge one as long as huge ones can look at
+/// the rest.
 #[inline(always)]
 pub(crate) fn next_frames(
     context: &SkBuffContext,
@@ -199,11 +206,11 @@ pub(crate) fn next_frames(
 ) {
     let left = end.wrapping_sub(socket.stream.cursor);
     let calls = CALLS.saturating_sub(socket.stream.blocks + 1);
-    let stage = if left <= SegmentHeader::CLASS_SMALL as u32 {
-        STAGE_FRAMES_SMALL
-    } else if left > calls * SegmentHeader::CLASS_HUGE as u32 {
+    let stage = if left > calls * FRAMES_HUGE as u32 {
         STAGE_FRAMES_HUGE
-    } else if expected == Expected::Little {
+    } else if left <= SegmentHeader::CLASS_TINY as u32 || expected == Expected::Little {
+        STAGE_FRAMES_TINY
+    } else if left <= SegmentHeader::CLASS_SMALL as u32 {
         STAGE_FRAMES_SMALL
     } else {
         STAGE_FRAMES_LARGE

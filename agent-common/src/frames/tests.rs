@@ -97,6 +97,7 @@ fn check(stream: &[u8], lengths: &[usize], behind: u8, skips: bool) {
             at += skipped;
         } else {
             let walk = walk(&mut frames, &stream[at..at + length], behind);
+            let length = usize::from(walk.walked);
             let first = reference.begins[reference.begins.partition_point(|begin| *begin < at)..]
                 .iter()
                 .find(|begin| **begin < at + length)
@@ -180,6 +181,7 @@ proptest! {
             let (here, behind_it) = rest.split_at(rest.len().min(*length));
             let walk = walk(&mut frames, here, behind);
             prop_assert!(usize::from(walk.needed) <= here.len());
+            prop_assert_eq!(usize::from(walk.walked), here.len());
             rest = behind_it;
         }
     }
@@ -285,6 +287,19 @@ fn open(stream: &[u8], lengths: &[usize]) -> Vec<Opening> {
         at += length;
     }
     openings
+}
+
+#[test]
+fn a_block_with_too_many_frames_is_cut() {
+    let tiny = [0, 0, 0, 1, 4, 0, 0, 0, 1].repeat(800);
+    let mut frames = Frames::default();
+    let cut = walk(&mut frames, &tiny, 0);
+    assert_eq!((cut.walked, cut.needed), (512 * 9, 512 * 9));
+    let ordinary = [0, 0, 7, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0].repeat(512);
+    assert_eq!(
+        usize::from(walk(&mut frames, &ordinary, 0).walked),
+        ordinary.len()
+    );
 }
 
 #[test]

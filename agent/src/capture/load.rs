@@ -39,12 +39,13 @@ const PROGRAMS: [&str; 7] = [
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 10] = [
     "block_small",
     "block_large",
     "block_huge",
     "block_refused",
     "identify",
+    "frames_tiny",
     "frames_small",
     "frames_large",
     "frames_huge",

@@ -4,12 +4,14 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     ops::Range,
+    os::fd::AsRawFd,
     thread,
+    time::Duration,
 };
 
-use meshwitness::capture::{Segment, Socket};
+use meshwitness::capture::{Phase, Segment, Socket};
 
-use crate::scene::{Scene, Watched, ends};
+use crate::scene::{Scene, Watched, ends, sockets};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -147,36 +149,28 @@ impl Frames {
     }
 }
 
-/// Sends both at once over one connection. What was shipped of the client, and of the server.
-fn converse(requests: &Frames, responses: &Frames) -> (Vec<Segment>, Vec<Segment>) {
+/// Sends both at once over a connection for each pair. What was shipped of the last client.
+fn converse(conversations: &[(Frames, Frames)]) -> Vec<Segment> {
     let scene = Scene::new();
     let mut watched = scene.capture(1 << 24);
-    scene.enter("server");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    scene.enter("client");
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (server, _) = listener.accept().unwrap();
-    client.set_nodelay(true).unwrap();
-    server.set_nodelay(true).unwrap();
-    thread::scope(|threads| {
-        threads.spawn(|| requests.send(&client));
-        threads.spawn(|| responses.send(&server));
-        threads.spawn(|| {
-            let mut read = vec![0; requests.bytes.len()];
-            (&server).read_exact(&mut read).unwrap();
+    scene.enter("both");
+    let mut shipped = Vec::new();
+    for (count, (requests, responses)) in (1..).zip(conversations) {
+        let (client, server) = pair();
+        thread::scope(|threads| {
+            threads.spawn(|| requests.send(&client));
+            threads.spawn(|| responses.send(&server));
+            threads.spawn(|| receive(&server, requests.bytes.len()));
+            threads.spawn(|| receive(&client, responses.bytes.len()));
         });
-        threads.spawn(|| {
-            let mut read = vec![0; responses.bytes.len()];
-            (&client).read_exact(&mut read).unwrap();
-        });
-    });
-    drop((client, server));
-    let (client, server) = ends(watched.closed(2));
+        drop((client, server));
+        let closed = watched.closed(2 * count);
+        let (client, server) = ends(closed[2 * count - 2..].to_vec());
+        shipped = requests.check(&watched, &client);
+        responses.check(&watched, &server);
+    }
     watched.assert_clean();
-    (
-        requests.check(&watched, &client),
-        responses.check(&watched, &server),
-    )
+    shipped
 }
 
 #[test]
@@ -197,7 +191,7 @@ fn a_call_is_shipped_without_its_data() {
     requests.frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 100]);
     requests.write();
     requests.frame(PING, 0, 0, &[0; 8]);
-    let (requests, _) = converse(&requests, &responses);
+    let requests = converse(&[(requests, responses)]);
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].bytes.len(), 24 + 15 + 39 + 9);
     assert_eq!(requests[0].elided, 200);
@@ -218,12 +212,12 @@ fn a_thousand_tiny_frames_in_a_write() {
             .frame(WINDOW_UPDATE, 0, 0, &[0; 4])
             .frame(RST_STREAM, 0, stream, &[0; 4]);
     }
-    converse(&requests, &responses);
+    converse(&[(requests, responses)]);
 }
 
 #[test]
 fn frames_of_all_sizes_in_packets_as_large_as_they_get() {
-    for size in [0, 1, 100, 503, 1000, 4096, 16_384, 100_000] {
+    let conversations = [0, 1, 100, 503, 1000, 4096, 16_384, 100_000].map(|size| {
         let (mut requests, mut responses) = (Frames::client(), Frames::server());
         requests.frame(HEADERS, END_HEADERS, 1, &[0x82; 30]);
         for _ in 0..(3 << 20) / (size + 9).max(100) {
@@ -232,28 +226,31 @@ fn frames_of_all_sizes_in_packets_as_large_as_they_get() {
         requests.frame(GOAWAY, 0, 0, &[0; 40]);
         responses.frame(HEADERS, END_HEADERS, 1, &[0x88; 30]);
         responses.frame(DATA, PADDED, 1, &[20; 300]);
-        converse(&requests, &responses);
-    }
+        (requests, responses)
+    });
+    converse(&conversations);
 }
 
 #[test]
 fn frames_that_are_split_anywhere() {
-    let (mut requests, mut responses) = (Frames::client(), Frames::server());
-    for number in 0..40 {
-        requests.frame(HEADERS, END_HEADERS, number * 2 + 1, &[0x82; 6]);
-        requests.frame(DATA, PADDED, number * 2 + 1, &[3; 20]);
-        requests.frame(WINDOW_UPDATE, 0, 0, &[0; 4]);
-        requests.frame(CONTINUATION, 0, 1, &[]);
-    }
-    responses.frame(0x20, 0xff, 0x7fff_ffff, &[1; 300]);
-    responses.frame(HEADERS, END_HEADERS, 1, &[0x88; 4]);
-    for step in [1, 5, 7, 10] {
+    let conversations = [1, 5, 7, 10].map(|step| {
+        let (mut requests, mut responses) = (Frames::client(), Frames::server());
+        for number in 0..40 {
+            requests.frame(HEADERS, END_HEADERS, number * 2 + 1, &[0x82; 6]);
+            requests.frame(DATA, PADDED, number * 2 + 1, &[3; 20]);
+            requests.frame(WINDOW_UPDATE, 0, 0, &[0; 4]);
+            requests.frame(CONTINUATION, 0, 1, &[]);
+        }
+        responses.frame(0x20, 0xff, 0x7fff_ffff, &[1; 300]);
+        responses.frame(HEADERS, END_HEADERS, 1, &[0x88; 4]);
+        // A preface that is split is no business of the kernel side.
         requests.writes = (PREFACE.len()..requests.bytes.len())
             .step_by(step)
             .collect();
-        responses.writes = (0..responses.bytes.len()).step_by(step).skip(1).collect();
-        converse(&requests, &responses);
-    }
+        responses.writes = (step..responses.bytes.len()).step_by(step).collect();
+        (requests, responses)
+    });
+    converse(&conversations);
 }
 
 #[test]
@@ -264,5 +261,215 @@ fn header_blocks_of_a_hundred_kibibytes() {
         requests.frame(CONTINUATION, 0, 1, &[0x82; 16_384]);
     }
     requests.frame(CONTINUATION, END_HEADERS, 1, &[0x82; 30]);
-    converse(&requests, &responses);
+    converse(&[(requests, responses)]);
+}
+
+fn receive(mut from: &TcpStream, length: usize) {
+    from.read_exact(&mut vec![0; length]).unwrap();
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_nodelay(true).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    server.set_nodelay(true).unwrap();
+    (client, server)
+}
+
+/// Sends and receives all of it, and waits until that is acknowledged.
+fn pass(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+    thread::scope(|threads| {
+        threads.spawn(|| (&*from).write_all(bytes).unwrap());
+        receive(to, bytes.len());
+    });
+    while unacknowledged(from) > 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Bytes that were sent and not acknowledged (`SIOCOUTQ`).
+fn unacknowledged(socket: &TcpStream) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one number.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    assert_eq!(result, 0);
+    bytes
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frames = Frames::default();
+    frames.frame(kind, flags, stream, payload);
+    frames.bytes
+}
+
+#[test]
+fn a_connection_is_joined_where_frames_tile_or_a_write_begins() {
+    let scene = Scene::new();
+    scene.enter("both");
+    let (client, server) = pair();
+    pass(&client, &server, &Frames::client().bytes);
+    pass(&server, &client, &Frames::server().bytes);
+    let data = frame(DATA, 0, 1, &vec![b'd'; 100_000]);
+    pass(&client, &server, &data[..50_000]);
+    let mut watched = scene.capture(1 << 20);
+    pass(&client, &server, &data[50_000..]);
+    let opening = frame(HEADERS, END_HEADERS, 3, &[0x82; 20]);
+    let call = [opening, frame(DATA, 1, 3, &[7; 300])].concat();
+    pass(&client, &server, &call);
+    pass(&client, &server, &frame(PING, 0, 0, &[0; 8]));
+    // Without waiting for an acknowledgement: three frames are needed.
+    let answer = frame(HEADERS, END_HEADERS, 3, &[0x88; 20]);
+    let trailers = frame(HEADERS, END_HEADERS | 1, 3, &[0x88; 9]);
+    let answer = [answer, frame(DATA, 0, 3, &[7; 300]), trailers].concat();
+    pass(&server, &client, &answer);
+    drop((client, server));
+    let released = watched.until(|seen| {
+        let released: Vec<_> = sockets(seen, Phase::Released).collect();
+        (released.len() == 2).then_some(released)
+    });
+    watched.all();
+    let mut joined = Vec::new();
+    for end in released {
+        assert!(end.stream.followed && end.preexisting);
+        assert_eq!(end.stream.messages, 1);
+        let segments = watched.segments(end.cookie);
+        for segment in &segments {
+            assert!(segment.http2 && !segment.after_gap);
+            assert_eq!(segment.joined, segment.index == 0);
+            assert_eq!(segment.first_message, Some(0));
+        }
+        joined.push((
+            segments[0].offset,
+            segments[0].bytes.len(),
+            segments[0].elided,
+        ));
+    }
+    joined.sort_unstable();
+    let rest = (data.len() - 50_000) as u64;
+    assert_eq!(joined, [(0, 29 + 9, 300), (rest, 29 + 9, 300)]);
+    watched.assert_clean();
+}
+
+/// Puts bytes into the send queue as if they were sent (`TCP_REPAIR`): they go out as a
+/// retransmission later.
+fn send_unseen(socket: &TcpStream, bytes: &[u8]) {
+    let set = |option, value: i32| {
+        // SAFETY: the kernel reads one number.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                option,
+                (&raw const value).cast(),
+                size_of_val(&value) as u32,
+            )
+        };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    };
+    const SEND_QUEUE: i32 = 2;
+    const OFF_WITHOUT_PROBE: i32 = -1;
+    set(libc::TCP_REPAIR, 1);
+    set(libc::TCP_REPAIR_QUEUE, SEND_QUEUE);
+    (&*socket).write_all(bytes).unwrap();
+    set(libc::TCP_REPAIR, OFF_WITHOUT_PROBE);
+}
+
+#[test]
+fn a_hole_within_data_costs_nothing_and_any_other_is_told() {
+    let scene = Scene::new();
+    let mut watched = scene.capture(1 << 20);
+    scene.enter("both");
+    let (client, server) = pair();
+    let mut requests = Frames::client();
+    requests.frame(HEADERS, END_HEADERS, 1, &[0x82; 20]);
+    pass(&client, &server, &requests.bytes);
+    let data = frame(DATA, 0, 1, &[b'd'; 3000]);
+    let call = |stream| {
+        let call = frame(HEADERS, END_HEADERS, stream, &[0x82; 20]);
+        [
+            call,
+            frame(DATA, 1, stream, &[7; 30]),
+            frame(PING, 0, 0, &[0; 8]),
+        ]
+        .concat()
+    };
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let all = data.len() + 3 * call(3).len();
+            (&server).read_exact(&mut vec![0; all]).unwrap();
+        });
+        (&client).write_all(&data[..1000]).unwrap();
+        send_unseen(&client, &data[1000..2000]);
+        (&client).write_all(&data[2000..]).unwrap();
+        (&client).write_all(&call(3)).unwrap();
+        send_unseen(&client, &call(5));
+        (&client).write_all(&call(7)).unwrap();
+    });
+    drop((client, server));
+    let (client, _) = ends(watched.closed(2));
+    assert!(client.stream.followed);
+    let segments = watched.segments(client.cookie);
+    let flags: Vec<_> = segments.iter().map(|s| (s.after_gap, s.joined)).collect();
+    assert_eq!(
+        flags,
+        [(false, false), (false, false), (false, false), (true, true)]
+    );
+    let [.., before, behind] = &segments[..] else {
+        panic!("{segments:?}");
+    };
+    assert_eq!(before.messages_before, 1);
+    assert_eq!(behind.index, before.index + 1);
+    assert_eq!(behind.offset - before.offset, 2 * call(3).len() as u64);
+    watched.assert_clean();
+}
+
+#[test]
+fn an_upgrade_leads_to_frames() {
+    let scene = Scene::new();
+    let mut watched = scene.capture(1 << 20);
+    scene.enter("both");
+    let (client, server) = pair();
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\n\
+        upgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n";
+    pass(&client, &server, request);
+    let switching = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n";
+    let response = frame(HEADERS, END_HEADERS | 1, 1, &[0x88; 20]);
+    let settings = Frames::server().bytes;
+    pass(
+        &server,
+        &client,
+        &[&switching[..], &settings, &response].concat(),
+    );
+    pass(&client, &server, &Frames::client().bytes);
+    pass(
+        &client,
+        &server,
+        &frame(HEADERS, END_HEADERS | 1, 3, &[0x82; 20]),
+    );
+    drop((client, server));
+    let (client, server) = ends(watched.closed(2));
+    assert!(client.stream.followed && server.stream.followed);
+    assert_eq!((client.stream.messages, server.stream.messages), (2, 2));
+    let told = |cookie| {
+        let segments = watched.segments(cookie).into_iter();
+        let told = segments.map(|s| (s.http2, s.bytes.len(), s.messages_before, s.first_message));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(client.cookie),
+        [
+            (false, request.len(), 0, Some(0)),
+            (true, 24 + 15, 1, Some(24)),
+            (true, 29, 1, Some(0))
+        ]
+    );
+    assert_eq!(
+        told(server.cookie),
+        [
+            (false, switching.len(), 0, Some(0)),
+            (true, settings.len() + response.len(), 1, Some(0))
+        ]
+    );
+    watched.assert_clean();
 }
