@@ -62,6 +62,8 @@ pub(super) struct Half {
     pub(super) decoder: Decoder,
     /// The kernel side follows the frames too.
     followed: bool,
+    /// Why the front of the last segment was not read, in which a stream may have been opened.
+    resumed: Option<Gap>,
 }
 
 /// What a connection was before it was HTTP/2.
@@ -128,6 +130,7 @@ impl Conversation {
             return;
         }
         half.followed = segment.http2;
+        let resumed = half.resumed.take();
         let loss = half.reader.loss();
         let only_data = loss.is_none() && skipped.is_some_and(|bytes| half.reader.is_data(bytes));
         let contradicted = segment.joined && loss.is_some_and(|loss| !loss.trusting);
@@ -143,10 +146,10 @@ impl Conversation {
             self.lose(direction, Loss { cause, trusting }, segment.time, events);
             self.resume(direction, segment, events);
         } else {
-            if segment.http2 {
-                half.positions.messages = segment.messages_before;
-            }
             let time = segment.time;
+            if segment.http2 {
+                self.count(direction, segment.messages_before, resumed, time, events);
+            }
             if !skipped.is_some_and(|bytes| self.pass(direction, bytes, time, events)) {
                 return self.lose(direction, STRAYED, time, events);
             }
@@ -291,14 +294,18 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         self.incomplete = true;
-        // Each of them has an odd number of its own.
-        self.highest = self.highest.saturating_add(exchanges.saturating_mul(2));
         events.push(HttpEvent::Lost {
             connection: self.connection,
             exchanges,
             time,
             cause,
         });
+    }
+
+    /// The client opened so many streams above the highest that is known: each has an odd number
+    /// of its own.
+    fn passed_over(&mut self, streams: u32) {
+        self.highest = self.highest.saturating_add(streams.saturating_mul(2));
     }
 
     /// The position of a direction is lost from `time` on.
@@ -337,6 +344,22 @@ impl Conversation {
         }
     }
 
+    /// Takes over the kernel side's count. Where the segment before was read from its middle on,
+    /// a stream that is not told was opened in its front.
+    fn count(
+        &mut self,
+        direction: Direction,
+        messages: u32,
+        resumed: Option<Gap>,
+        time: Timestamp,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        let missed = self.half(direction).positions.catch_up(messages);
+        if let (Direction::Requests, 1.., Some(cause)) = (direction, missed, resumed) {
+            self.requests_lost(missed, cause, time, events);
+        }
+    }
+
     /// The position was lost; goes on where the kernel side says that a frame begins.
     fn resume(&mut self, direction: Direction, segment: &Segment, events: &mut Vec<HttpEvent>) {
         let half = self.half(direction);
@@ -348,7 +371,9 @@ impl Conversation {
         }
         let missed = half.positions.catch_up(segment.messages_before);
         half.reader.restart();
+        half.resumed = (start > 0).then_some(loss.cause);
         if direction == Direction::Requests && missed > 0 {
+            self.passed_over(missed);
             self.requests_lost(missed, loss.cause, segment.time, events);
         }
         let bytes = segment.bytes.get(usize::from(start)..).unwrap_or_default();
@@ -365,17 +390,12 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         let (time, trusting) = (segment.time, true);
-        if !first || missing_before(segment) {
-            self.lose(direction, Loss { cause, trusting }, time, events);
-        }
+        self.lose(direction, Loss { cause, trusting }, time, events);
         let half = self.half(direction);
-        half.decoder.forget();
-        half.reader.lose(Loss { cause, trusting });
         if first && segment.index == 0 {
             // Before the first segment nothing is missing but what its index tells.
             half.positions.messages = segment.messages_before;
         }
-        self.half(other(direction)).decoder.allow(u32::MAX);
         if direction == Direction::Requests {
             self.joined = true;
             self.unsure = true;
@@ -445,11 +465,18 @@ impl Conversation {
 
     /// The end of the client's direction: what was counted beyond what was read is lost.
     fn close_requests(&mut self, end: End, events: &mut Vec<HttpEvent>) {
+        let totals = end.requests.unwrap_or_default().totals;
         self.end_direction(Direction::Requests, end, events);
         let Some(loss) = self.requests.reader.loss() else {
-            return;
+            let resumed = self.requests.resumed.take();
+            return self.count(
+                Direction::Requests,
+                totals.messages,
+                resumed,
+                end.time,
+                events,
+            );
         };
-        let totals = end.requests.unwrap_or_default().totals;
         let counted = self.requests.positions.catch_up(totals.messages);
         let uncounted = !totals.followed || !loss.trusting;
         if counted > 0 || uncounted {
@@ -503,17 +530,7 @@ impl Half {
             positions,
             decoder: Decoder::new(),
             followed: false,
+            resumed: None,
         }
-    }
-}
-
-fn missing_before(segment: &Segment) -> bool {
-    segment.index > 0
-}
-
-fn other(direction: Direction) -> Direction {
-    match direction {
-        Direction::Requests => Direction::Responses,
-        Direction::Responses => Direction::Requests,
     }
 }

@@ -1,7 +1,11 @@
 //! Connections of HTTP/2 as the kernel side tells them.
 
+mod alike;
 mod connections;
+mod differential;
 mod loss;
 mod malformed;
 mod messages;
+mod peers;
+mod torture;
 mod wire;

@@ -174,12 +174,17 @@ impl Talk {
 
     /// One write.
     pub(super) fn write(mut self, end: usize, bytes: &[u8]) -> Self {
+        self.add(end, bytes);
+        self
+    }
+
+    /// Adds a write.
+    pub(super) fn add(&mut self, end: usize, bytes: &[u8]) {
         let wire = &mut self.wires[end];
         let from = wire.bytes.len();
         wire.bytes.extend_from_slice(bytes);
         wire.walk(end == CLIENT);
         self.writes.push((end, from..wire.bytes.len()));
-        self
     }
 
     /// Bytes that an end writes in all.
@@ -190,6 +195,14 @@ impl Talk {
     /// The moment of the write with this number.
     pub(super) fn time(write: usize) -> Timestamp {
         Timestamp(START + write as u64 * TICK)
+    }
+
+    /// How often an end writes.
+    pub(super) fn packets(&self, end: usize) -> usize {
+        self.writes
+            .iter()
+            .filter(|(writer, _)| *writer == end)
+            .count()
     }
 
     /// How many writes there were so far.
@@ -250,6 +263,7 @@ impl Talk {
         let mut segments = Vec::new();
         let mut totals = [StreamTotals::default(); 2];
         let mut packets = [0; 2];
+        let before = [CLIENT, SERVER].map(|end| self.before(end, telling));
         for (number, (end, write)) in self.writes.iter().enumerate() {
             let (end, write) = (*end, write.clone());
             let cuts = telling.cuts[end].iter().copied();
@@ -265,8 +279,7 @@ impl Talk {
                 packets[end] += 1;
                 if seen {
                     let wire = &self.wires[end];
-                    let before = self.before(end, telling);
-                    let told = wire.told(from..to, before, telling, &mut totals[end]);
+                    let told = wire.told(from..to, before[end], telling, &mut totals[end]);
                     let told = told.into_iter().map(|segment| Segment {
                         cookie: cookie(end),
                         cgroup: end as u64 + 70,
@@ -280,9 +293,8 @@ impl Talk {
             }
         }
         for (end, total) in totals.iter_mut().enumerate() {
-            let before = self.before(end, telling);
             let opened = self.wires[end].opened.iter();
-            let opened = opened.filter(|opened| **opened > before).count();
+            let opened = opened.filter(|opened| **opened > before[end]).count();
             total.messages = u32::try_from(opened).unwrap();
             total.followed = !telling.raw;
         }
