@@ -40,7 +40,8 @@ pub(super) struct Wanted {
 pub(super) fn wanted(header: &Header) -> Wanted {
     let rule = &RULES[header.kind() as usize];
     let flags = u64::from(header.flags());
-    let kept = !(mask(rule.acknowledges) & (flags & u64::from(flag::ACK)).wrapping_neg());
+    // Subtracted from, not negated: for that the compiler puts in a branch.
+    let kept = (mask(rule.acknowledges) & flags & u64::from(flag::ACK)).wrapping_sub(1);
     let padded = flags >> flag::PADDED_AT & mask(rule.pads) & 1;
     Wanted {
         header: mask(rule.header) & kept,
