@@ -53,7 +53,9 @@ impl Protocol {
         events: &mut Vec<HttpEvent>,
     ) {
         if let Spoken::Http1(conversation) = &mut self.spoken {
-            if segment.http2 && !may_be_other(direction, segment) {
+            // What a server sends to a client of HTTP/1 is no answer, whatever it is.
+            let is_answer = direction == Direction::Requests || conversation.may_be_http2();
+            if segment.http2 && is_answer && !may_be_other(direction, segment) {
                 self.become_http2(segment.time, events);
             } else {
                 conversation.segment(direction, segment, events);

@@ -248,9 +248,9 @@ impl Conversation {
         )
     }
 
-    /// The client opened no stream, and nothing of it is missing.
+    /// The client opened no stream, and all of it was seen.
     pub(in crate::http) fn has_no_request(&self) -> bool {
-        !self.knows_requests() && self.requests.reader.loss().is_none()
+        !self.knows_requests() && !self.unsure && self.requests.reader.loss().is_none()
     }
 
     /// Bytes that are kept for this connection.
@@ -457,7 +457,8 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         match (direction, step) {
-            (_, Step::NotHttp2(bytes)) => self.not_http2 = Some(bytes),
+            (_, Step::NotHttp2(bytes)) if self.begun == 0 => self.not_http2 = Some(bytes),
+            (_, Step::NotHttp2(_)) => self.requests_lost(0, Gap::StreamMismatch, time, events),
             (Direction::Requests, step) => self.request_step(step, time, events),
             (Direction::Responses, step) => self.response_step(step, time, events),
         }

@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) const COOKIES: RangeInclusive<Cookie> = 1..=8;
 
-const SCRAPS: [&[u8]; 18] = [
+const SCRAPS: [&[u8]; 32] = [
     b"GET / HTTP/1.1\r\n",
     b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
     b"HEAD / HTTP/1.1\r\n\r\n",
@@ -35,6 +35,20 @@ const SCRAPS: [&[u8]; 18] = [
     b"hello",
     b"\x16\x03\x01",
     b"G",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"PRI * HTTP/2",
+    b"\0\0\x06\x04\0\0\0\0\0\0\x01\0\0\x10\0",
+    b"\0\0\0\x04\x01\0\0\0\0",
+    b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86",
+    b"\0\0\x06\x01\x04\0\0\0\x03\x83\x84\x86\x40\x01a",
+    b"\0\0\x02\x01\x29\0\0\0\x05\x01\0",
+    b"\0\0\x01\x01\x04\0\0\0\x01\x88",
+    b"\0\0\x02\x09\x04\0\0\0\x01\xbe\xbf",
+    b"\0\0\x05\0\x01\0\0\0\x01hello",
+    b"\0\0\x09\0\x08\0\0\0\x03",
+    b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
+    b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x01\0\0\0\0",
 ];
 
 pub(super) fn observations() -> impl Strategy<Value = Vec<Observation>> {
@@ -73,6 +87,7 @@ fn segment() -> impl Strategy<Value = Segment> {
         (elided, small(), start),
         proptest::bool::weighted(0.1),
         proptest::bool::weighted(0.2),
+        proptest::bool::weighted(0.3),
     )
         .prop_map(
             |(
@@ -80,6 +95,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 (elided, messages_before, first_message),
                 after_gap,
                 joined,
+                http2,
             )| Segment {
                 cookie,
                 cgroup: cookie % 3,
@@ -92,7 +108,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 first_message,
                 after_gap,
                 joined,
-                http2: false,
+                http2,
             },
         )
 }

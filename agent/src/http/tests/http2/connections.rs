@@ -110,6 +110,34 @@ fn a_client_of_http1_is_read_as_such_after_all() {
 }
 
 #[test]
+fn frames_are_no_answer_to_http1() {
+    let (asked, asks) = Script::default()
+        .request("GET /a HTTP/1.1\r\n\r\n", "")
+        .segments(&Cutting::default());
+    let mut observations = Talk::default()
+        .write(SERVER, &settings())
+        .observations(&Telling::default());
+    observations.insert(2, Observation::Segment(asked[0].clone()));
+    for observation in &mut observations {
+        if let Observation::Socket(socket) = observation
+            && socket.cookie == script::cookie(CLIENT)
+            && socket.fin_sent
+        {
+            socket.bytes_sent = asked[0].bytes.len() as u64;
+            socket.stream = asks[CLIENT];
+        }
+    }
+    let events = run(observations);
+    let exchange = &exchanges(&events)[0];
+    let head = exchange.request.head.as_ref().unwrap();
+    assert_eq!(
+        (head.path.as_deref(), exchange.response.clone()),
+        (Some("/a"), None)
+    );
+    assert_eq!(exchange.gap, Some(Gap::StreamMismatch));
+}
+
+#[test]
 fn an_upgrade_is_answered_on_the_first_stream() {
     let asks = "GET /up HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\n\
                 Upgrade: h2c\r\nHTTP2-Settings: \r\n\r\n";
