@@ -1,4 +1,8 @@
 //! Rations: no cgroup may fill a ring for the others.
+//!
+//! A cgroup may have at most a quarter of a ring outstanding, and never more than half of what is
+//! then free. So there always is room for another: of a ring that four of them flood at once, each
+//! comes to hold a sixth, and a third stays free.
 
 use agent_common::account::{
     ACCOUNTS_PER_BUCKET, Account, BUCKETS, Bucket, OVERFLOW_BUCKET, Refusal, bucket_of,
@@ -8,9 +12,14 @@ use aya_ebpf::{Global, bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_ma
 #[btf_map]
 static ACCOUNTS: Array<Bucket, { BUCKETS + 1 }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// How much of each ring one cgroup may have outstanding, in bytes. Set by the loader.
+/// The size of each ring, in bytes. Set by the loader.
 #[unsafe(no_mangle)]
-static RATIONS: Global<[u64; 2]> = Global::new([0; 2]);
+static RING_BYTES: Global<[u64; 2]> = Global::new([0; 2]);
+
+/// The part of a ring that one cgroup may have outstanding.
+const RATION: u64 = 4;
+/// The part of what is free that it may have.
+const RATION_OF_FREE: u64 = 2;
 
 /// The place of an account in the table, which each record names.
 #[derive(Clone, Copy)]
@@ -89,9 +98,10 @@ impl Charged {
         }
     }
 
-    /// Whether this part of the ration of a ring is used up.
+    /// Whether a record that takes up so many `bytes` would be beyond this part of the ration of a
+    /// ring, of which `used` bytes are not free.
     #[inline(always)]
-    pub(crate) fn exhausted(self, ring: usize, part: Part) -> bool {
+    pub(crate) fn exhausted(self, ring: usize, used: u64, bytes: u64, part: Part) -> bool {
         let ring = ring & 1;
         let Some(account) = self.account() else {
             return true;
@@ -100,10 +110,13 @@ impl Charged {
         let produced = unsafe { (&raw const (*account).produced[ring]).read_volatile() };
         // SAFETY: as above.
         let consumed = unsafe { (&raw const (*account).consumed[ring]).read_volatile() };
-        produced.wrapping_sub(consumed) > RATIONS.load()[ring] >> part as u64
+        let outstanding = produced.wrapping_sub(consumed).wrapping_add(bytes);
+        let size = RING_BYTES.load()[ring];
+        let free = size.saturating_sub(used.wrapping_add(bytes));
+        outstanding > (size / RATION).min(free / RATION_OF_FREE) >> part as u64
     }
 
-    /// Books a record that was reserved.
+    /// Books a place that was reserved.
     #[inline(always)]
     pub(crate) fn charge(self, ring: usize, bytes: u64) {
         if let Some(account) = self.account() {

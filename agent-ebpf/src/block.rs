@@ -38,7 +38,7 @@ pub(crate) fn ship<const N: usize, const WORDS: usize>(context: &SkBuffContext) 
     let scan = match look(context, socket, bytes, length) {
         Some(scan) if !is_lost(socket) => scan,
         _ => {
-            place.discard(ring::QUIET);
+            ring::give_up(charged, place);
             return;
         }
     };

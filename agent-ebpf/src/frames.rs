@@ -78,12 +78,12 @@ pub(crate) fn ship<const N: usize, const WORDS: usize>(context: &SkBuffContext) 
     // SAFETY: within the record.
     let words = unsafe { &raw mut (*record).bytes }.cast::<[u64; WORDS]>();
     let Some(walk) = look(context, &mut socket.stream, words, length) else {
-        place.discard(ring::QUIET);
+        ring::give_up(charged, place);
         return;
     };
     let block = Block::passed(&mut socket.stream, &walk, messages_before, length, rest);
     if walk.needed == 0 {
-        place.discard(ring::QUIET);
+        ring::give_up(charged, place);
     } else {
         // SAFETY: within the record.
         unsafe { (*record).header = block.header(socket, end, charged, time) };

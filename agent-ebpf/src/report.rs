@@ -11,7 +11,7 @@ use aya_ebpf::{btf_maps::RingBuf, macros::btf_map};
 
 use crate::{
     account::{Charged, Part},
-    ring::QUIET,
+    ring::{self, QUIET},
     storage::{Socket, boot_time},
     stream,
 };
@@ -80,7 +80,8 @@ pub(crate) fn old_listener(cgroup: u64, process: Process) {
 
 #[inline(always)]
 fn ship<R: 'static>(charged: Charged, part: Part, record: impl FnOnce(u64) -> R) -> bool {
-    if charged.exhausted(RING_SOCKETS, part) {
+    let bytes = ring_bytes(size_of::<R>());
+    if charged.exhausted(RING_SOCKETS, ring::used(&raw const SOCKETS), bytes, part) {
         charged.refuse(Refusal::SocketsRation);
         return false;
     }
@@ -88,7 +89,7 @@ fn ship<R: 'static>(charged: Charged, part: Part, record: impl FnOnce(u64) -> R)
         charged.refuse(Refusal::SocketsFull);
         return false;
     };
-    charged.charge(RING_SOCKETS, ring_bytes(size_of::<R>()));
+    charged.charge(RING_SOCKETS, bytes);
     place.write(record(boot_time()));
     place.submit(QUIET);
     true

@@ -5,7 +5,11 @@ use agent_common::{
     segment::{SegmentHeader, SegmentRecord},
 };
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP, btf_maps::RingBuf, macros::btf_map, maps::ring_buf::RingBufEntry,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_NO_WAKEUP},
+    btf_maps::RingBuf,
+    helpers::generated::bpf_ringbuf_query,
+    macros::btf_map,
+    maps::ring_buf::RingBufEntry,
 };
 
 use crate::{
@@ -23,7 +27,8 @@ static STREAMS: RingBuf<SegmentHeader, 4096> = RingBuf::new();
 /// Room for a record with `N` bytes; if there is none, that is booked.
 #[inline(always)]
 pub(crate) fn reserve<const N: usize>(charged: Charged) -> Option<RingBufEntry<SegmentRecord<N>>> {
-    if charged.exhausted(RING_STREAMS, Part::Whole) {
+    let bytes = ring_bytes(size_of::<SegmentRecord<N>>());
+    if charged.exhausted(RING_STREAMS, used(&raw const STREAMS), bytes, Part::Whole) {
         charged.refuse(Refusal::StreamsRation);
         return None;
     }
@@ -39,6 +44,22 @@ pub(crate) fn reserve<const N: usize>(charged: Charged) -> Option<RingBufEntry<S
 pub(crate) fn submit<const N: usize>(charged: Charged, place: RingBufEntry<SegmentRecord<N>>) {
     charged.charge(RING_STREAMS, ring_bytes(size_of::<SegmentRecord<N>>()));
     place.submit(QUIET);
+}
+
+/// Gives a place up. It is charged all the same: it takes up room until the agent has passed it.
+#[inline(always)]
+pub(crate) fn give_up<const N: usize>(charged: Charged, mut place: RingBufEntry<SegmentRecord<N>>) {
+    // SAFETY: within the record.
+    unsafe { (*place.as_mut_ptr()).header.account = charged.0 };
+    charged.charge(RING_STREAMS, ring_bytes(size_of::<SegmentRecord<N>>()));
+    place.discard(QUIET);
+}
+
+/// How many bytes of a ring are not free.
+#[inline(always)]
+pub(crate) fn used<R>(ring: *const R) -> u64 {
+    // SAFETY: the map lives as long as the program; the verifier checks that it is a ring.
+    unsafe { bpf_ringbuf_query(ring.cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA)) }
 }
 
 /// Ships that a message ended where the cursor is, in a packet that ends at `end`.

@@ -43,6 +43,11 @@ pub(super) fn socket(record: &[u8], clock: &Clock) -> Result<(u32, Observation),
     Ok((header.account, observation))
 }
 
+/// The account to which a place of the ring of streams was charged that was given up.
+pub(super) fn given_up(place: &[u8]) -> Result<u32, Malformed> {
+    Ok(read::<SegmentHeader>(place)?.account)
+}
+
 /// A record of the ring of streams, and the account that it was charged to.
 pub(super) fn segment(record: &[u8], clock: &Clock) -> Result<(u32, Observation), Malformed> {
     let header: SegmentHeader = read(record)?;

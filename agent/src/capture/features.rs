@@ -123,6 +123,7 @@ const FEATURES: [(&str, &str, &[Question]); 11] = [
         &[
             Map(MapType::RingBuf),
             Helper(BpfHelper::BPF_FUNC_ringbuf_reserve, CgroupSkb),
+            Helper(BpfHelper::BPF_FUNC_ringbuf_query, CgroupSkb),
             Helper(BpfHelper::BPF_FUNC_ringbuf_reserve, SockOps),
             Helper(BpfHelper::BPF_FUNC_ringbuf_reserve, CgroupSockAddr),
             Helper(BpfHelper::BPF_FUNC_ringbuf_reserve, CgroupSock),

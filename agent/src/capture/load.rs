@@ -17,13 +17,12 @@ use aya::{
 
 use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
 
-/// The smallest ring of streams: a cgroup's ration of it holds the largest record.
+/// The smallest ring of streams: a quarter of it, which is the most that a cgroup may have of it,
+/// holds the largest record.
 pub const MINIMUM_RING_BYTES: u32 = 1 << 16;
 
 /// The ring of sockets, in bytes. Its records are few and of 224 bytes.
 const SOCKETS_BYTES: u32 = 4 << 20;
-/// One cgroup may have a quarter of a ring outstanding.
-const RATION: u32 = 4;
 
 /// In the order in which they are attached. The turns of a connection's life come first and its
 /// packets last: a connection whose packets are seen is one whose beginning was seen, or is known
@@ -71,7 +70,7 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
     if ring_bytes < MINIMUM_RING_BYTES || !ring_bytes.is_power_of_two() {
         return Err(LoadError::RingBytes { given: ring_bytes });
     }
-    let rations = [SOCKETS_BYTES, ring_bytes].map(|bytes| u64::from(bytes / RATION));
+    let rings = [SOCKETS_BYTES, ring_bytes].map(u64::from);
     let cpus = nr_cpus().map_err(|(_, source)| LoadError::Cpus(source))?;
     let pieces = u32::try_from(cpus)
         .unwrap_or(u32::MAX)
@@ -81,7 +80,7 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
         .map_max_entries("STREAMS", ring_bytes)
         .map_max_entries("SCRATCH", pieces)
         .map_max_entries("CLAIMS", pieces)
-        .override_global("RATIONS", rations.as_slice(), true)
+        .override_global("RING_BYTES", rings.as_slice(), true)
         .load(object()?)
         .map_err(LoadError::object)?;
 

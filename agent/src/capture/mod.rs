@@ -26,7 +26,12 @@ use aya::{
 
 pub use agent_common::account::Refusal;
 
-use self::{accounts::Accounts, clock::Clock, progress::Horizon, ring::Ring};
+use self::{
+    accounts::Accounts,
+    clock::Clock,
+    progress::Horizon,
+    ring::{Place, Ring},
+};
 pub use self::{
     accounts::Loss,
     error::LoadError,
@@ -84,7 +89,9 @@ impl Capture {
         let horizon = Horizon::sample(&self.sockets, &self.streams);
         let (clock, accounts) = (&self.clock, &mut self.accounts);
         let mut malformed = 0;
-        self.sockets.read(horizon.sockets, |record| {
+        self.sockets.read(horizon.sockets, |place| {
+            // None is given up there.
+            let Place::Filled(record) = place else { return };
             match decode::socket(record, clock) {
                 Ok((account, observation)) => {
                     accounts.consumed_from_sockets(account, record.len());
@@ -93,14 +100,18 @@ impl Capture {
                 Err(_) => malformed += 1,
             }
         });
-        self.streams.read(horizon.streams, |record| {
-            match decode::segment(record, clock) {
+        self.streams.read(horizon.streams, |place| match place {
+            Place::Filled(record) => match decode::segment(record, clock) {
                 Ok((account, observation)) => {
                     accounts.consumed_from_streams(account, record.len());
                     report(observation);
                 }
                 Err(_) => malformed += 1,
-            }
+            },
+            Place::GivenUp(record) => match decode::given_up(record) {
+                Ok(account) => accounts.consumed_from_streams(account, record.len()),
+                Err(_) => malformed += 1,
+            },
         });
         self.malformed += malformed;
         // A place that was reserved and not yet filled holds up what is behind it; the moment

@@ -18,6 +18,15 @@ const DISCARDED: u64 = 1 << 30;
 const LENGTH: u64 = DISCARDED - 1;
 const HEADER: usize = 8;
 
+/// A place in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// A record.
+    Filled(&'a [u8]),
+    /// It was given up; what is in it may be incomplete.
+    GivenUp(&'a [u8]),
+}
+
 /// The reading end of a ring.
 pub(super) struct Ring {
     consumer: Mapping,
@@ -66,8 +75,8 @@ impl Ring {
         self.end().saturating_sub(self.position) as f64 / self.size as f64
     }
 
-    /// Hands on every record up to `end`, or up to the first place that is not yet filled.
-    pub(super) fn read(&mut self, end: u64, mut record: impl FnMut(&[u8])) {
+    /// Hands on every place up to `end`, or up to the first that is not yet filled.
+    pub(super) fn read(&mut self, end: u64, mut take: impl FnMut(Place<'_>)) {
         while self.position < end {
             let Ok(offset) = usize::try_from(self.position & (self.size - 1)) else {
                 return;
@@ -82,14 +91,16 @@ impl Ring {
                 return;
             }
             let length = header & LENGTH;
-            if header & DISCARDED == 0
-                && let Ok(length) = usize::try_from(length)
-            {
+            if let Ok(length) = usize::try_from(length) {
                 // SAFETY: the kernel fills a place before it takes BUSY away, and writes to it
                 // again only after `position` has passed it.
                 let bytes = unsafe { self.producer.bytes(offset + HEADER, length) };
                 if let Some(bytes) = bytes {
-                    record(bytes);
+                    take(if header & DISCARDED == 0 {
+                        Place::Filled(bytes)
+                    } else {
+                        Place::GivenUp(bytes)
+                    });
                 }
             }
             self.position += (HEADER as u64 + length).next_multiple_of(8);
@@ -106,7 +117,7 @@ mod tests {
 
     use rustix::{fs::MemfdFlags, param::page_size};
 
-    use super::{BUSY, DISCARDED, HEADER, Ring};
+    use super::{BUSY, DISCARDED, HEADER, Place, Ring};
 
     const SIZE: u32 = 4096;
 
@@ -155,7 +166,11 @@ mod tests {
 
     fn read(ring: &mut Ring) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
-        ring.read(ring.end(), |record| records.push(record.to_vec()));
+        ring.read(ring.end(), |place| {
+            if let Place::Filled(record) = place {
+                records.push(record.to_vec());
+            }
+        });
         records
     }
 
@@ -173,11 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_is_passed_over() {
+    fn what_was_given_up_is_told_apart() {
         let (mut producer, mut ring) = Producer::new();
         producer.write(b"given up", DISCARDED);
         producer.write(b"kept", 0);
-        assert_eq!(read(&mut ring), [b"kept"]);
+        let mut kinds = Vec::new();
+        ring.read(ring.end(), |place| {
+            kinds.push(match place {
+                Place::Filled(bytes) => (true, bytes.to_vec()),
+                Place::GivenUp(bytes) => (false, bytes.to_vec()),
+            });
+        });
+        assert_eq!(
+            kinds,
+            [(false, b"given up".to_vec()), (true, b"kept".to_vec())]
+        );
     }
 
     #[test]

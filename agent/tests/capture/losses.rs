@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    ops::Range,
     thread,
 };
 
@@ -11,6 +12,47 @@ use meshwitness::capture::{Loss, Refusal, Segment};
 use crate::scene::{Scene, ends};
 
 const RING: u32 = 1 << 16;
+const HEADERS: u8 = 1;
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server)
+}
+
+fn pass(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    from.write_all(bytes).unwrap();
+    to.read_exact(&mut vec![0; bytes.len()]).unwrap();
+}
+
+/// Both ends say that they speak HTTP/2.
+fn begin_calls(client: &mut TcpStream, server: &mut TcpStream) {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..]].concat();
+    pass(client, server, &preface);
+    pass(server, client, &settings);
+}
+
+/// A request and a response, each HEADERS and DATA on a stream of its own.
+fn call(client: &mut TcpStream, server: &mut TcpStream, number: usize) {
+    let stream = (number as u32 * 2 + 1).to_be_bytes();
+    let message = |block: usize, data: usize| {
+        let mut message = vec![0, 0, block as u8, HEADERS, 4];
+        message.extend(stream);
+        message.resize(9 + block, 0x88);
+        message.extend(
+            (data as u32).to_be_bytes()[1..]
+                .iter()
+                .chain(&[0, 1])
+                .chain(&stream),
+        );
+        message.resize(message.len() + data, b'd');
+        message
+    };
+    pass(client, server, &message(number % 100, number % 3));
+    pass(server, client, &message(number % 70, number % 5000));
+}
 
 fn exchange(client: &mut TcpStream, server: &mut TcpStream, number: usize) {
     let request = format!("GET /{number} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -95,16 +137,14 @@ fn a_ring_that_is_not_drained_loses_by_number() {
 }
 
 #[test]
-fn many_cgroups_fill_a_ring() {
+fn many_cgroups_share_a_ring() {
     let scene = Scene::new();
     let mut watched = scene.capture(RING);
     let mut connections = Vec::new();
     for part in 0..8 {
         scene.enter(&format!("part{part}"));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        for number in 0..10 {
+        let (mut client, mut server) = pair();
+        for number in 0..20 {
             exchange(&mut client, &mut server, number);
         }
         connections.push((client, server));
@@ -113,49 +153,160 @@ fn many_cgroups_fill_a_ring() {
     drop(connections);
     let closed = watched.closed(16);
     let losses = watched.capture.losses();
+    // The last, too, had room.
     assert!(
-        losses
+        closed
             .iter()
-            .any(|loss| loss.refusal == Refusal::StreamsFull),
-        "{losses:?}"
+            .all(|end| !watched.segments(end.cookie).is_empty())
     );
     let lost: u64 = losses.iter().map(|loss| loss.count).sum();
+    assert!(lost > 0);
     let records: u32 = closed.iter().map(|end| end.stream.segments).sum();
     let shipped: usize = closed
         .iter()
         .map(|end| watched.segments(end.cookie).len())
         .sum();
     assert_eq!(lost + shipped as u64, u64::from(records));
-    assert!(closed.iter().all(|end| end.stream.messages == 10));
+    assert!(closed.iter().all(|end| end.stream.messages == 20));
 }
 
+/// Four floods at once, each in a cgroup of its own and more than its part of the ring; then a
+/// cgroup that is quiet.
 #[test]
-fn one_cgroup_does_not_use_up_another_ones_ration() {
+fn floods_do_not_use_up_what_a_quiet_cgroup_needs() {
     let scene = Scene::new();
     let mut watched = scene.capture(RING);
-    let flood = scene.enter("flood");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut server, _) = listener.accept().unwrap();
-    for number in 0..500 {
+    let mut floods: Vec<_> = (0..4)
+        .map(|part| {
+            let cgroup = scene.enter(&format!("flood{part}"));
+            let (mut client, mut server) = pair();
+            if part % 2 == 0 {
+                begin_calls(&mut client, &mut server);
+            }
+            (cgroup, client, server)
+        })
+        .collect();
+    let quiet = scene.enter("quiet");
+    let (mut client, mut server) = pair();
+    let mut flood = |numbers: Range<usize>| {
+        for number in numbers {
+            for (part, (_, client, server)) in floods.iter_mut().enumerate() {
+                if part % 2 == 0 {
+                    call(client, server, number);
+                } else {
+                    exchange(client, server, number);
+                }
+            }
+        }
+    };
+    flood(0..300);
+    for number in 0..3 {
         exchange(&mut client, &mut server, number);
+        flood(300 + number * 20..320 + number * 20);
     }
     drop((client, server));
-    scene.enter("quiet");
+    let cgroups: Vec<_> = floods.iter().map(|(cgroup, ..)| *cgroup).collect();
+    drop(floods);
+    let closed = watched.closed(10);
+    let losses = watched.capture.losses();
+    for cgroup in cgroups.iter().chain([&quiet]) {
+        let ends = closed.iter().filter(|end| end.cgroup == *cgroup);
+        let (mut sent, mut recorded) = (0, 0);
+        for end in ends {
+            assert!(end.stream.followed);
+            assert_eq!(end.stream.messages, if *cgroup == quiet { 3 } else { 360 });
+            sent += u64::from(end.stream.segments);
+            recorded += watched.segments(end.cookie).len() as u64;
+        }
+        let lost = losses.iter().filter(|loss| loss.cgroup == Some(*cgroup));
+        let lost: Vec<_> = lost.map(|loss| (loss.refusal, loss.count)).collect();
+        if *cgroup == quiet {
+            assert_eq!((lost, recorded), (vec![], 6));
+        } else {
+            assert_eq!(lost, [(Refusal::StreamsRation, sent - recorded)]);
+        }
+    }
+}
+
+/// Once per turn the slow reader comes, and finds that not everything had room.
+#[test]
+fn calls_are_recorded_or_counted_to_the_unit() {
+    const CALLS: usize = 3000;
+    let scene = Scene::new();
+    let mut watched = scene.capture(RING);
+    let server_cgroup = scene.enter("server");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client_cgroup = scene.enter("client");
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut server, _) = listener.accept().unwrap();
+    begin_calls(&mut client, &mut server);
+    for number in 0..CALLS {
+        call(&mut client, &mut server, number);
+        if number % 200 == 0 {
+            watched.all();
+        }
+    }
+    drop((client, server));
+    let (client, server) = ends(watched.closed(2));
+    let losses = watched.capture.losses();
+    for (end, cgroup) in [(client, client_cgroup), (server, server_cgroup)] {
+        assert_eq!(end.stream.messages as usize, CALLS);
+        assert!(end.stream.followed);
+        let segments = watched.segments(end.cookie);
+        let count = u64::from(end.stream.segments) - segments.len() as u64;
+        assert!(count > 1000);
+        assert!(
+            losses.contains(&Loss {
+                cgroup: Some(cgroup),
+                refusal: Refusal::StreamsRation,
+                count,
+            }),
+            "{losses:?}, {count}"
+        );
+        // Those that were recorded say how many were not.
+        for segment in segments.iter().filter(|segment| segment.offset > 100) {
+            assert!(segment.http2 && !segment.after_gap && !segment.joined);
+            assert_eq!(
+                (segment.first_message, segment.bytes[3]),
+                (Some(0), HEADERS)
+            );
+            let stream = u32::from_be_bytes(segment.bytes[5..9].try_into().unwrap());
+            assert_eq!(segment.messages_before, stream / 2);
+        }
+    }
+    assert_eq!(losses.len(), 2, "{losses:?}");
+}
+
+/// Places in the ring that are given up are charged as well: whoever causes many of them does not
+/// take them from others.
+#[test]
+fn what_is_looked_at_in_vain_is_charged() {
+    let scene = Scene::new();
+    let flood = scene.enter("flood");
+    let (mut client, mut server) = pair();
+    client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let mut watched = scene.capture(RING);
+    // From the middle of a body: a message is looked for in each segment.
+    for _ in 0..200 {
+        client.write_all(&[b'b'; 1000]).unwrap();
+        server.read_exact(&mut [0; 1000]).unwrap();
+    }
+    let quiet = scene.enter("quiet");
+    let (mut client, mut server) = pair();
     for number in 0..5 {
         exchange(&mut client, &mut server, number);
     }
     drop((client, server));
-    for end in watched.closed(4) {
-        let complete = watched.segments(end.cookie).len() == end.stream.segments as usize;
-        assert_eq!(complete, end.cgroup != flood);
+    for end in watched.closed(2) {
+        assert_eq!(end.cgroup, quiet);
+        assert_eq!(end.stream.segments, 5);
+        assert_eq!(watched.segments(end.cookie).len(), 5);
     }
     for loss in watched.capture.losses() {
         assert_eq!(loss.cgroup, Some(flood));
     }
+    // There is room again once the reader has passed them.
+    assert!(watched.capture.fill().1 < f64::EPSILON);
 }
 
 #[test]
