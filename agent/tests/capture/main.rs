@@ -17,3 +17,4 @@ mod probe;
 mod scene;
 mod senders;
 mod streams;
+mod transport;
