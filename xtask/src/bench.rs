@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut steps = Steps::begin();
     steps.run("requirements", || install::ensure_lab(options.yes))?;
     steps.run("build", || {
-        build::run(&build::Options { bpf_only: false })?;
+        build::run(&build::Options::ALL)?;
         build::build_helper()
     })?;
     let measures = |part| match options.parts.is_empty() {

@@ -5,6 +5,8 @@
 //! - one with a precompiled `core` for the BPF target, as Debian packages it;
 //! - rustup's nightly with the `rust-src` component, which compiles `core` on the way.
 
+mod cross;
+
 use std::{
     env,
     ffi::OsString,
@@ -35,6 +37,22 @@ pub(crate) struct Options {
     /// Stop after the BPF programs
     #[arg(long)]
     pub(crate) bpf_only: bool,
+    /// Build the agent for another kind of machine, such as aarch64-unknown-linux-gnu
+    #[arg(long, value_name = "TRIPLE", conflicts_with = "bpf_only")]
+    pub(crate) target: Option<String>,
+}
+
+impl Options {
+    /// The BPF programs alone.
+    pub(crate) const PROGRAMS: Self = Self {
+        bpf_only: true,
+        target: None,
+    };
+    /// Both halves, for this machine.
+    pub(crate) const ALL: Self = Self {
+        bpf_only: false,
+        target: None,
+    };
 }
 
 /// Builds both halves.
@@ -44,7 +62,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.bpf_only {
         return Ok(());
     }
-    build_agent(&object)
+    match &options.target {
+        Some(target) => cross::build_agent(&object, target),
+        None => build_agent(&object),
+    }
 }
 
 /// Compiles the BPF programs and returns where the object is.

@@ -37,9 +37,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut steps = Steps::begin();
     steps.run("requirements", || install::ensure_all(options.yes))?;
-    steps.run("BPF programs", || {
-        build::run(&build::Options { bpf_only: true })
-    })?;
+    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
     let report = try_all(&mut steps)?;
     println!("\n{}", steps.times());
     report.ensure_all_ran()

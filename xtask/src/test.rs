@@ -36,9 +36,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     steps.run("formatting", || {
         build::execute(cargo().args(["fmt", "--all", "--", "--check"]))
     })?;
-    steps.run("BPF programs", || {
-        build::run(&build::Options { bpf_only: true })
-    })?;
+    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
     steps.run("lints", || {
         build::execute(cargo().arg("clippy").args(PACKAGES).args([
             "--all-targets",
@@ -47,9 +45,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             "warnings",
         ]))
     })?;
-    steps.run("agent, release", || {
-        build::run(&build::Options { bpf_only: false })
-    })?;
+    steps.run("agent, release", || build::run(&build::Options::ALL))?;
     steps.run("tests, build", || {
         build::execute(cargo().arg("test").args(PACKAGES).arg("--no-run"))
     })?;
