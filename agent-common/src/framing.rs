@@ -372,7 +372,8 @@ impl Framing {
 }
 
 /// How often a scan looks at a byte that may matter, or at a word of text. Heads of the usual
-/// kind take a turn for each four bytes; the verifier follows 660 instructions for each.
+/// kind take a turn for each four bytes; for each the verifier follows some 750 instructions on
+/// Linux 6.1, and 1,450 on later ones.
 const fn turns(words: usize) -> usize {
     if words > 128 { 384 } else { words * 3 }
 }

@@ -21,6 +21,8 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
                 "-Ctarget-feature=+crt-static -Cdebuginfo=0",
             )
             .env_remove("RUSTFLAGS")
+            // Nobody edits it from hour to hour, and it is gigabytes.
+            .env("CARGO_INCREMENTAL", "0")
             .current_dir(build::workspace()),
     )?;
     Ok(build::target_dir()?
