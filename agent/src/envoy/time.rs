@@ -62,11 +62,21 @@ impl Civil {
     fn epoch_seconds(self) -> Option<i64> {
         let valid = (1970..=9999).contains(&self.year)
             && (1..=12).contains(&self.month)
-            && (1..=31).contains(&self.day)
+            && (1..=self.month_days()).contains(&self.day)
             && (0..=23).contains(&self.hour)
             && (0..=59).contains(&self.minute)
             && (0..=60).contains(&self.second);
         valid.then(|| ((self.days() * 24 + self.hour) * 60 + self.minute) * 60 + self.second)
+    }
+
+    /// The days of its month.
+    fn month_days(self) -> i64 {
+        let is_leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        match self.month {
+            2 => 28 + i64::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        }
     }
 
     /// Days since 1970-01-01 in the Gregorian calendar, counted in years that begin in March, so
@@ -112,7 +122,9 @@ fn offset_seconds(bytes: &[u8]) -> Option<i64> {
         [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, [*h1, *h2], [*m1, *m2]),
         _ => return None,
     };
-    let seconds = digits(&hours)? * 3600 + digits(&minutes)? * 60;
+    let hours = digits(&hours).filter(|hours| *hours < 24)?;
+    let minutes = digits(&minutes).filter(|minutes| *minutes < 60)?;
+    let seconds = (hours * 60 + minutes) * 60;
     match sign {
         b'+' => Some(seconds),
         b'-' => Some(-seconds),
@@ -156,6 +168,11 @@ mod tests {
             "2026-11-22T08:08:17.0123456789Z",
             "2026-11-22T08:08:17+1:00",
             "1969-12-31T23:59:59Z",
+            "2026-02-29T08:08:17Z",
+            "2100-02-29T08:08:17Z",
+            "2026-04-31T08:08:17Z",
+            "2026-11-22T08:08:17+24:00",
+            "2026-11-22T08:08:17+01:60",
         ] {
             assert_eq!(parse_rfc3339(text.as_bytes()), None, "{text}");
         }
