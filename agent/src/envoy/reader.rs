@@ -82,6 +82,9 @@ pub struct LogReaderSettings {
     pub bytes_per_container: usize,
     /// The most bytes that one poll reads in all, so that it ends soon.
     pub bytes_per_poll: usize,
+    /// Whether the kernel is asked to tell of changes in the directories (inotify). Otherwise they
+    /// are looked through every 2 s and no sooner.
+    pub watch: bool,
 }
 
 impl LogReaderSettings {
@@ -93,6 +96,7 @@ impl LogReaderSettings {
             proxy_containers,
             bytes_per_container: 512 << 10,
             bytes_per_poll: 4 << 20,
+            watch: true,
         }
     }
 }
@@ -119,8 +123,8 @@ pub struct LogReader {
     stored: BTreeMap<String, Position>,
     /// How to begin a log without a stored position.
     start: Start,
+    /// None before the first scan, and where [`LogReaderSettings::watch`] says so or it failed.
     watch: Option<Watch>,
-    watch_failed: bool,
     /// When the directories were last looked through.
     scanned: Option<Timestamp>,
     /// The directories were looked through at least once.
@@ -157,7 +161,6 @@ impl LogReader {
                 .unwrap_or_default(),
             start,
             watch: None,
-            watch_failed: false,
             scanned: None,
             root_seen: false,
             changed: false,
@@ -225,7 +228,7 @@ impl LogReader {
     }
 
     fn scan(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
-        if self.watch.is_none() && !self.watch_failed {
+        if self.watch.is_none() && self.settings.watch {
             match Watch::new() {
                 Ok(watch) => self.watch = Some(watch),
                 Err(source) => self.watch_problem(source, sink),
@@ -436,7 +439,7 @@ impl LogReader {
     }
 
     fn watch_problem(&mut self, source: io::Error, sink: &mut dyn FnMut(LogEvent)) {
-        if !std::mem::replace(&mut self.watch_failed, true) {
+        if std::mem::replace(&mut self.settings.watch, false) {
             sink(LogEvent::Problem(LogError::Watch { source }));
         }
     }

@@ -335,6 +335,7 @@ impl ContainerLog {
             head_hash,
             stdout,
             stderr,
+            unframed: self.intake.unframed(&file.lines),
             within_line: file.lines.is_skipping() && !pending,
             generation: file.generation.clone(),
             after: file.after.clone(),

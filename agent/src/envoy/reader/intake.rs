@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Intake {
     pod_uid: Arc<str>,
     streams: [StreamIntake; 2],
+    /// Lines without framing that begin before were handed out by an earlier run.
+    unframed_from: u64,
     /// The stamp of the last line that had one.
     last_time: Option<Timestamp>,
 }
@@ -38,6 +40,7 @@ impl Intake {
         Self {
             pod_uid,
             streams: Default::default(),
+            unframed_from: 0,
             last_time: None,
         }
     }
@@ -66,7 +69,7 @@ impl Intake {
             }));
         };
         let Some(framed) = (!line.cut).then(|| cri::parse(line.bytes)).flatten() else {
-            if line.offset >= self.streams[0].from.max(self.streams[1].from) {
+            if line.offset >= self.unframed_from {
                 let time = self.last_time.unwrap_or(now);
                 hand_out(path, line.offset, line.length, time, Content::Unknown);
             }
@@ -147,6 +150,7 @@ impl Intake {
 
     /// The next line comes from another file than the one at `path`.
     pub(super) fn next_file(&mut self, path: &Arc<str>) {
+        self.unframed_from = 0;
         for stream in &mut self.streams {
             stream.from = 0;
             if stream.assembler.pending_offset().is_some() && stream.began_in.is_none() {
@@ -205,6 +209,7 @@ impl Intake {
 
     /// Forgets parts of lines whose ends will not come.
     pub(super) fn forget_parts(&mut self) {
+        self.unframed_from = 0;
         for stream in &mut self.streams {
             *stream = StreamIntake::default();
         }
@@ -218,13 +223,19 @@ impl Intake {
     }
 
     /// Goes on where an earlier run stopped.
-    pub(super) fn resume(&mut self, positions: [StreamPosition; 2]) {
+    pub(super) fn resume(&mut self, positions: [StreamPosition; 2], unframed: u64) {
+        self.unframed_from = unframed;
         for (stream, position) in self.streams.iter_mut().zip(positions) {
             stream
                 .assembler
                 .reset(position.remainder != Remainder::None);
             stream.from = position.offset;
         }
+    }
+
+    /// Where the lines without framing stand in the file of `lines`.
+    pub(super) fn unframed(&self, lines: &RawLines) -> u64 {
+        lines.rest_offset().max(self.unframed_from)
     }
 
     /// Where each stream stands in the file of `lines`.

@@ -36,6 +36,9 @@ pub(super) struct Position {
     pub(super) head_hash: u64,
     pub(super) stdout: StreamPosition,
     pub(super) stderr: StreamPosition,
+    /// Every line without framing that begins before was handed out.
+    #[serde(default)]
+    pub(super) unframed: u64,
     /// The offset lies within a line whose beginning was booked.
     pub(super) within_line: bool,
     /// Which file it was then. Those of earlier lives of the container were read.
@@ -165,6 +168,7 @@ mod tests {
             head_hash: u64::MAX,
             stdout: stream,
             stderr: stream,
+            unframed: u64::MAX,
             within_line: true,
             generation: parse("0.log").unwrap().0,
             after: parse("0.log.20260822-101112").map(|(generation, _)| generation),

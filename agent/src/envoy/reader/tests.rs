@@ -43,7 +43,7 @@ impl Node {
     /// The same without word from the kernel of what changes: only scans tell.
     fn unwatched() -> Self {
         let mut node = Self::before_first_poll();
-        node.reader.watch_failed = true;
+        node.reader.settings.watch = false;
         node.step();
         node
     }
@@ -128,9 +128,9 @@ impl Node {
     fn restart(&mut self) {
         let stored = serde_json::to_vec(&self.reader.positions()).unwrap();
         let stored = serde_json::from_slice(&stored).unwrap();
-        let watch_failed = self.reader.watch_failed;
+        let watch = self.reader.settings.watch;
         self.reader = reader(self.root.path(), Some(stored));
-        self.reader.watch_failed = watch_failed;
+        self.reader.settings.watch = watch;
     }
 
     /// The contents of the lines since the last call, by their texts.

@@ -145,7 +145,7 @@ impl ContainerLog {
             return;
         }
         if found.is_some() || was_empty {
-            self.intake.resume(streams);
+            self.intake.resume(streams, position.unframed);
             let mut remainders = streams.iter().map(|stream| stream.remainder);
             if remainders.any(|remainder| remainder == Remainder::Untold) {
                 self.intake

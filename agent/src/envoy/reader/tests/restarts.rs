@@ -171,6 +171,20 @@ fn a_line_of_which_a_part_was_read_is_neither_lost_nor_repeated() {
 }
 
 #[test]
+fn a_line_without_framing_is_not_repeated_for_lines_that_began_before_it() {
+    let mut node = Node::new();
+    node.append("0.log", &part("stdout", "P", "text one-"));
+    node.append("0.log", &part("stderr", "P", "text three-"));
+    node.append("0.log", "no framing\n");
+    node.settle();
+    node.restart();
+    node.append("0.log", &part("stdout", "F", "two"));
+    node.append("0.log", &part("stderr", "F", "four"));
+    node.settle();
+    assert_eq!(node.texts(), ["Unknown", "one-two", "three-four"]);
+}
+
+#[test]
 fn the_rest_of_a_line_that_began_in_an_earlier_file_is_no_line() {
     let mut node = Node::new();
     node.append("0.log", &part("stdout", "P", "text one-"));
