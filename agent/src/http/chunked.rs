@@ -50,6 +50,8 @@ impl Chunked {
         size: 0,
     };
 
+    /// Takes what belongs to the body from the front of `input`. What stands before a break is
+    /// taken, and the next call finds the break: it makes no difference where the input was cut.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<Taken, BrokenChunk> {
         let mut taken = Taken::default();
         while taken.bytes < input.len() && self.state != State::Over {
@@ -60,8 +62,11 @@ impl Chunked {
                 taken.content += data as u64;
                 self.pass(data as u64);
             } else {
-                self.framing(input[taken.bytes])?;
-                taken.bytes += 1;
+                match self.framing(input[taken.bytes]) {
+                    Ok(()) => taken.bytes += 1,
+                    Err(_) if taken.bytes > 0 => break,
+                    Err(broken) => return Err(broken),
+                }
             }
         }
         Ok(taken)
@@ -182,7 +187,30 @@ mod tests {
             b";a\r\n",
         ] {
             let mut chunked = Chunked::START;
-            assert_eq!(chunked.read(broken), Err(BrokenChunk), "{broken:?}");
+            let valid = chunked.read(broken).map_or(0, |taken| taken.bytes);
+            assert_eq!(
+                chunked.read(&broken[valid..]),
+                Err(BrokenChunk),
+                "{broken:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn content_before_a_break_counts_wherever_the_input_is_cut() {
+        let broken = b"5\r\nhellox\r\n";
+        for cut in 0..=broken.len() {
+            let mut chunked = Chunked::START;
+            let mut content = 0;
+            for mut piece in [&broken[..cut], &broken[cut..]] {
+                while let Ok(taken) = chunked.read(piece)
+                    && taken.bytes > 0
+                {
+                    content += taken.content;
+                    piece = &piece[taken.bytes..];
+                }
+            }
+            assert_eq!(content, 5, "cut at {cut}");
         }
     }
 }

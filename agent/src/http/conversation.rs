@@ -138,15 +138,17 @@ impl Conversation {
         }
     }
 
-    /// The client's first bytes, the last of them in `segment`, were taken for HTTP/2. What the
-    /// server sends was not read, and is not.
+    /// The client's first bytes, the last of them in `segment`, were taken for HTTP/2. If the server
+    /// has sent something, that was not read, and what follows it is not.
     pub(super) fn begin_late(
         &mut self,
         bytes: &[u8],
         segment: &Segment,
         events: &mut Vec<HttpEvent>,
     ) {
-        self.responses.reader.give_up();
+        if !self.responses.positions.is_untouched() {
+            self.responses.reader.give_up();
+        }
         self.feed(Direction::Requests, bytes, segment, events);
     }
 

@@ -263,8 +263,12 @@ impl Reader {
     fn read_head(&mut self, input: &mut &[u8]) -> Option<Step> {
         let known = self.head.len();
         let fresh = &input[..input.len().min(HEAD_LIMIT - known)];
+        // One that is malformed is so when it ends: it makes no difference where it was cut.
         let parsed = if known == 0 {
-            self.parse(fresh)
+            match self.parse(fresh) {
+                Parsed::Refused if !ends_head(fresh) => Parsed::Partial,
+                parsed => parsed,
+            }
         } else {
             self.head.extend_from_slice(fresh);
             if ends_head(&self.head[known.saturating_sub(3)..]) {

@@ -70,10 +70,13 @@ impl Conversation {
 
     /// The connection ended: what the kernel side counted beyond what was read is lost.
     pub(super) fn close_requests(&mut self, end: End, events: &mut Vec<HttpEvent>) {
+        let sent = end.requests.unwrap_or_default();
         if self.requests.reader.is_opaque() {
+            // A line may have ended in what was left out.
+            self.unread_line |=
+                self.unread.is_some() && self.requests.positions.rest(sent.bytes) > 0;
             return;
         }
-        let sent = end.requests.unwrap_or_default();
         if self.requests.reader.loss().is_none() {
             if self.requests.end(sent.bytes) {
                 self.read(Direction::Requests, &[], end.time, events);

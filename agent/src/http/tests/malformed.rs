@@ -30,6 +30,46 @@ fn half_a_request_line_is_no_exchange() {
 }
 
 #[test]
+fn a_line_may_have_ended_in_what_was_left_out() {
+    let script = Script::default()
+        .raw(CLIENT, b"\x16\x03\x01")
+        .raw(CLIENT, b"more of it\n");
+    let mut all = script.observations(&Cutting::default());
+    // The kernel side tells nothing of a stream that it found to be another protocol.
+    all.retain(|observation| match observation {
+        Observation::Segment(segment) => segment.index == 0,
+        _ => true,
+    });
+    assert!(!closed(&run(all))[0].no_request);
+}
+
+#[test]
+fn what_is_malformed_is_told_the_same_wherever_it_is_cut() {
+    let script = Script::default()
+        .raw(CLIENT, b"\x16\x03\x01")
+        .raw(SERVER, b"HTTP/1.1 200 OK\r\nA: \x00\r\nB: c");
+    let cutting = Cutting {
+        cuts: [vec![], (0..script.length(SERVER)).collect()],
+        ..Cutting::default()
+    };
+    assert_eq!(run(script.observations(&cutting)), script.events());
+}
+
+#[test]
+fn what_could_have_become_http2_is_answered_all_the_same() {
+    let script = Script::default()
+        .raw(CLIENT, b"PRI * HTTP/2.0\r\nHost: h\r\n\r\n")
+        .response("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "");
+    let cutting = Cutting {
+        cuts: [vec![10], vec![]],
+        ..Cutting::default()
+    };
+    let events = script.events();
+    assert_eq!(begun(&events), 1);
+    assert_eq!(run(script.observations(&cutting)), events);
+}
+
+#[test]
 fn a_request_line_is_an_exchange() {
     let script = Script::default().raw(CLIENT, b"GET / HTTP/1.1\r\nHost: h");
     let events = script.events();
