@@ -35,6 +35,8 @@ const MACHINE: [(&str, &str); 5] = [
     ("xz-utils", "xz"),
     ("zstd", "zstd"),
 ];
+/// What libFuzzer is compiled with.
+const FUZZING: [(&str, &str); 1] = [("g++", "c++")];
 
 /// What `install` takes.
 #[derive(Args)]
@@ -55,12 +57,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Installs what is missing; whether anything was. Says first what that is and asks on a terminal,
 /// unless `yes`.
 pub(crate) fn ensure_all(yes: bool) -> anyhow::Result<bool> {
-    ensure_found(Missing::find(&MACHINE), yes)
+    ensure_found(Missing::find(&[&MACHINE[..], &FUZZING].concat()), yes)
 }
 
 /// The same without what boots kernels.
 pub(crate) fn ensure_lab(yes: bool) -> anyhow::Result<bool> {
     ensure_found(Missing::find(&[]), yes)
+}
+
+/// The same, with what compiles libFuzzer.
+pub(crate) fn ensure_fuzzing(yes: bool) -> anyhow::Result<bool> {
+    ensure_found(Missing::find(&FUZZING), yes)
 }
 
 fn ensure_found(missing: Missing, yes: bool) -> anyhow::Result<bool> {

@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod install;
 mod kernels;
 mod progress;
@@ -33,6 +34,8 @@ enum Command {
     Build(build::Options),
     /// Stage four incidents in a small mesh on this machine and find them (root)
     Demo(demo::Options),
+    /// Fuzz everything that reads what others wrote
+    Fuzz(fuzz::Options),
     /// Install what the other commands need
     Install(install::Options),
     /// Boot every kernel that is promised, and capture on it
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Install(options) => install::run(&options),
         Command::Kernels(options) => kernels::run(&options),
         Command::Test(options) => test::run(&options),

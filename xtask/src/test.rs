@@ -34,7 +34,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut tests = Counts::default();
     steps.run("requirements", || install::ensure_all(options.yes))?;
     steps.run("formatting", || {
-        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))
+        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
+        let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
+        build::execute(cargo().args(fuzz))
     })?;
     steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
     steps.run("lints", || {
