@@ -254,7 +254,7 @@ impl Drop for Pod {
 
 /// Waits until a socket in the namespace of `process` listens on `port`; without connecting to it,
 /// which would be traffic.
-pub(crate) fn wait_for_listener(process: u32, port: u16) -> Result<()> {
+pub fn wait_for_listener(process: u32, port: u16) -> Result<()> {
     let deadline = Instant::now() + READY;
     // proc_pid_net(5): the local address, the remote one, the state; 0A is LISTEN.
     let suffix = format!(":{port:04X}");

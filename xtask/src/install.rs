@@ -87,7 +87,7 @@ struct Missing {
     /// Other packages of Debian.
     packages: Vec<&'static str>,
     linker: bool,
-    envoy: bool,
+    wheels: bool,
 }
 
 impl Missing {
@@ -117,7 +117,7 @@ impl Missing {
             toolchain,
             packages,
             linker,
-            envoy: requirements::envoy().is_err(),
+            wheels: requirements::wheels().is_err(),
         }
     }
 
@@ -126,9 +126,9 @@ impl Missing {
             toolchain,
             packages,
             linker,
-            envoy,
+            wheels,
         } = self;
-        toolchain.is_empty() && packages.is_empty() && !linker && !envoy
+        toolchain.is_empty() && packages.is_empty() && !linker && !wheels
     }
 
     fn tell(&self) {
@@ -145,8 +145,8 @@ impl Missing {
         if self.linker {
             println!("  by cargo:      {LINKER} {LINKER_VERSION}, into cargo's own bin directory");
         }
-        if self.envoy {
-            println!("  by pip:        Envoy, into a virtual environment in the target directory");
+        if self.wheels {
+            println!("  by pip:        Envoy and grpcio, into a virtual environment in the target directory");
         }
     }
 
@@ -157,7 +157,7 @@ impl Missing {
         if self.linker {
             install_linker()?;
         }
-        // Nothing is left for it to do but Envoy.
+        // Nothing is left for it to do but the wheels.
         requirements::install()?;
         ensure!(
             Toolchain::find().is_some(),
