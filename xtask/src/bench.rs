@@ -4,6 +4,7 @@
 //! delivers to the reference collector. CPU is that of cgroups and processes, so that other work on
 //! the machine does not count; latencies and throughput need a machine that does nothing else.
 
+mod downloads;
 mod fixed_rate;
 mod latency;
 mod load;
@@ -20,7 +21,7 @@ mod usage;
 use clap::{Args, ValueEnum};
 
 use self::{
-    fixed_rate::{DIRECT, MESH},
+    fixed_rate::{DIRECT, HTTP2, MESH},
     machine::Machine,
     report::Report,
     stage::Stage,
@@ -52,8 +53,12 @@ pub(crate) struct Options {
 enum Part {
     /// 5,000 requests a second through both sidecars
     Mesh,
+    /// The same over HTTP/2
+    Http2,
     /// 20,000 requests a second between pods without sidecars
     Direct,
+    /// Large bodies: what a packet costs of which nothing is told
+    Downloads,
     /// As many requests as go through both sidecars, seven times without and with the agent
     Saturation,
     /// The ledger alone, fed from a recording
@@ -81,10 +86,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             fixed_rate::measure(&stage, &MESH, options.seconds)
         })?);
     }
+    if measures(Part::Http2) {
+        report.http2 = Some(steps.run(HTTP2.title, || {
+            fixed_rate::measure(&stage, &HTTP2, options.seconds)
+        })?);
+    }
     if measures(Part::Direct) {
         report.direct = Some(steps.run(DIRECT.title, || {
             fixed_rate::measure(&stage, &DIRECT, options.seconds)
         })?);
+    }
+    if measures(Part::Downloads) {
+        report.downloads = Some(steps.run(downloads::TITLE, || downloads::measure(&stage))?);
     }
     if measures(Part::Saturation) {
         report.saturation = Some(steps.run("flat out through both sidecars", || {

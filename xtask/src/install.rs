@@ -146,7 +146,9 @@ impl Missing {
             println!("  by cargo:      {LINKER} {LINKER_VERSION}, into cargo's own bin directory");
         }
         if self.wheels {
-            println!("  by pip:        Envoy and grpcio, into a virtual environment in the target directory");
+            println!(
+                "  by pip:        Envoy and grpcio, into a virtual environment in the target directory"
+            );
         }
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     latency::Latency,
-    load::{Load, Loaded, Pace, Route},
+    load::{Load, Loaded, Pace, Protocol, Route},
     programs::{self, ByProgram, Measuring},
     stage::{Stage, Watched},
     tally::Totals,
@@ -32,7 +32,7 @@ pub(super) struct Traffic {
     pub(super) route: Route,
     /// Units that a request makes on each side of the books, all to be `matched`; none: nothing
     /// may be lost and nobody accused.
-    matched: Option<i64>,
+    matched: Option<u32>,
 }
 
 /// Through both sidecars: two exchanges, two lines, two records.
@@ -43,6 +43,20 @@ pub(super) const MESH: Traffic = Traffic {
         from: "a",
         to: "b",
         connections: 50,
+        protocol: Protocol::Http1,
+    },
+    matched: Some(2),
+};
+
+/// The same over HTTP/2, many streams on few connections.
+pub(super) const HTTP2: Traffic = Traffic {
+    title: "5,000 requests a second of HTTP/2 through both sidecars",
+    rate: 5_000,
+    route: Route {
+        from: "a",
+        to: "b",
+        connections: 10,
+        protocol: Protocol::Http2(10),
     },
     matched: Some(2),
 };
@@ -56,6 +70,7 @@ pub(super) const DIRECT: Traffic = Traffic {
         from: "c",
         to: "d",
         connections: 50,
+        protocol: Protocol::Http1,
     },
     matched: None,
 };
@@ -65,6 +80,8 @@ pub(super) const DIRECT: Traffic = Traffic {
 pub(super) struct FixedRate {
     pub(super) rate: u32,
     pub(super) requests: u64,
+    /// Exchanges that a request makes, each with a line and a record.
+    pub(super) exchanges_per_request: u32,
     /// Why no figure counts; empty if all do.
     pub(super) void: Vec<String>,
     /// CPU time of the agent's threads, from the first request until all verdicts were delivered.
@@ -95,6 +112,12 @@ impl FixedRate {
     pub(super) fn share(&self) -> f64 {
         let programs = self.programs_nanoseconds() / 1e9;
         (self.agent_cpu_seconds + programs) / (self.agent_cpu_seconds + self.pods_cpu_seconds)
+    }
+
+    /// Of the agent and its programs, for each exchange that a request makes.
+    pub(super) fn microseconds_per_exchange(&self) -> f64 {
+        let all = self.agent_microseconds() + self.programs_microseconds();
+        all / f64::from(self.exchanges_per_request)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a duration")]
@@ -138,6 +161,7 @@ pub(super) fn measure(stage: &Stage, traffic: &Traffic, seconds: u64) -> Result<
     Ok(FixedRate {
         rate: traffic.rate,
         requests: with.requests,
+        exchanges_per_request: traffic.matched.unwrap_or(1),
         void: objections(
             traffic,
             &[without, with],
@@ -200,7 +224,8 @@ fn objections(traffic: &Traffic, loads: &[Loaded], totals: &Totals) -> Vec<Strin
     }
     if let (Some(a_request), Some(load)) = (traffic.matched, loads.last()) {
         let matched = totals.verdicts.get("matched").copied().unwrap_or_default();
-        let expected = a_request * i64::try_from(load.requests).unwrap_or(i64::MAX);
+        let requests = i64::try_from(load.requests).unwrap_or(i64::MAX);
+        let expected = i64::from(a_request) * requests;
         if matched.observed < expected || matched.logged < expected {
             objections.push(format!(
                 "{} exchanges and {} lines were matched, expected {expected} each",

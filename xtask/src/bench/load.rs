@@ -16,12 +16,39 @@ use lab::{
 
 use super::latency::Latency;
 
-/// From which pod to which, on how many connections.
+/// From which pod to which, how, and on how many connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
     pub(super) from: &'static str,
     pub(super) to: &'static str,
     pub(super) connections: u32,
+    pub(super) protocol: Protocol,
+}
+
+/// How requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Protocol {
+    /// HTTP/1.1, one request after the other on a connection.
+    Http1,
+    /// HTTP/2 by prior knowledge, so many streams at a time on a connection.
+    Http2(u32),
+}
+
+impl Protocol {
+    fn port(self) -> u16 {
+        match self {
+            Self::Http1 => nginx::HTTP_PORT,
+            Self::Http2(_) => nginx::HTTP2_PORT,
+        }
+    }
+
+    /// What h2load is told.
+    fn option(self) -> String {
+        match self {
+            Self::Http1 => "--h1".to_owned(),
+            Self::Http2(streams) => format!("--max-concurrent-streams={streams}"),
+        }
+    }
 }
 
 /// How many requests are made.
@@ -62,10 +89,13 @@ impl Load {
         let url = format!(
             "http://{}:{}/bench",
             lab.pod(route.to).addresses().v4,
-            nginx::HTTP_PORT
+            route.protocol.port()
         );
-        let mut words: Vec<String> = ["h2load", "--h1", "--clients"].map(str::to_owned).into();
-        words.push(route.connections.to_string());
+        let mut words = vec![
+            "h2load".to_owned(),
+            route.protocol.option(),
+            format!("--clients={}", route.connections),
+        ];
         if let Pace::Rate(rate) = pace {
             // h2load counts by connection.
             words.push(format!("--rps={}", rate / route.connections));

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
-    fixed_rate::{DIRECT, FixedRate, MESH},
+    downloads::{self, Downloads},
+    fixed_rate::{DIRECT, FixedRate, HTTP2, MESH},
     latency::Latency,
     machine::Machine,
     replay::Replay,
@@ -18,7 +19,9 @@ use super::{
 pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) mesh: Option<FixedRate>,
+    pub(super) http2: Option<FixedRate>,
     pub(super) direct: Option<FixedRate>,
+    pub(super) downloads: Option<Downloads>,
     pub(super) saturation: Option<Saturation>,
     pub(super) replay: Option<Replay>,
     pub(super) soak: Option<Soak>,
@@ -30,7 +33,9 @@ impl Report {
         Self {
             machine,
             mesh: None,
+            http2: None,
             direct: None,
+            downloads: None,
             saturation: None,
             replay: None,
             soak: None,
@@ -44,8 +49,14 @@ impl Report {
         if let Some(mesh) = &self.mesh {
             table.fixed_rate(MESH.title, mesh, Some(MESH_AIMS));
         }
+        if let Some(http2) = &self.http2 {
+            table.fixed_rate(HTTP2.title, http2, Some(HTTP2_AIMS));
+        }
         if let Some(direct) = &self.direct {
             table.fixed_rate(DIRECT.title, direct, None);
+        }
+        if let Some(downloads) = &self.downloads {
+            table.downloads(downloads);
         }
         if let Some(saturation) = &self.saturation {
             table.saturation(saturation);
@@ -61,18 +72,29 @@ impl Report {
 }
 
 /// What the project aims at.
+#[derive(Default)]
 struct Aims {
-    microseconds: &'static str,
-    share: &'static str,
-    at_rest: &'static str,
-    peak: &'static str,
+    microseconds: Option<&'static str>,
+    exchange: Option<&'static str>,
+    share: Option<&'static str>,
+    at_rest: Option<&'static str>,
+    peak: Option<&'static str>,
 }
 
 const MESH_AIMS: Aims = Aims {
-    microseconds: "10 µs",
-    share: "3 %",
-    at_rest: "64 MiB",
-    peak: "128 MiB",
+    microseconds: Some("10 µs"),
+    exchange: None,
+    share: Some("3 %"),
+    at_rest: Some("64 MiB"),
+    peak: Some("128 MiB"),
+};
+
+const HTTP2_AIMS: Aims = Aims {
+    microseconds: None,
+    exchange: Some("6 µs"),
+    share: None,
+    at_rest: None,
+    peak: None,
 };
 
 /// Rows of a label and a figure, under headings.
@@ -101,19 +123,24 @@ impl Table {
         self.heading(title);
         self.void(&run.void);
         let (agent, programs) = (run.agent_microseconds(), run.programs_microseconds());
-        let aim = |aim: fn(&Aims) -> &'static str| aims.as_ref().map(aim);
+        let aims = aims.unwrap_or_default();
         self.row("requests", run.requests.to_string());
         self.row("agent's CPU per request", format!("{agent:.2} µs"));
         self.row("its programs' CPU per request", format!("{programs:.2} µs"));
         self.aimed(
             "both",
             format!("{:.2} µs", agent + programs),
-            aim(|aims| aims.microseconds),
+            aims.microseconds,
+        );
+        self.aimed(
+            "both, per exchange",
+            format!("{:.2} µs", run.microseconds_per_exchange()),
+            aims.exchange,
         );
         self.aimed(
             "their share of the CPU of both pods and the agent",
             percent(run.share()),
-            aim(|aims| aims.share),
+            aims.share,
         );
         for (name, program) in &run.programs {
             self.row(
@@ -131,13 +158,27 @@ impl Table {
         self.aimed(
             "its memory at rest",
             mebibytes(run.resident_bytes_at_rest),
-            aim(|aims| aims.at_rest),
+            aims.at_rest,
         );
         self.aimed(
             "its memory at the most",
             mebibytes(run.peak_bytes),
-            aim(|aims| aims.peak),
+            aims.peak,
         );
+    }
+
+    fn downloads(&mut self, downloads: &Downloads) {
+        self.heading(downloads::TITLE);
+        for (protocol, packets) in [("HTTP/1", &downloads.http1), ("HTTP/2", &downloads.http2)] {
+            self.aimed(
+                &format!(
+                    "{protocol}: program egress, mean of {} packets",
+                    packets.packets
+                ),
+                format!("{} ns", packets.nanoseconds_each()),
+                Some("250 ns"),
+            );
+        }
     }
 
     fn saturation(&mut self, saturation: &Saturation) {
