@@ -1,45 +1,178 @@
-//! HTTP/2 between app and sidecar: this version does not read it, says so, and accuses nobody.
+//! HTTP/2 through both sidecars: many streams at once, on connections met from their start and on
+//! ones met in the middle. The ground truth is nginx's log, which the project did not write.
+#![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
-use lab::{
-    Session, nginx,
-    pod::{APP, PodSpec},
-    process::User,
-    records::Record,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Duration,
 };
 
-const REQUESTS: usize = 2_000;
+use lab::{
+    Lab, Session,
+    agent::{Agent, Config},
+    nginx::{self, Exchange},
+    pod::{APP, Pod, PodSpec},
+    process::User,
+    receiver::Receiver,
+    records::{Record, Records},
+};
+
+/// Streams that all ask the same: only their number tells whether one is missing.
+const SAME: usize = 200_000;
+/// Streams that ask for different things at once.
+const DISTINCT: usize = 5_000;
+/// So many different things.
+const PATHS: usize = 100;
+/// Agents that come to connections which are in use.
+const AGENTS: usize = 3;
+/// How long each of them stays.
+const STAY: Duration = Duration::from_secs(4);
+
+/// How often a method, path and status occurred.
+type Counts = BTreeMap<(String, String, u64), usize>;
 
 #[test]
-fn http2_is_booked_as_not_seen_and_nobody_is_accused() {
+fn every_stream_is_matched_once_at_each_side() {
     let session = Session::start([PodSpec::new("a"), PodSpec::new("b")]).unwrap();
     let (a, b) = (session.lab.pod("a"), session.lab.pod("b"));
-    let server = format!("http://{}:{}", b.addresses().v4, nginx::HTTP2_PORT);
-    let run = |words: &[&str]| {
-        let output = a.run(APP, User::APP, words).unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    let url = format!("{server}/h2/get");
-    run(&[
-        "curl",
-        "-sS",
-        "--http2-prior-knowledge",
-        "-o",
-        "/dev/null",
-        &url,
-    ]);
-    // Ten streams at a time on each of four connections.
-    let (count, same) = (REQUESTS.to_string(), format!("{server}/h2/load"));
-    run(&["h2load", "-n", &count, "-c", "4", "-m", "10", &same]);
+    let same = vec![url(b, "/same")];
+    h2load(a, &["-n", &SAME.to_string(), "-c", "8", "-m", "100"], &same);
+    let distinct: Vec<String> = paths().map(|path| url(b, &path)).collect();
+    h2load(
+        a,
+        &["-n", &DISTINCT.to_string(), "-c", "4", "-m", "100"],
+        &distinct,
+    );
+    curl(a, &["--data-binary", "a body", &url(b, "/early/upload")]);
+    curl(a, &["--head", &url(b, "/large")]);
+    curl(a, &[&url(b, "/large")]);
 
-    let exchanges = i64::try_from(b.nginx_log().unwrap().len()).unwrap();
-    assert_eq!(exchanges, i64::try_from(REQUESTS + 1).unwrap());
+    let expected = truth(&b.nginx_log().unwrap());
+    let streams: usize = expected.values().sum();
+    assert!(streams >= SAME + DISTINCT + 3, "{streams}");
     let outcome = session.finish().unwrap();
     let records = &outcome.records;
-    let briefs = records.accusing().into_iter().map(Record::brief);
-    assert_eq!(briefs.collect::<Vec<_>>(), Vec::<String>::new());
-
+    for (pod, side) in [("a", "client"), ("b", "server")] {
+        assert_eq!(difference(&expected, &matched(records, pod, side)), NONE);
+    }
+    assert_eq!(accused(records), NONE);
     let books = records.audit().unwrap();
-    // A line for each at both sides; none is lost in silence.
-    let lost: i64 = books.lost.values().map(|units| units.logged).sum();
-    assert_eq!(lost, 2 * exchanges, "{books:?}");
+    assert!(books.lost.is_empty(), "{books:?}");
+    let streams = i64::try_from(streams).unwrap();
+    let units = books.units("matched");
+    assert_eq!((units.observed, units.logged), (2 * streams, 2 * streams));
+    let others = records.find(|record| record.kind() == "http" && record.verdict() != "matched");
+    assert!(others.is_empty(), "{}", others[0].brief());
+}
+
+#[test]
+fn an_agent_that_comes_to_connections_in_use_says_nothing_wrong() {
+    let lab = Lab::start([PodSpec::new("a"), PodSpec::new("b")]).unwrap();
+    let (a, b) = (lab.pod("a"), lab.pod("b"));
+    let targets: Vec<String> = paths().map(|path| url(b, &path)).collect();
+    let words = ["h2load", "-c", "4", "-m", "20", "--rps=100", "-D", "120"];
+    let words = words.into_iter().chain(targets.iter().map(String::as_str));
+    let load = a.spawn(APP, User::APP, words).unwrap();
+
+    for number in 0..AGENTS {
+        let name = format!("agent-{number}");
+        let receiver = Receiver::start(&lab, &name).unwrap();
+        let config = Config::delivering_to(&lab, &name, &receiver.endpoint()).unwrap();
+        let agent = Agent::start(&lab, &config).unwrap();
+        thread::sleep(STAY);
+        let ended = agent.stop().unwrap();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        receiver
+            .wait_for_event("closed", Duration::from_secs(30))
+            .unwrap();
+        let records = receiver.records().unwrap();
+        assert_eq!(accused(&records), NONE);
+        let books = records.audit().unwrap();
+        assert!(books.units("matched").logged > 0, "{books:?}");
+
+        let known: BTreeSet<_> = truth(&b.nginx_log().unwrap()).into_keys().collect();
+        let http = records.find(|record| record.kind() == "http" && record.units().observed == 1);
+        assert!(http.len() > 100, "{} exchanges", http.len());
+        for record in http {
+            assert!(is_possible(record, &known), "{}", record.line());
+        }
+    }
+    drop(load);
+}
+
+/// What is null was not decoded; what is there has to be of one exchange.
+fn is_possible(record: &Record, known: &BTreeSet<(String, String, u64)>) -> bool {
+    let is = |value: &str, truth: &str| value.is_empty() || value == truth;
+    known.iter().any(|(method, path, status)| {
+        is(record.method(), method)
+            && is(record.path(), path)
+            && record.status().is_none_or(|found| found == *status)
+    })
+}
+
+/// Three statuses, bodies of different lengths.
+fn paths() -> impl Iterator<Item = String> {
+    (0..PATHS).map(|number| match number % 10 {
+        0 => format!("/missing/{number}"),
+        1 => format!("/fail/{number}"),
+        _ => format!("/{}/{number}", "d".repeat(number)),
+    })
+}
+
+fn url(pod: &Pod, path: &str) -> String {
+    format!("http://{}:{}{path}", pod.addresses().v4, nginx::HTTP2_PORT)
+}
+
+fn h2load(pod: &Pod, options: &[&str], targets: &[String]) {
+    let words = ["h2load"].iter().chain(options).copied();
+    let words = words.chain(targets.iter().map(String::as_str));
+    let output = pod.run(APP, User::APP, words).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(" 0 errored, 0 timeout"), "{text}");
+}
+
+fn curl(pod: &Pod, words: &[&str]) {
+    let common = ["curl", "-sS", "--http2-prior-knowledge", "-o", "/dev/null"];
+    let words = common.iter().chain(words);
+    let output = pod.run(APP, User::APP, words).unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn truth(exchanges: &[Exchange]) -> Counts {
+    let mut counts = Counts::new();
+    for exchange in exchanges {
+        let (method, path) = (exchange.method().to_owned(), exchange.path().to_owned());
+        let key = (method, path, u64::from(exchange.status));
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
+
+fn matched(records: &Records, pod: &str, side: &str) -> Counts {
+    let mut counts = Counts::new();
+    for record in records.find(|record| record.kind() == "http" && record.verdict() == "matched") {
+        if record.pod() == pod && record.side() == side {
+            let (method, path) = (record.method().to_owned(), record.path().to_owned());
+            let key = (method, path, record.status().unwrap_or_default());
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+    counts
+}
+
+const NONE: Vec<String> = Vec::new();
+
+fn difference(expected: &Counts, got: &Counts) -> Vec<String> {
+    let keys: BTreeSet<_> = expected.keys().chain(got.keys()).collect();
+    let told = keys.into_iter().filter_map(|key| {
+        let (expected, got) = (expected.get(key), got.get(key));
+        (expected != got).then(|| format!("{key:?}: expected {expected:?}, got {got:?}"))
+    });
+    told.collect()
+}
+
+fn accused(records: &Records) -> Vec<String> {
+    records.accusing().into_iter().map(Record::brief).collect()
 }
