@@ -15,16 +15,16 @@ use tempfile::TempDir;
 use crate::scene::{Scene, Watched, sockets};
 
 /// An nginx that is gone when dropped.
-struct Nginx {
+pub(crate) struct Nginx {
     process: Child,
     directory: TempDir,
     port: u16,
     /// Where it speaks HTTP/2 without TLS.
-    h2c_port: u16,
+    pub(crate) h2c_port: u16,
 }
 
 impl Nginx {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let [port, h2c_port] = free_ports();
         let path = directory.path().display();
@@ -32,10 +32,11 @@ impl Nginx {
             "daemon off; master_process off; pid {path}/pid; error_log {path}/error;
              events {{ }}
              http {{
-                 log_format line '$request|$status|$bytes_sent|$connection_requests';
+                 log_format line '$request|$status|$bytes_sent|$connection_requests|'
+                                 '$http_x_request_id|$http_user_agent|$http_x_tenant';
                  access_log {path}/access line;
                  sendfile on; gzip on; gzip_min_length 1; gzip_types text/plain;
-                 keepalive_requests 100000; client_max_body_size 0;
+                 keepalive_requests 1000000; client_max_body_size 0;
                  client_body_temp_path {path}; proxy_temp_path {path}; fastcgi_temp_path {path};
                  uwsgi_temp_path {path}; scgi_temp_path {path};
                  types {{ text/plain txt; application/octet-stream bin; }}
@@ -81,7 +82,7 @@ impl Nginx {
     }
 
     /// The lines of the access log, once there are so many.
-    fn lines(&self, count: usize) -> Vec<String> {
+    pub(crate) fn lines(&self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let lines: Vec<_> = self.read("access").lines().map(str::to_owned).collect();

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lab::records::Record;
-use serde_json::Value;
 
 use crate::stage::{CONCURRENT, Call, RUN};
 
@@ -100,7 +99,7 @@ fn method_and_status_are_right_for_every_call() {
             assert_eq!(attributes["rpc.system"], "grpc", "{call:?}");
             let status = &attributes["rpc.grpc.status_code"];
             if call.was_cancelled() {
-                assert_eq!(*status, Value::Null, "{pod} {call:?}");
+                assert!(status.is_null() || *status == OK, "{pod} {call:?}");
             } else if call.was_late() {
                 let sent = status.as_i64();
                 assert!(sent.is_none_or(|code| LATE.contains(&code)), "{call:?}");
@@ -122,7 +121,10 @@ fn metadata_beyond_the_sidecars_limit_is_booked_at_the_client() {
             panic!("{call:?} is not recorded once");
         };
         assert_eq!(record.verdict(), "matched", "{}", record.line());
-        assert_eq!(record.status(), Some(431), "{}", record.line());
+        // Over HTTP/2 this Envoy resets the stream, and writes no status.
+        assert_eq!(record.status(), None, "{}", record.line());
+        let details = record.text("/envoy/response_code_details");
+        assert_eq!(details, "http2.header_list_size_too_large");
         assert!(!servers.contains_key(&*call.id), "{call:?}");
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The client ended it before any status was sent.
+    /// The client gave it up. The server may have ended it in order before it heard of that.
     pub(crate) fn was_cancelled(&self) -> bool {
         self.id.contains("-cancelled-")
     }
