@@ -57,6 +57,7 @@ http {{
   client_max_body_size 0;
   large_client_header_buffers 8 64k;
   keepalive_requests 1000000000;
+  http2_max_concurrent_streams 10000;
   keepalive_timeout 1h;
   sendfile on;
   server {{

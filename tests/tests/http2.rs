@@ -48,6 +48,8 @@ fn every_stream_is_matched_once_at_each_side() {
     curl(a, &["--head", &url(b, "/large")]);
     curl(a, &[&url(b, "/large")]);
 
+    // nginx logs a request a little after its answer was received.
+    session.settle().unwrap();
     let expected = truth(&b.nginx_log().unwrap());
     let streams: usize = expected.values().sum();
     assert!(streams >= SAME + DISTINCT + 3, "{streams}");
@@ -88,14 +90,15 @@ fn an_agent_that_comes_to_connections_in_use_says_nothing_wrong() {
             .unwrap();
         let records = receiver.records().unwrap();
         assert_eq!(accused(&records), NONE);
-        let books = records.audit().unwrap();
-        assert!(books.units("matched").logged > 0, "{books:?}");
-
+        records.audit().unwrap();
         let known: BTreeSet<_> = truth(&b.nginx_log().unwrap()).into_keys().collect();
         let http = records.find(|record| record.kind() == "http" && record.units().observed == 1);
         assert!(http.len() > 100, "{} exchanges", http.len());
         for record in http {
             assert!(is_possible(record, &known), "{}", record.line());
+            // What h2load says of itself is in the table from its first request on.
+            let unknown = record.has_reason("hpack_unknown_entry");
+            assert!(unknown || record.verdict() != "matched", "{}", record.line());
         }
     }
     drop(load);
