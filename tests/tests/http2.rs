@@ -98,7 +98,11 @@ fn an_agent_that_comes_to_connections_in_use_says_nothing_wrong() {
             assert!(is_possible(record, &known), "{}", record.line());
             // What h2load says of itself is in the table from its first request on.
             let unknown = record.has_reason("hpack_unknown_entry");
-            assert!(unknown || record.verdict() != "matched", "{}", record.line());
+            assert!(
+                unknown || record.verdict() != "matched",
+                "{}",
+                record.line()
+            );
         }
     }
     drop(load);

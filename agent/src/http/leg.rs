@@ -83,7 +83,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long both ends may be silent on what is open, where something of them may have been refused.
-const SILENCE: Duration = Duration::from_secs(20);
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
 impl Leg {
     pub(super) fn new(serial: u64, first: Endpoint, now: Timestamp) -> Self {
@@ -343,7 +343,8 @@ impl Leg {
             }
         };
         let silent = ends().map(Endpoint::last_told).max().unwrap_or_default() + SILENCE;
-        let is_missing = self.is_waiting() && ends().any(|end| end.may_have_sent(refusals));
+        let is_missing = self.is_waiting()
+            && (self.may_have_missed() || ends().any(|end| end.may_have_sent(refusals)));
         match (over(0), over(1)) {
             (None, None) => due(self.first_seen + PATIENCE),
             (Some(Over::Since(_)), Some(Over::Since(_))) => Next::Close,
@@ -388,6 +389,11 @@ impl Leg {
     /// An exchange on it waits for its response.
     fn is_waiting(&self) -> bool {
         matches!(&self.state, State::Read(protocol) if protocol.is_waiting())
+    }
+
+    /// The end of a response on it may have been missed.
+    fn may_have_missed(&self) -> bool {
+        matches!(&self.state, State::Read(protocol) if protocol.may_have_missed())
     }
 
     /// One end of a connection older than the programs sent a FIN: the other, which never closes

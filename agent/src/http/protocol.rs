@@ -113,6 +113,15 @@ impl Protocol {
         }
     }
 
+    /// The end of a response may have been missed.
+    pub(super) fn may_have_missed(&self) -> bool {
+        match &self.spoken {
+            // There responses come in order: the next one tells.
+            Spoken::Http1(_) => false,
+            Spoken::Http2(conversation) => conversation.may_have_missed(),
+        }
+    }
+
     /// Ends the exchanges that are open, and reads on.
     pub(super) fn end_waiting(&mut self, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {
         match &mut self.spoken {

@@ -11,6 +11,7 @@ use crate::{
         conversation::{End, STRAYED},
         event::{ConnectionId, Exchange, Gap, HttpEvent},
         hpack::Decoder,
+        leg::SILENCE,
         positions::{Placement, Positions},
         reader::{Direction, Loss},
         requests::missed,
@@ -50,6 +51,8 @@ pub(in crate::http) struct Conversation {
     pub(super) incomplete: bool,
     /// The last stream that the server looks at, if it said so.
     pub(super) last_accepted: Option<u32>,
+    /// Since when the ends of responses may have been missed.
+    missing_since: Option<Timestamp>,
     /// With what the client began, which is not the preface.
     not_http2: Option<Vec<u8>>,
 }
@@ -96,6 +99,7 @@ impl Conversation {
             joined: false,
             incomplete: false,
             last_accepted: None,
+            missing_since: None,
             not_http2: None,
         };
         if let Some(exchange) = start.upgrade {
@@ -118,6 +122,7 @@ impl Conversation {
         segment: &Segment,
         events: &mut Vec<HttpEvent>,
     ) {
+        self.end_missing(segment.time, events);
         let half = self.half(direction);
         let first = half.positions.is_untouched();
         let anew = half.positions.begins_joined(segment) || segment.after_gap;
@@ -215,6 +220,11 @@ impl Conversation {
         self.streams.is_waiting()
     }
 
+    /// The end of a response may have been missed.
+    pub(in crate::http) fn may_have_missed(&self) -> bool {
+        self.missing_since.is_some()
+    }
+
     /// Ends the exchanges that are open, and reads on.
     pub(in crate::http) fn end_waiting(
         &mut self,
@@ -222,6 +232,7 @@ impl Conversation {
         time: Timestamp,
         events: &mut Vec<HttpEvent>,
     ) {
+        self.missing_since = None;
         self.streams.change_all(0, events, |open| {
             open.mark(cause);
             open.cut(time);
@@ -257,6 +268,23 @@ impl Conversation {
     pub(in crate::http) fn held(&self) -> usize {
         let of = |half: &Half| half.reader.held() + half.decoder.held();
         of(&self.requests) + of(&self.responses) + self.streams.held()
+    }
+
+    /// Ends the exchanges of whose responses nothing has come for long, since a part of what the
+    /// server sent was missed.
+    fn end_missing(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
+        let is_over = |since: Timestamp| since + SILENCE <= now;
+        if !self.missing_since.is_some_and(is_over) {
+            return;
+        }
+        let mut left = None;
+        self.streams.change_all(0, events, |open| {
+            match open.missing_since {
+                Some(since) if is_over(since) => open.cut(now),
+                since => left = left.into_iter().chain(since).min(),
+            };
+        });
+        self.missing_since = left;
     }
 
     /// Tells that the client opened a stream.
@@ -338,8 +366,14 @@ impl Conversation {
             }
             Direction::Responses => {
                 self.requests.decoder.allow(u32::MAX);
-                self.streams
-                    .change_all(0, events, |open| open.miss_response(loss.cause));
+                let mut is_missing = false;
+                self.streams.change_all(0, events, |open| {
+                    open.miss_response(loss.cause, time);
+                    is_missing |= open.missing_since.is_some();
+                });
+                if is_missing {
+                    self.missing_since.get_or_insert(time);
+                }
             }
         }
     }

@@ -15,6 +15,8 @@ pub(super) struct Open {
     pub(super) connect: bool,
     /// Why the head of the response may have been missed, if it may.
     pub(super) missed: Option<Gap>,
+    /// Since when the end of the response may have been missed, if it may.
+    pub(super) missing_since: Option<Timestamp>,
     /// Bytes that it takes up, heads included.
     pub(super) held: usize,
 }
@@ -45,6 +47,7 @@ impl Open {
             response: Side::Head,
             connect: false,
             missed: None,
+            missing_since: None,
             held: size_of::<Self>(),
         }
     }
@@ -66,13 +69,21 @@ impl Open {
         self.exchange.gap.get_or_insert(gap);
     }
 
-    /// A part of the server's direction is missing: of this response, if its head comes no more.
-    pub(super) fn miss_response(&mut self, cause: Gap) {
+    /// A part of the server's direction, sent at `time`, is missing: of this response, if its head
+    /// comes no more.
+    pub(super) fn miss_response(&mut self, cause: Gap, time: Timestamp) {
         match self.response {
             Side::Head => self.missed = self.missed.or(Some(cause)),
             Side::Content => self.mark(cause),
-            Side::Over => {}
+            Side::Over => return,
         }
+        self.missing_since.get_or_insert(time);
+    }
+
+    /// Something of the response comes: its end was not among what is missing.
+    pub(super) fn hear(&mut self, time: Timestamp) {
+        self.missing_since = None;
+        self.reach(time);
     }
 
     /// Nothing more of it is waited for from `time` on.

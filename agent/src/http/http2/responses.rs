@@ -43,8 +43,8 @@ impl Conversation {
                 self.responses.decoder.forget();
                 self.streams.change(stream, events, |open| {
                     open.mark(Gap::StreamGap);
-                    open.miss_response(Gap::StreamGap);
-                    open.reach(time);
+                    open.miss_response(Gap::StreamGap, time);
+                    open.hear(time);
                     if end_stream {
                         open.end_response(time);
                     }
@@ -58,7 +58,7 @@ impl Conversation {
                 self.saw(stream);
                 self.streams.change(stream, events, |open| {
                     open.response_data(content);
-                    open.reach(time);
+                    open.hear(time);
                     if end_stream {
                         open.end_response(time);
                     }
@@ -117,7 +117,7 @@ impl Conversation {
                 fields.headers = Headers::default();
             }
             open.response_fields(fields, end_stream, began);
-            open.reach(time);
+            open.hear(time);
             if end_stream {
                 open.end_response(time);
             }

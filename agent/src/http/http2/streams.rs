@@ -40,8 +40,9 @@ impl Streams {
             && let Some(oldest) = self.open.keys().next().copied()
         {
             self.change(oldest, events, |open| {
-                open.mark(Gap::Evicted);
+                // What was missed of it, if anything was, is the better reason.
                 open.cut(time);
+                open.mark(Gap::Evicted);
             });
         }
         self.held += open.held;

@@ -322,3 +322,33 @@ fn silence_after_a_refusal_ends_what_waits() {
     }
     assert_eq!(told(&events), [("/1".into(), None, RING)]);
 }
+
+#[test]
+fn an_answer_that_was_missed_is_not_waited_for_on_a_busy_connection() {
+    const LATER: u64 = 21_000_000_000;
+    let talk = serial(2);
+    let before = Talk::time(talk.writes() - 1);
+    let talk = talk.ask(5, "/5").answer(5, 200, "");
+    let mut observations = talk.observations(&refusing(&[], &[1]));
+    for observation in &mut observations {
+        let time = match observation {
+            Observation::Segment(segment) => &mut segment.time,
+            Observation::Socket(socket) => &mut socket.time,
+            Observation::Progress(time) => time,
+            _ => continue,
+        };
+        if *time > before {
+            time.0 += LATER;
+        }
+    }
+    let events = run(observations);
+    assert_eq!(
+        told(&events),
+        [("/1".into(), None, RING), whole(3), whole(5)]
+    );
+    let ended = events.iter().filter_map(|event| match event {
+        HttpEvent::Ended(exchange) => exchange.stream,
+        _ => None,
+    });
+    assert_eq!(ended.collect::<Vec<_>>(), [3, 1, 5]);
+}
