@@ -16,7 +16,7 @@ use crate::{
 pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_millis(2);
 
 /// How long an inbound request may wait for its connection, where the line does not say.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Larger uploads may be answered while a part still waits in the proxy's receive buffer, which
 /// it then never counts, although the app had sent all of it before.

@@ -264,6 +264,9 @@ impl Ledger {
                     stream,
                     time,
                 });
+                if stream.is_some() {
+                    mesh.told.expect_many();
+                }
                 mesh.place_connection_lines();
                 mesh.begun += 1;
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
@@ -405,7 +408,9 @@ impl Ledger {
                 alone.open.remove(&exchange.exchange);
                 let units = Units::new(1, 0);
                 let mut reasons = alone.reasons.clone();
-                reasons.extend(exchange.undecoded.then_some(Reason::HpackUnknownEntry));
+                if exchange.undecoded && alone.verdict != Verdict::Unverifiable {
+                    reasons.push(Reason::HpackUnknownEntry);
+                }
                 let judgement = Judgement {
                     verdict: alone.verdict,
                     reasons,

@@ -7,41 +7,17 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::input::{Entry, Line};
-use crate::{
-    http::ConnectionId,
-    record::{Fingerprint, Side},
-    timestamp::Timestamp,
+use super::{
+    input::{Entry, Line},
+    told::{Fields, Told},
 };
-
-/// Lines of a connection that are remembered to know them again.
-const KEPT_WHOLE: usize = 256;
-
-/// Of these, the ones that are known again in another format.
-const KEPT_FIELDS: usize = 32;
+use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 
 /// Lines in a sample.
 const SAMPLED: usize = 64;
 
 /// A log that doubles its lines leaves one of so many single: a hole, a late one.
 const DOUBLES_TO_A_SINGLE: usize = 8;
-
-/// Lines that were read, to know them again.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    wholes: VecDeque<Fingerprint>,
-    fields: VecDeque<Fields>,
-}
-
-/// What two lines of one request have in common, so far as both formats have it.
-#[derive(Clone, Copy, Debug)]
-struct Fields {
-    start: Timestamp,
-    path: Option<Fingerprint>,
-    status: Option<u16>,
-    request_id: Option<Fingerprint>,
-    numbers: [Option<u64>; 3],
-}
 
 /// Which lines of a pod's log have a copy, and the copies that wait.
 #[derive(Debug, Default)]
@@ -73,67 +49,6 @@ impl Copy {
     }
 }
 
-impl Told {
-    /// Whether a line says what one of these said; if not it is now one of these.
-    pub(super) fn is_copy(&mut self, entry: &Entry) -> bool {
-        let fields = Fields::of(entry);
-        if self.knows(entry, fields.as_ref()) {
-            return true;
-        }
-        if let Some(whole) = entry.whole {
-            keep(&mut self.wholes, whole, KEPT_WHOLE);
-        }
-        if let Some(fields) = fields {
-            keep(&mut self.fields, fields, KEPT_FIELDS);
-        }
-        false
-    }
-
-    fn knows(&self, entry: &Entry, fields: Option<&Fields>) -> bool {
-        let same_whole = entry
-            .whole
-            .is_some_and(|whole| self.wholes.contains(&whole));
-        let mut known = self.fields.iter().rev();
-        same_whole || fields.is_some_and(|fields| known.any(|other| fields.is_of_same(other)))
-    }
-}
-
-impl Fields {
-    fn of(entry: &Entry) -> Option<Self> {
-        Some(Self {
-            start: entry.start_time?,
-            path: entry.path.map(|path| path.bare_normalized),
-            status: entry.response_code,
-            request_id: entry.request_id,
-            numbers: [
-                entry.duration_milliseconds,
-                entry.bytes_received,
-                entry.bytes_sent,
-            ],
-        })
-    }
-
-    /// Whether both tell of one request in two formats: nothing differs, but one says more than the
-    /// other, neither path nor status. Where both say alike much they are of one format, and the
-    /// same only if they are equal as a whole.
-    fn is_of_same(&self, other: &Self) -> bool {
-        fn agree<T: PartialEq>(ours: &[Option<T>], others: &[Option<T>]) -> bool {
-            let mut both = ours.iter().zip(others);
-            both.all(|pair| !matches!(pair, (Some(our), Some(other)) if our != other))
-        }
-        let same = |fields: &Self| (fields.start, fields.path, fields.status);
-        same(self) == same(other)
-            && self.shape() != other.shape()
-            && agree(&[self.request_id], &[other.request_id])
-            && agree(&self.numbers, &other.numbers)
-    }
-
-    fn shape(&self) -> [bool; 4] {
-        let [lasted, received, sent] = self.numbers.map(|number| number.is_some());
-        [self.request_id.is_some(), lasted, received, sent]
-    }
-}
-
 impl Copies {
     /// A line was read that is no copy. `grace`: how long its copy may take. `may_be_half`: it may
     /// be the copy of one that was not read.
@@ -154,7 +69,10 @@ impl Copies {
             doubled: false,
             may_be_half,
         };
-        keep(&mut self.sample, sampled, SAMPLED);
+        self.sample.push_back(sampled);
+        if self.sample.len() > SAMPLED {
+            self.sample.pop_front();
+        }
     }
 
     /// A line was read that is a copy.
@@ -208,11 +126,4 @@ pub(super) fn is_interim(entry: &Entry) -> bool {
     ]
     .iter()
     .any(|end| kind.ends_with(end))
-}
-
-fn keep<T>(kept: &mut VecDeque<T>, new: T, most: usize) {
-    kept.push_back(new);
-    if kept.len() > most {
-        kept.pop_front();
-    }
 }

@@ -54,6 +54,7 @@ impl Ledger {
             exchanges: read_until - grace,
             lines: self.captured_until - CAPTURE_DELAY,
             captured: self.captured_until,
+            grace,
         };
         if mesh.has_exchanges() {
             // While it is open the proxy may be carrying it as TCP; for sure what does not read as

@@ -105,7 +105,7 @@ impl Ledger {
         }
     }
 
-    fn copies_are_usual(&self, line: &Line) -> Option<bool> {
+    pub(super) fn copies_are_usual(&self, line: &Line) -> Option<bool> {
         let read_until = self.read_until(&line.pod_uid);
         let pod = self.pods.get(&line.pod_uid)?;
         pod.copies.are_usual(line.time, read_until, self.grace())

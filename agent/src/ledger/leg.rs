@@ -5,7 +5,7 @@ mod leads;
 mod multiplexed;
 mod ordered;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(super) use leads::{OpenExchange, RecentPairs};
 use multiplexed::Multiplexed;
@@ -95,6 +95,8 @@ pub(super) struct Horizon {
     pub(super) lines: Timestamp,
     /// What was sent before this was told.
     pub(super) captured: Timestamp,
+    /// How long after its exchange a line is stamped at most.
+    pub(super) grace: Duration,
 }
 
 /// Does the same to either kind.
@@ -142,6 +144,14 @@ impl Leg {
         of_either!(&mut self.kind, leg => leg.place(line));
     }
 
+    /// Whether an exchange beside others waits for such a line.
+    pub(super) fn awaits(&self, line: &Line) -> bool {
+        match &self.kind {
+            Kind::Ordered(_) => false,
+            Kind::Multiplexed(leg) => leg.awaits(line),
+        }
+    }
+
     /// Nothing is open, accused exchanges apart.
     pub(super) fn is_settled(&self) -> bool {
         of_either!(&self.kind, leg => leg.is_settled())
@@ -175,7 +185,7 @@ impl Leg {
 
     /// The earliest stamp of a line that waits for its exchange.
     pub(super) fn earliest_line(&self) -> Option<Timestamp> {
-        self.waiting_lines().map(|line| line.time).min()
+        of_either!(&self.kind, leg => leg.earliest_line())
     }
 
     /// Remembers in which record an exchange was accused, so that a late line can revise it.

@@ -67,6 +67,7 @@ impl Ledger {
             return;
         }
         if let LineContent::Entry(entry) = &line.content {
+            pod.told.expect_many();
             if pod.told.is_copy(entry) {
                 self.copy(Copy { of: None, line });
                 return;
@@ -101,10 +102,18 @@ impl Ledger {
             return;
         };
         if let LineContent::Entry(entry) = &line.content {
+            if !mesh.lost.is_empty() && entry.protocol.as_deref() == Some("HTTP/2") {
+                // Its streams may all be among what was lost.
+                mesh.told.expect_many();
+            }
             if mesh.told.is_copy(entry) {
                 let of = Some((id, mesh.side));
-                self.copy(Copy { of, line });
-                return;
+                // Where many requests are under way at once, lines may be alike in all they say.
+                let is_awaited = mesh.leg.awaits(&line);
+                if !is_awaited || self.copies_are_usual(&line) != Some(false) {
+                    self.copy(Copy { of, line });
+                    return;
+                }
             }
             self.sample(&line);
         }

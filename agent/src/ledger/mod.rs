@@ -45,6 +45,7 @@ mod stop;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod told;
 mod tracked;
 mod write;
 

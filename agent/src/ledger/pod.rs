@@ -9,12 +9,13 @@ use std::{
 use super::{
     account::Account,
     attempts::Attempts,
-    copies::{Copies, Told},
+    copies::Copies,
     forwarded::Forwarded,
     gather::Rejected,
     input::{Entry, Line},
     log_marks::LogMarks,
     missed::Missed,
+    told::Told,
 };
 use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
 

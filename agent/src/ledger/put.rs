@@ -39,7 +39,8 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return "".into();
         };
-        if exchange.undecoded {
+        // Whatever cannot be verified has one reason for it.
+        if exchange.undecoded && judgement.verdict != Verdict::Unverifiable {
             judgement.reasons.push(Reason::HpackUnknownEntry);
         }
         judgement.reasons.extend(mesh.standing_reasons());

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    copies::Told,
     input::{Exchange, Input, Line},
     leg::{Begun, Leg, RecentPairs},
     roles::Place,
+    told::Told,
 };
 use crate::{
     http::{Closed, Connection, Gap},

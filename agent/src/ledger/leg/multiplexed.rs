@@ -8,25 +8,33 @@
 mod settle;
 mod waiting;
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
 
 use waiting::{Half, Waiting};
 
 use super::{Begun, KEPT_ACCUSED, Leftovers, OpenExchange, Settled};
 use crate::{
     ledger::{
-        compare::{CLOCK_TOLERANCE, Comparison, LONGEST_WAIT, compare, fits_in_time},
+        compare::{CLOCK_TOLERANCE, Comparison, compare, fits_in_time},
         input::{Entry, Exchange, Line},
     },
-    record::{Reason, Side},
+    record::{Fingerprint, Reason, Side},
     timestamp::Timestamp,
 };
 
 /// Halves that are held against one other, of all that lie in its time.
 const MOST_COMPARED: usize = 256;
 
-/// The coarsest START_TIME.
-const COARSEST_START: Duration = Duration::from_secs(1);
+/// How much earlier than its line says an exchange may have ended, by the clocks.
+const EARLY: Duration = Duration::from_millis(20);
+
+/// Pairs that are remembered for a line beside which they stood.
+const KEPT_PAIRED: usize = 1024;
 
 /// The exchanges and lines of one connection, so far as they are not settled.
 ///
@@ -42,12 +50,29 @@ pub(super) struct Multiplexed {
     side: Side,
     begun: BTreeMap<u32, Begun>,
     ended: Waiting<Exchange>,
-    accused: BTreeMap<u32, (Box<Exchange>, Arc<str>)>,
+    accused: BTreeMap<u32, Accused>,
     lines: Waiting<Line>,
     next_line: u64,
+    /// The last exchanges that found their lines.
+    paired: VecDeque<Paired>,
     /// Exchanges and lines that came since the last pairing.
     new_exchanges: Vec<u64>,
     new_lines: Vec<u64>,
+}
+
+/// An exchange that was judged without a line, in this record.
+#[derive(Debug)]
+struct Accused {
+    exchange: Box<Exchange>,
+    record: Arc<str>,
+}
+
+/// When an exchange was there that has found its line.
+#[derive(Clone, Copy, Debug)]
+struct Paired {
+    time: Timestamp,
+    end: Timestamp,
+    path: Option<Fingerprint>,
 }
 
 impl Multiplexed {
@@ -59,6 +84,7 @@ impl Multiplexed {
             accused: BTreeMap::new(),
             lines: Waiting::new(),
             next_line: 0,
+            paired: VecDeque::new(),
             new_exchanges: Vec::new(),
             new_lines: Vec::new(),
         }
@@ -93,6 +119,10 @@ impl Multiplexed {
         self.next_line += 1;
     }
 
+    pub(super) fn awaits(&self, line: &Line) -> bool {
+        self.exchange_of(line).is_some()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.lines.is_empty() && self.open_exchanges() == 0
     }
@@ -109,7 +139,7 @@ impl Multiplexed {
 
     pub(super) fn take_accused(&mut self) -> Vec<Arc<str>> {
         let accused = std::mem::take(&mut self.accused).into_values();
-        accused.map(|(_, record)| record).collect()
+        accused.map(|accused| accused.record).collect()
     }
 
     pub(super) fn open_exchanges(&self) -> usize {
@@ -120,9 +150,14 @@ impl Multiplexed {
         self.ended.first_moment()
     }
 
+    pub(super) fn earliest_line(&self) -> Option<Timestamp> {
+        self.lines.first_moment()
+    }
+
     /// Of those that wait for a late line the oldest give way.
     pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: Arc<str>) {
-        self.accused.insert(exchange.exchange, (exchange, record));
+        let number = exchange.exchange;
+        self.accused.insert(number, Accused { exchange, record });
         if self.accused.len() > KEPT_ACCUSED {
             self.accused.pop_first();
         }
@@ -137,11 +172,14 @@ impl Multiplexed {
     }
 
     pub(super) fn accused(&self, exchange: u32) -> Option<&Exchange> {
-        self.accused.get(&exchange).map(|(exchange, _)| &**exchange)
+        self.accused
+            .get(&exchange)
+            .map(|accused| &*accused.exchange)
     }
 
     pub(super) fn acquit(&mut self, exchange: u32) -> Option<(Box<Exchange>, Arc<str>)> {
-        self.accused.remove(&exchange)
+        let accused = self.accused.remove(&exchange)?;
+        Some((accused.exchange, accused.record))
     }
 
     pub(super) fn ended_by(&self, moment: Timestamp) -> impl Iterator<Item = &Exchange> {
@@ -184,7 +222,8 @@ impl Multiplexed {
         let begun = self.begun.values().copied().map(OpenExchange::Begun);
         let ended = (self.ended.iter()).map(|(_, exchange)| OpenExchange::Ended(exchange));
         let accused = self.accused.values();
-        let accused = accused.map(|(exchange, record)| OpenExchange::Accused { exchange, record });
+        let accused =
+            accused.map(|Accused { exchange, record }| OpenExchange::Accused { exchange, record });
         begun.chain(ended).chain(accused)
     }
 
@@ -200,7 +239,9 @@ impl Multiplexed {
             return;
         };
         let accused = self.accused.remove(&accused);
-        if let (Some((exchange, record)), Some(line)) = (accused, self.lines.remove(number)) {
+        if let (Some(Accused { exchange, record }), Some(line)) =
+            (accused, self.lines.remove(number))
+        {
             settled.push(Settled::Late {
                 exchange,
                 line,
@@ -227,9 +268,20 @@ impl Multiplexed {
         };
         entry.request_id.and_then(of_id).or_else(|| {
             let path = line.path()?;
-            let mut of_path = self.ended.with_path(Some(path), in_time.clone());
-            of_path.by_ref().take(MOST_COMPARED).find_map(evident)
+            let of_path = |time| self.ended.with_path(Some(path), time).take(MOST_COMPARED);
+            let with_its_end = self.ends_of_line(entry).map(of_path);
+            with_its_end
+                .and_then(|mut found| found.find_map(evident))
+                .or_else(|| of_path(in_time.clone()).find_map(evident))
         })
+    }
+
+    /// When the exchange of a line ended at the earliest, as the app sees it: what it received last
+    /// had left the proxy by then.
+    fn ends_of_line(&self, entry: &Entry) -> Option<RangeInclusive<Timestamp>> {
+        let lasted = Duration::from_millis(entry.duration_milliseconds?);
+        let end = entry.start_time? + lasted;
+        (self.side == Side::Client && lasted > EARLY).then(|| end - EARLY..=Timestamp::MAX)
     }
 
     /// The line that belongs to an exchange for sure.
@@ -246,7 +298,7 @@ impl Multiplexed {
         };
         exchange.request_id.and_then(of_id).or_else(|| {
             let path = exchange.path()?;
-            let of_path = self.lines.with_path(Some(path), lines_in_time(exchange));
+            let of_path = self.lines.with_path(Some(path), always());
             of_path.take(MOST_COMPARED).find_map(evident)
         })
     }
@@ -254,9 +306,20 @@ impl Multiplexed {
     /// The exchange that a line acquits.
     fn accused_of(&self, line: &Line) -> Option<(u32, Comparison)> {
         let entry = line.entry()?;
-        self.accused.iter().find_map(|(number, (exchange, _))| {
-            Some((*number, evidently(self.side, exchange, entry)?))
+        self.accused.iter().find_map(|(number, accused)| {
+            Some((*number, evidently(self.side, &accused.exchange, entry)?))
         })
+    }
+
+    fn note_pair(&mut self, exchange: &Exchange) {
+        if self.paired.len() == KEPT_PAIRED {
+            self.paired.pop_front();
+        }
+        self.paired.push_back(Paired {
+            time: exchange.time,
+            end: exchange.end,
+            path: exchange.path(),
+        });
     }
 
     fn put_together(
@@ -267,11 +330,13 @@ impl Multiplexed {
         settled: &mut Vec<Settled>,
     ) {
         let both = self.ended.remove(exchange).zip(self.lines.remove(line));
-        settled.extend(both.map(|(exchange, line)| Settled::Pair {
+        let Some((exchange, line)) = both else { return };
+        self.note_pair(&exchange);
+        settled.push(Settled::Pair {
             exchange,
             line,
             comparison,
-        }));
+        });
     }
 }
 
@@ -298,12 +363,6 @@ fn evidently(side: Side, exchange: &Exchange, entry: &Entry) -> Option<Compariso
 fn exchanges_in_time(entry: &Entry) -> RangeInclusive<Timestamp> {
     let start = entry.start_time.unwrap_or_default();
     start - CLOCK_TOLERANCE..=Timestamp::MAX
-}
-
-/// When the request of a line may have begun which an exchange fits in time.
-fn lines_in_time(exchange: &Exchange) -> RangeInclusive<Timestamp> {
-    let earliest = exchange.time - (CLOCK_TOLERANCE + COARSEST_START + LONGEST_WAIT);
-    earliest..=exchange.end + CLOCK_TOLERANCE
 }
 
 fn always() -> RangeInclusive<Timestamp> {

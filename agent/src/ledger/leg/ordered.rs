@@ -166,6 +166,11 @@ impl Ordered {
         ends.min()
     }
 
+    /// The earliest stamp of a line that waits for its exchange.
+    pub(super) fn earliest_line(&self) -> Option<Timestamp> {
+        self.lines.iter().map(|placed| placed.line.time).min()
+    }
+
     /// Remembers in which record an exchange was accused, so that a late line can revise it.
     pub(super) fn accuse(&mut self, exchange: Box<Exchange>, record: Arc<str>) {
         let slot = Slot::Accused { exchange, record };

@@ -27,6 +27,8 @@ pub(super) enum Case {
     Upgraded,
     /// The proxy gave up waiting for the app.
     TimedOut,
+    /// The app reset the stream in the middle of its answer.
+    UpstreamReset,
 }
 
 const AT_THE_CLIENT: [Case; 6] = [
@@ -116,6 +118,7 @@ impl Case {
                 logged.response_bytes = random.between(0, 10_000);
                 plain.is_last = true;
             }
+            Self::UpstreamReset => plain.reset_by_upstream(random),
             Self::TimedOut => {
                 (logged.status, logged.response_bytes) = (504, 24);
                 (logged.flags, logged.details) = (Some("UT"), "response_timeout");

@@ -23,6 +23,7 @@ mod retries;
 mod scene;
 mod sinks;
 mod story;
+mod streams;
 mod tampering;
 mod traffic;
 mod transaction;

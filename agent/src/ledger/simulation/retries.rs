@@ -285,6 +285,8 @@ impl Scene {
         // The line of one that was cut off may go to an earlier one of the same connection.
         let is_sure = named.ended <= attempts.done;
         let has_ended = |(_, other): &(usize, Transaction)| other.ended <= attempts.done;
+        // Of one that was answered late it is known once the next has ended, too.
+        let is_sure = is_sure && attempts.in_order;
         let is_known =
             is_sure && others.iter().any(has_ended) || counted.is_some_and(|count| count > 1);
         let likeness = likenesses.pop().unwrap();
@@ -339,6 +341,7 @@ impl Scene {
             ended: Some(exchange.ended),
             bytes: 10,
             upgraded: false,
+            grpc_status: None,
         });
         let mut leg = self.open_leg(pod, Side::Server, begin - Duration::from_micros(100));
         self.carry(&mut leg, &mut exchange);

@@ -44,7 +44,10 @@ impl Scene {
                     // Of what is alike the last is left over, however far from the hole.
                     (manner.forwarded, manner.gives_ids) = (false, true);
                 }
-                self.connection(pod, side, begin, &manner);
+                match self.random.chance(40) {
+                    true => self.streams(pod, side, begin, &manner),
+                    false => self.connection(pod, side, begin, &manner),
+                }
             }
         }
     }
@@ -208,6 +211,8 @@ impl Scene {
         let made = started.max(ended - Duration::from_micros(200) + random.micros(1, 1_500));
         Transaction {
             number,
+            stream: None,
+            undecoded: false,
             head: Some(Head {
                 method,
                 path: path.clone(),
@@ -224,6 +229,7 @@ impl Scene {
                 ended: Some(ended),
                 bytes: response_bytes,
                 upgraded: false,
+                grpc_status: None,
             }),
             ended,
             gap: None,
@@ -239,6 +245,8 @@ impl Scene {
                 response_bytes,
                 flags: None,
                 details: "via_upstream",
+                protocol: "HTTP/1.1",
+                grpc_status: None,
                 upstream: true,
                 made,
             },
@@ -253,7 +261,7 @@ impl Scene {
         let begun = Input::Begun {
             connection: wire.id,
             exchange: transaction.number,
-            stream: None,
+            stream: transaction.stream,
             time: transaction.begun,
         };
         self.tell(transaction.begun, begun);
@@ -277,7 +285,7 @@ impl Scene {
     }
 
     /// The proxy writes about it, and somebody may tamper with that.
-    fn log(
+    pub(super) fn log(
         &mut self,
         pod: usize,
         wire: &Wire,
@@ -349,6 +357,9 @@ impl Transaction {
     /// What must be said of it if nobody tampers with its line.
     fn matched(&self, side: Side, likeness: u32) -> Statement {
         let mut matched = match self.gap {
+            None if self.undecoded => {
+                Statement::new(Verdict::Unverifiable, side).because(Reason::HpackUnknownEntry)
+            }
             None => Statement::new(Verdict::Matched, side),
             Some(gap) => Statement::new(Verdict::Unverifiable, side).because(reason(gap)),
         };

@@ -17,6 +17,10 @@ const MILLISECOND: u64 = 1_000_000;
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
     pub(super) number: u32,
+    /// The HTTP/2 stream that carries it.
+    pub(super) stream: Option<u32>,
+    /// What of it is in no header list that was seen whole cannot be decoded.
+    pub(super) undecoded: bool,
     /// None: the head never ended.
     pub(super) head: Option<Head>,
     pub(super) request_bytes: u64,
@@ -51,6 +55,7 @@ pub(super) struct Reply {
     pub(super) ended: Option<Timestamp>,
     pub(super) bytes: u64,
     pub(super) upgraded: bool,
+    pub(super) grpc_status: Option<u32>,
 }
 
 /// What an honest proxy writes, in Istio's default format.
@@ -67,6 +72,8 @@ pub(super) struct Logged {
     pub(super) response_bytes: u64,
     pub(super) flags: Option<&'static str>,
     pub(super) details: &'static str,
+    pub(super) protocol: &'static str,
+    pub(super) grpc_status: Option<u32>,
     /// It found an upstream.
     pub(super) upstream: bool,
     /// When it makes the line.
@@ -76,21 +83,28 @@ pub(super) struct Logged {
 impl Transaction {
     /// How the capture tells it.
     pub(super) fn exchange(&self, wire: &Wire) -> Exchange {
+        let mut head = self.head.as_ref().map(Head::told);
+        if let Some(head) = &mut head {
+            head.version = if self.stream.is_some() { "2" } else { "1.1" };
+            if self.undecoded {
+                (head.method, head.path, head.authority) = (None, None, None);
+            }
+        }
         Exchange {
             connection: wire.id,
             exchange: self.number,
-            stream: None,
+            stream: self.stream,
             time: self.begun,
             end: self.ended,
             request: Request {
-                head: self.head.as_ref().map(Head::told),
+                head,
                 ended: self.request_ended,
                 body_bytes: self.request_bytes,
             },
             response: self.reply.as_ref().map(Reply::told),
             gap: self.gap,
             joined: false,
-            undecoded: false,
+            undecoded: self.undecoded,
         }
     }
 
@@ -99,13 +113,14 @@ impl Transaction {
     pub(super) fn likeness(&self) -> String {
         let head = self.head.as_ref();
         format!(
-            "{:?} {:?} {} {:?} {:?} {} {:?} {}",
+            "{:?} {:?} {} {:?} {:?} {} {:?} {:?} {}",
             head.map(|head| head.method),
             self.logged.path,
             self.logged.request_bytes,
             head.and_then(|head| head.request_id.as_ref()),
             self.logged.flags,
             self.logged.status,
+            self.logged.grpc_status,
             self.reasons,
             self.logged.response_bytes
         )
@@ -133,11 +148,13 @@ impl Head {
 
 impl Reply {
     fn told(&self) -> Response {
+        let status = self.grpc_status.iter();
+        let trailers = status.map(|status| ("grpc-status".to_owned(), status.to_string()));
         Response {
             time: self.answered,
             status: Some(self.status),
             headers: Headers::default(),
-            trailers: Headers::default(),
+            trailers: trailers.collect(),
             ended: self.ended,
             body_bytes: self.bytes,
             upgraded: self.upgraded,
@@ -169,7 +186,8 @@ impl Logged {
             start_time_precision_nanoseconds: MILLISECOND,
             method: self.method.map(str::to_owned),
             path: self.path.clone(),
-            protocol: Some("HTTP/1.1".into()),
+            protocol: Some(self.protocol.into()),
+            grpc_status: self.grpc_status,
             can_speak_http: true,
             response_code: Some(self.status),
             response_flags: self.flags.map(str::to_owned),

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use super::{Scene, entry, fingerprint, get, path};
 use crate::{
-    ledger::{
-        Entry, Line,
-        copies::{Copies, Told},
-    },
+    ledger::{Entry, Line, copies::Copies, told::Told},
     record::Side,
     timestamp::Timestamp,
 };
@@ -99,12 +96,17 @@ fn so_many_lines_of_a_connection_are_known_again() {
         whole: Some(fingerprint(&number.to_string())),
         ..Entry::default()
     };
-    for (others, known) in [(255, true), (256, false)] {
-        let mut told = Told::default();
-        for number in 0..=others {
-            assert!(!told.is_copy(&whole(number)));
+    for (many, most) in [(false, 256), (true, 2048)] {
+        for (others, known) in [(most - 1, true), (most, false)] {
+            let mut told = Told::default();
+            for number in 0..=others {
+                assert!(!told.is_copy(&whole(number)));
+                if many && number == 100 {
+                    told.expect_many();
+                }
+            }
+            assert_eq!(told.is_copy(&whole(0)), known);
         }
-        assert_eq!(told.is_copy(&whole(0)), known);
     }
 }
 
@@ -133,9 +135,13 @@ fn a_copy_in_another_format_says_nothing_else() {
         (|entry| entry.response_code = Some(404), false),
         (|entry| entry.duration_milliseconds = None, false),
     ];
-    for (at, (alter, is_copy)) in table.into_iter().enumerate() {
+    let table = table.into_iter().enumerate();
+    for ((at, (alter, is_copy)), many) in table.flat_map(|it| [(it, false), (it, true)]) {
         let mut told = Told::default();
         assert!(!told.is_copy(&first));
+        if many {
+            told.expect_many();
+        }
         let mut other = same.clone();
         alter(&mut other);
         assert_eq!(told.is_copy(&other), is_copy, "{at}");

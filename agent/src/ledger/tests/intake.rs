@@ -24,6 +24,10 @@ fn intake(headers: &[&str]) -> Intake {
 
 /// What is shown of a request with a secret in its query, its authority, and a header.
 fn shown_of_request(intake: &Intake) -> Arc<Shown> {
+    intake.exchange(told()).shown
+}
+
+fn told() -> http::Exchange {
     let head = RequestHead {
         method: Some("GET".into()),
         path: Some("/a?token=secret".into()),
@@ -34,7 +38,7 @@ fn shown_of_request(intake: &Intake) -> Arc<Shown> {
             .collect(),
         conflicting_length: true,
     };
-    let exchange = http::Exchange {
+    http::Exchange {
         connection: 1,
         exchange: 0,
         stream: None,
@@ -48,8 +52,7 @@ fn shown_of_request(intake: &Intake) -> Arc<Shown> {
         gap: None,
         joined: false,
         undecoded: false,
-    };
-    intake.exchange(exchange).shown
+    }
 }
 
 /// What is shown of its line.
@@ -105,4 +108,82 @@ fn the_list_of_headers_may_change() {
     };
     assert_eq!(names(&shown_of_request(&intake)), ["cookie"]);
     assert_eq!(names(&shown_of_line(&intake)), ["x-forwarded-for"]);
+}
+
+#[test]
+fn what_could_not_be_decoded_is_shown_without_a_value() {
+    let intake = intake(&["user-agent", "traceparent"]);
+    let mut exchange = told();
+    exchange.undecoded = true;
+    exchange.request.head.as_mut().unwrap().path = None;
+    exchange.response = Some(response(&[], &[]));
+    let exchange = intake.exchange(exchange);
+    let unknown = |name: &str| (Arc::from(name), Vec::new());
+    let agent = ("user-agent".into(), vec!["curl".to_owned()]);
+    let shown = exchange.shown;
+    assert_eq!(shown.request_headers, [agent, unknown("traceparent")]);
+    assert_eq!(shown.path, None);
+    let both = ["user-agent", "traceparent"].map(unknown);
+    assert_eq!(shown.response_headers, both);
+}
+
+#[test]
+fn calls_of_grpc_are_known_by_the_type_of_their_messages() {
+    let intake = intake(&[]);
+    let ok = ("grpc-status", "0");
+    for (kind, headers, trailers, expected) in [
+        (
+            "application/grpc",
+            &[][..],
+            &[("grpc-status", "5")][..],
+            (true, Some(5)),
+        ),
+        (
+            "application/grpc+proto",
+            &[("grpc-status", "12")],
+            &[],
+            (true, Some(12)),
+        ),
+        // Trailers say how it ended, whatever the head says.
+        (
+            "Application/gRPC-web",
+            &[ok],
+            &[("grpc-status", "13")],
+            (true, Some(13)),
+        ),
+        ("application/json", &[], &[], (false, None)),
+        (
+            "application/grpc",
+            &[("grpc-status", "x")],
+            &[],
+            (true, None),
+        ),
+    ] {
+        let mut exchange = told();
+        let headers: Vec<_> = [("content-type", kind)]
+            .iter()
+            .chain(headers)
+            .copied()
+            .collect();
+        exchange.response = Some(response(&headers, trailers));
+        let exchange = intake.exchange(exchange);
+        let status = exchange.response.unwrap().grpc_status;
+        assert_eq!((exchange.shown.grpc, status), expected, "{kind}");
+    }
+    let mut asked = told();
+    let head = asked.request.head.as_mut().unwrap();
+    head.headers = [("content-type", "application/grpc")].into_iter().collect();
+    assert!(intake.exchange(asked).shown.grpc);
+}
+
+fn response(headers: &[(&str, &str)], trailers: &[(&str, &str)]) -> http::Response {
+    http::Response {
+        time: Timestamp::default(),
+        status: Some(200),
+        headers: headers.iter().copied().collect(),
+        trailers: trailers.iter().copied().collect(),
+        ended: None,
+        body_bytes: 0,
+        upgraded: false,
+    }
 }

@@ -279,3 +279,35 @@ fn a_connection_whose_exchanges_are_the_units_speaks_http() {
         scene.stop();
     }
 }
+
+#[test]
+fn a_call_of_grpc_is_told_as_one_with_its_status() {
+    use crate::ledger::Input;
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let mut exchange = scene.exchange(&leg, 0, &get("/first"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/first"));
+    scene.read(line.clone());
+    scene.begin(&leg, 1);
+    scene.pass(Duration::from_millis(3));
+    (exchange.exchange, exchange.end) = (1, scene.now);
+    exchange.response.as_mut().unwrap().grpc_status = Some(5);
+    Arc::make_mut(&mut exchange.shown).grpc = true;
+    scene.feed(Input::Ended(Box::new(exchange)));
+    let mut of_call = line;
+    let fields = entry(&mut of_call);
+    (fields.grpc_status, fields.whole) = (Some(5), None);
+    Arc::make_mut(&mut fields.shown).grpc = true;
+    let mut alone = of_call.clone();
+    scene.read(of_call);
+    let fields = entry(&mut alone);
+    (fields.grpc_status, fields.path) = (Some(12), Some(super::path("/alone")));
+    scene.read(alone);
+    scene.settle();
+    for (verdict, status) in [(Verdict::Matched, 5), (Verdict::Unseen, 12)] {
+        let attributes = &told(&scene, verdict)["attributes"];
+        assert_eq!(attributes["rpc.system"], "grpc");
+        assert_eq!(attributes["rpc.grpc.status_code"], status);
+    }
+    scene.stop();
+}

@@ -1,11 +1,11 @@
 //! What is left of the exchanges and lines of a connection that carries many at once, and which of
 //! it belongs together.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     super::{Horizon, Settled, misfit},
-    MOST_COMPARED, Multiplexed, always, exchanges_in_time, lines_in_time,
+    Accused, MOST_COMPARED, Multiplexed, always, exchanges_in_time,
     waiting::Half,
 };
 use crate::{
@@ -13,19 +13,22 @@ use crate::{
         compare::{Comparison, compare, fits_in_time},
         input::{Entry, Exchange, Line},
     },
-    record::{Reason, Side},
+    record::{Fingerprint, Reason, Side},
     timestamp::Timestamp,
 };
 
 /// Exchanges that are weighed against each other for one line.
 const MOST_WEIGHED: usize = 64;
 
+/// Exchanges among which one in a line's time is preferred: the lines come in the order in which
+/// they ended, so that it is one of the first.
+const MOST_IN_TIME: usize = 16;
+
 /// How long a busy proxy may take to read a request.
 const LONGEST_STALL: Duration = Duration::from_secs(1);
 
-/// How much later than its line says an exchange may end, and be its other half although they
-/// differ.
-const SLACK: Duration = Duration::from_millis(100);
+/// How long after its exchange was due a line waits for those that are alike to come to rest.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Multiplexed {
     /// A line is settled once every exchange that it may be of has missed its own line, and an
@@ -36,18 +39,30 @@ impl Multiplexed {
         may_judge: &impl Fn(&Exchange) -> bool,
         settled: &mut Vec<Settled>,
     ) {
-        let due = self.lines.iter();
-        let due = due.filter(|(_, line)| line.time <= horizon.lines);
+        let due = self.lines.in_time(Timestamp::default()..=horizon.lines);
         let due: Vec<u64> = due.map(|(number, _)| number).collect();
         let left = self.pair_what_agrees(due, horizon, settled);
         let is_due = |exchange: &Exchange| exchange.end <= horizon.exchanges && may_judge(exchange);
-        let alone = self.pair_what_differs(left, &is_due, settled);
+        let alone = self.pair_what_differs(left, horizon, &is_due, settled);
         for number in alone {
-            settled.extend(self.lines.remove(number).map(Settled::Line));
+            let Some(line) = self.lines.remove(number) else {
+                continue;
+            };
+            let accused = self.accused_so_far_as_known(&line);
+            settled.push(match accused {
+                Some((accused, comparison)) => Settled::Late {
+                    exchange: accused.exchange,
+                    line,
+                    comparison,
+                    record: accused.record,
+                },
+                None => Settled::Line(line),
+            });
         }
         let missed = self.ended.in_time(Timestamp::default()..=horizon.exchanges);
-        let missed =
-            missed.filter(|(_, exchange)| is_due(exchange) && !self.may_get_line(exchange));
+        let missed = missed.filter(|(_, exchange)| {
+            is_due(exchange) && !self.may_get_line(exchange, horizon.grace)
+        });
         let missed: Vec<u64> = missed.map(|(number, _)| number).collect();
         for number in missed {
             settled.extend(self.ended.remove(number).map(Settled::Exchange));
@@ -55,7 +70,7 @@ impl Multiplexed {
     }
 
     /// Pairs lines with exchanges that agree with them so far as they are known, now that none is
-    /// left which agrees in more. Returns the other lines.
+    /// left which agrees in more. Returns the other lines, without those that wait for one.
     fn pair_what_agrees(
         &mut self,
         due: Vec<u64>,
@@ -64,44 +79,59 @@ impl Multiplexed {
     ) -> Vec<u64> {
         let mut left = Vec::new();
         for number in due {
-            let found = (self.lines.get(number)).and_then(|line| self.agreeing(line, horizon));
-            match found {
-                Some((exchange, comparison)) => {
+            let Some(line) = self.lines.get(number) else {
+                continue;
+            };
+            match self.agreeing(line, horizon) {
+                Some((exchange, end, comparison)) if end <= horizon.exchanges => {
                     self.put_together(exchange, number, comparison, settled);
                 }
+                Some(_) => {}
                 None => left.push(number),
             }
         }
         left
     }
 
-    fn agreeing(&self, line: &Line, horizon: Horizon) -> Option<(u64, Comparison)> {
+    /// An exchange that agrees with a line so far as it is known, and when it ended. Rather one
+    /// that has missed its own line, in the line's time, with its path.
+    fn agreeing(&self, line: &Line, horizon: Horizon) -> Option<(u64, Timestamp, Comparison)> {
         let entry = line.entry()?;
         let fits = |(_, exchange): &(u64, &Exchange)| {
-            exchange.end <= horizon.exchanges
-                && fits_in_time(self.side, exchange.time, exchange.end, entry)
+            fits_in_time(self.side, exchange.time, exchange.end, entry)
         };
         let agrees = |(number, exchange): (u64, &Exchange)| {
-            Some((number, so_far_as_known(self.side, exchange, entry)?))
+            let comparison = so_far_as_known(self.side, exchange, entry)?;
+            Some((number, exchange.end, comparison))
         };
-        let in_time = exchanges_in_time(entry);
+        let due = *exchanges_in_time(entry).start()..=horizon.exchanges;
+        // Of those that are alike, lines went to the neighbours' exchanges.
+        let before_line = |(_, exchange): &(u64, &Exchange)| {
+            exchange.end <= horizon.exchanges || exchange.time <= line.time
+        };
         let Some(path) = line.path() else {
-            let any = self.ended.in_time(in_time).filter(fits);
-            return any.take(MOST_COMPARED).find_map(agrees);
+            // The proxy did not read it, and neither did the agent, it seems.
+            let unread = self.ended.with_path(None, exchanges_in_time(entry));
+            let unread = unread.filter(before_line).filter(fits);
+            let in_time = self.ended.in_time(due).filter(fits);
+            let at_any_time = self.ended.in_time(always()).filter(before_line);
+            let found = unread.take(MOST_COMPARED).find_map(agrees);
+            return found
+                .or_else(|| in_time.take(MOST_COMPARED).find_map(agrees))
+                .or_else(|| at_any_time.take(MOST_COMPARED).find_map(agrees));
         };
-        let with_path = |path| {
-            let with_path = self.ended.with_path(path, in_time.clone()).filter(fits);
-            with_path.take(MOST_COMPARED).find_map(agrees)
+        let in_time = |path| {
+            let in_time = self.ended.with_path(path, due.clone());
+            in_time.take(MOST_IN_TIME).filter(fits).find_map(agrees)
         };
-        with_path(Some(path))
-            .or_else(|| with_path(None))
-            .or_else(|| {
-                // Of those that are alike, lines went to the neighbours' exchanges.
-                let mut at_any_time = self.ended.with_path(Some(path), always());
-                let mut at_any_time = at_any_time.by_ref().take(MOST_COMPARED);
-                let is_due = |exchange: &Exchange| exchange.end <= horizon.exchanges;
-                at_any_time.find_map(|found| agrees(found).filter(|_| is_due(found.1)))
-            })
+        let at_any_time = |path| {
+            let at_any_time = self.ended.with_path(path, always()).filter(before_line);
+            at_any_time.take(MOST_COMPARED).find_map(agrees)
+        };
+        in_time(Some(path))
+            .or_else(|| in_time(None))
+            .or_else(|| at_any_time(Some(path)))
+            .or_else(|| at_any_time(None))
     }
 
     /// Pairs lines with exchanges that differ from them, with as few differences as possible.
@@ -109,6 +139,7 @@ impl Multiplexed {
     fn pair_what_differs(
         &mut self,
         left: Vec<u64>,
+        horizon: Horizon,
         is_due: &impl Fn(&Exchange) -> bool,
         settled: &mut Vec<Settled>,
     ) -> Vec<u64> {
@@ -117,7 +148,12 @@ impl Multiplexed {
             let Some(line) = self.lines.get(number) else {
                 continue;
             };
-            let candidates = self.candidates(line);
+            let mut candidates = self.candidates(line);
+            if candidates.is_empty() {
+                let is_patient = line.time + horizon.grace + PATIENCE > horizon.lines;
+                let displaced = self.displaced(line).into_iter();
+                candidates.extend(displaced.filter(|(_, it)| is_patient || is_due(it)));
+            }
             let waits = candidates.iter().any(|(_, exchange)| !is_due(exchange))
                 || candidates.is_empty() && self.may_go_on(line);
             if !waits {
@@ -153,11 +189,44 @@ impl Multiplexed {
         let with_id = with_id.flat_map(|id| self.ended.with_request_id(id, always()));
         let mut candidates: Vec<_> = with_id.take(MOST_WEIGHED).collect();
         if candidates.is_empty() {
-            let in_time = self.ended.in_time(times_of_other_half(line, entry));
-            let in_time = in_time.filter(|(_, exchange)| may_be_of(self.side, exchange, entry));
+            let in_time = self.ended.in_time(exchanges_in_time(entry));
+            let in_time = in_time.filter(|(_, exchange)| {
+                exchange.time <= line.time && may_be_of(self.side, exchange, entry)
+            });
             candidates.extend(in_time.take(MOST_WEIGHED));
         }
         candidates
+    }
+
+    /// Takes out an exchange that was accused and agrees with a line so far as it is known, rather
+    /// one in its time.
+    fn accused_so_far_as_known(&mut self, line: &Line) -> Option<(Accused, Comparison)> {
+        let entry = line.entry()?;
+        let agreeing = self.accused.iter().filter_map(|(number, accused)| {
+            let exchange = &accused.exchange;
+            let comparison = so_far_as_known(self.side, exchange, entry)?;
+            let in_time = fits_in_time(self.side, exchange.time, exchange.end, entry);
+            (exchange.time <= line.time).then_some((!in_time, *number, comparison))
+        });
+        let (_, number, comparison) = agreeing.min_by_key(|(misfit, ..)| *misfit)?;
+        Some((self.accused.remove(&number)?, comparison))
+    }
+
+    /// Of exchanges that are alike, each line went to the one before if the first had none that
+    /// agrees. Then the first of those that are left stands for the one that a line is of.
+    fn displaced(&self, line: &Line) -> Option<(u64, &Exchange)> {
+        let entry = line.entry()?;
+        let paths = self.paths_beside(entry);
+        let first = |path| self.ended.with_path(path, always()).next();
+        let left = paths.into_iter().filter_map(first);
+        left.min_by_key(|(_, exchange)| exchange.end)
+    }
+
+    /// The paths of exchanges that are paired and were there when the request of a line was.
+    fn paths_beside(&self, entry: &Entry) -> BTreeSet<Option<Fingerprint>> {
+        let beside = self.paired.iter().rev();
+        let beside = beside.filter(|it| began_with(self.side, it.time, it.end, entry));
+        beside.map(|it| it.path).collect()
     }
 
     /// Whether a line may be of an exchange that goes on, so far as the kernel can tell: what the
@@ -169,15 +238,17 @@ impl Multiplexed {
     }
 
     /// Whether an exchange may be that of a line which waits.
-    fn may_get_line(&self, exchange: &Exchange) -> bool {
+    fn may_get_line(&self, exchange: &Exchange, grace: Duration) -> bool {
         let may_be_its = |line: &Line| {
             line.entry().is_some_and(|entry| {
                 may_be_of(self.side, exchange, entry)
-                    && times_of_other_half(line, entry).contains(&exchange.end)
+                    || so_far_as_known(self.side, exchange, entry).is_some()
+                    || self.paths_beside(entry).contains(&exchange.path())
             })
         };
-        let mut lines = self.lines.in_time(lines_in_time(exchange));
-        lines.any(|(_, line)| may_be_its(line))
+        let stamped = Timestamp::default()..=exchange.end + grace;
+        let lines = self.lines.in_time(stamped).take(MOST_WEIGHED);
+        lines.map(|(_, line)| line).any(may_be_its)
     }
 
     fn cost(&self, exchange: &Exchange, line: &Line) -> (u64, u64) {
@@ -192,19 +263,13 @@ impl Multiplexed {
 fn so_far_as_known(side: Side, exchange: &Exchange, entry: &Entry) -> Option<Comparison> {
     let ids = exchange.request_id.zip(entry.request_id);
     let other_id = ids.is_some_and(|(kernel, log)| kernel != log);
-    if other_id || exchange.is_unread() && entry.method.is_some() {
+    let is_read = entry.method.is_some() || entry.path.is_some();
+    if other_id || exchange.is_unread() && is_read {
         return None;
     }
     let comparison = compare(side, exchange, entry);
     let is_rewritten = comparison.reasons.contains(&Reason::Rewritten);
     (comparison.agrees() && !is_rewritten).then_some(comparison)
-}
-
-/// When an exchange ended of which a line may be that differs from it.
-fn times_of_other_half(line: &Line, entry: &Entry) -> RangeInclusive<Timestamp> {
-    let end = written(entry).unwrap_or(line.time);
-    let earliest = *exchanges_in_time(entry).start();
-    earliest..=(end + SLACK).max(earliest)
 }
 
 /// Whether START_TIME tells of the begin of an exchange.

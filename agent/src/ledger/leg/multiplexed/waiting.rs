@@ -36,11 +36,10 @@ impl Half for Exchange {
     }
 }
 
-/// The request of a line began at its moment, if it says so.
+/// A line was stamped at its moment.
 impl Half for Line {
     fn moment(&self) -> Timestamp {
-        let start = self.entry().and_then(|entry| entry.start_time);
-        start.unwrap_or(self.time)
+        self.time
     }
 
     fn path(&self) -> Option<Fingerprint> {
@@ -124,9 +123,9 @@ impl<T: Half> Waiting<T> {
         &self,
         time: RangeInclusive<Timestamp>,
     ) -> impl Iterator<Item = (u64, &T)> {
-        let range = (*time.start(), 0)..=(*time.end(), u64::MAX);
-        let numbers = self.by_moment.range(range).map(|(_, number)| *number);
-        self.of(numbers)
+        let range = |(from, to)| (from, 0)..=(to, u64::MAX);
+        let found = ends(&time).map(|ends| self.by_moment.range(range(ends)));
+        self.of(found.into_iter().flatten().map(|(_, number)| *number))
     }
 
     /// Those with this path, or whose path is not known, of this time and in its order.
@@ -135,9 +134,9 @@ impl<T: Half> Waiting<T> {
         path: Option<Fingerprint>,
         time: RangeInclusive<Timestamp>,
     ) -> impl Iterator<Item = (u64, &T)> {
-        let range = (path, *time.start(), 0)..=(path, *time.end(), u64::MAX);
-        let numbers = self.by_path.range(range).map(|(_, _, number)| *number);
-        self.of(numbers)
+        let range = |(from, to)| (path, from, 0)..=(path, to, u64::MAX);
+        let found = ends(&time).map(|ends| self.by_path.range(range(ends)));
+        self.of(found.into_iter().flatten().map(|(_, _, number)| *number))
     }
 
     /// Those with this id of the request, of this time and in its order.
@@ -146,15 +145,17 @@ impl<T: Half> Waiting<T> {
         id: Fingerprint,
         time: RangeInclusive<Timestamp>,
     ) -> impl Iterator<Item = (u64, &T)> {
-        let range = (id, *time.start(), 0)..=(id, *time.end(), u64::MAX);
-        let numbers = self
-            .by_request_id
-            .range(range)
-            .map(|(_, _, number)| *number);
-        self.of(numbers)
+        let range = |(from, to)| (id, from, 0)..=(id, to, u64::MAX);
+        let found = ends(&time).map(|ends| self.by_request_id.range(range(ends)));
+        self.of(found.into_iter().flatten().map(|(_, _, number)| *number))
     }
 
     fn of(&self, numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = (u64, &T)> {
         numbers.filter_map(|number| Some((number, self.get(number)?)))
     }
+}
+
+/// The ends of a time; none if it ends before it begins, which the sets would not take.
+fn ends(time: &RangeInclusive<Timestamp>) -> Option<(Timestamp, Timestamp)> {
+    (time.start() <= time.end()).then(|| (*time.start(), *time.end()))
 }
