@@ -43,6 +43,8 @@ pub(in crate::http) struct Conversation {
     pub(super) highest: u32,
     /// Streams beyond `highest` may be older than what was seen.
     pub(super) unsure: bool,
+    /// The highest stream on which the server spoke before the client opened it.
+    pub(super) answered: u32,
     /// The stream above `highest` that was not told, as it may be such a one.
     pub(super) untold: Option<u32>,
     /// The next request stands at a position found anew.
@@ -95,6 +97,7 @@ impl Conversation {
             begun: start.begun,
             highest: 0,
             unsure: false,
+            answered: 0,
             untold: None,
             joined: false,
             incomplete: false,
@@ -297,7 +300,8 @@ impl Conversation {
             end: time,
             request: Default::default(),
             response: None,
-            gap: None,
+            // What answered it was no answer when it came.
+            gap: (stream <= self.answered).then_some(Gap::StreamMismatch),
             joined: std::mem::take(&mut self.joined),
             undecoded: false,
         };

@@ -20,7 +20,7 @@ pub(super) struct Reader {
     held: usize,
     /// The header block that goes on in a CONTINUATION.
     open: Option<Block>,
-    /// When the first byte of this frame was sent.
+    /// When the first byte of this frame was sent, or of the block that it continues.
     began: Timestamp,
 }
 
@@ -278,7 +278,7 @@ impl Reader {
         self.state = State::Opaque;
     }
 
-    /// When the first byte of this frame was sent.
+    /// When the first byte of this frame was sent, or of the block that it continues.
     pub(super) fn began(&self) -> Timestamp {
         self.began
     }
@@ -329,7 +329,9 @@ impl Reader {
 
     fn read_header(&mut self, input: &mut &[u8], time: Timestamp) -> Option<Step<'static>> {
         if self.held == 0 {
-            self.began = time;
+            if self.open.is_none() {
+                self.began = time;
+            }
             if let Some((header, rest)) = input.split_first_chunk() {
                 *input = rest;
                 return self.begin(Header::read(header));

@@ -90,6 +90,14 @@ impl Conversation {
         }
     }
 
+    /// The server speaks on a stream.
+    pub(super) fn heard(&mut self, stream: u32) {
+        self.saw(stream);
+        if stream % 2 == 1 && stream > self.highest {
+            self.answered = self.answered.max(stream);
+        }
+    }
+
     fn stream_headers(&mut self, stream: u32, events: &mut Vec<HttpEvent>) {
         self.untold = None;
         if stream.is_multiple_of(2) || stream <= self.highest {

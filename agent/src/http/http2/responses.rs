@@ -25,7 +25,7 @@ impl Conversation {
         events: &mut Vec<HttpEvent>,
     ) {
         match step {
-            Step::Headers { stream } => self.saw(stream),
+            Step::Headers { stream } => self.heard(stream),
             Step::Block {
                 promise: true,
                 bytes,
@@ -55,7 +55,7 @@ impl Conversation {
                 content,
                 end_stream,
             } => {
-                self.saw(stream);
+                self.heard(stream);
                 self.streams.change(stream, events, |open| {
                     open.response_data(content);
                     open.hear(time);
@@ -65,7 +65,7 @@ impl Conversation {
                 });
             }
             Step::Reset { stream } => {
-                self.saw(stream);
+                self.heard(stream);
                 self.reset(stream, time, events);
             }
             Step::Settings {

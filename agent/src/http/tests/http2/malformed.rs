@@ -178,9 +178,24 @@ fn frames_on_streams_that_nobody_opened_are_passed_over() {
             0,
             &block(&request("/", &[])),
         )
-        .ask(1, "/")
-        .answer(1, 200, "");
+        .ask(11, "/")
+        .answer(11, 200, "");
     let events = talk.events();
     assert_eq!((begun(&events), lost(&events)), (1, vec![]));
     assert_eq!(by_stream(&events)[0].gap, None);
+}
+
+#[test]
+fn an_answer_before_its_request_casts_doubt() {
+    let talk = Talk::begun()
+        .answer(1, 200, "")
+        .ask(1, "/")
+        .ask(3, "/")
+        .answer(3, 200, "");
+    let gaps: Vec<_> = talk
+        .exchanges()
+        .iter()
+        .map(|exchange| exchange.gap)
+        .collect();
+    assert_eq!(gaps, [Some(Gap::StreamMismatch), None]);
 }

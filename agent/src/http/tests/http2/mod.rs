@@ -7,5 +7,6 @@ mod loss;
 mod malformed;
 mod messages;
 mod peers;
+mod recorded;
 mod torture;
 mod wire;

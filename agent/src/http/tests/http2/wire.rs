@@ -1,6 +1,6 @@
 //! Connections of HTTP/2: what each end sends, and what the kernel side would tell of it.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     capture::{Observation, Phase, Segment, Socket, StreamTotals},
@@ -264,6 +264,7 @@ impl Talk {
         let mut totals = [StreamTotals::default(); 2];
         let mut packets = [0; 2];
         let before = [CLIENT, SERVER].map(|end| self.before(end, telling));
+        let refused = telling.refused.clone().map(BTreeSet::from_iter);
         for (number, (end, write)) in self.writes.iter().enumerate() {
             let (end, write) = (*end, write.clone());
             let cuts = telling.cuts[end].iter().copied();
@@ -286,8 +287,7 @@ impl Talk {
                         time: Self::time(number),
                         ..segment
                     });
-                    let refused = &telling.refused[end];
-                    segments.extend(told.filter(|segment| !refused.contains(&segment.index)));
+                    segments.extend(told.filter(|segment| !refused[end].contains(&segment.index)));
                 }
                 from = to;
             }
