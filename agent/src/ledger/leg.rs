@@ -144,6 +144,15 @@ impl Leg {
         of_either!(&mut self.kind, leg => leg.place(line));
     }
 
+    /// One whose request may be older than the agent. Where many are under way at once it is not to
+    /// take the place of a younger one that is alike.
+    pub(super) fn place_older(&mut self, line: Box<Line>) {
+        match &mut self.kind {
+            Kind::Ordered(leg) => leg.place(line),
+            Kind::Multiplexed(leg) => leg.place_older(line),
+        }
+    }
+
     /// Whether an exchange beside others waits for such a line.
     pub(super) fn awaits(&self, line: &Line) -> bool {
         match &self.kind {

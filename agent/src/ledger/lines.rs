@@ -117,6 +117,7 @@ impl Ledger {
             }
             self.sample(&line);
         }
+        let is_older = self.is_of_before(&line);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -125,7 +126,10 @@ impl Ledger {
             mesh.line_agenda = Some(line.time);
             self.line_agenda.insert((line.time, id));
         }
-        if of_exchange {
+        if of_exchange && is_older && mesh.connection.preexisting {
+            mesh.leg.place_older(line);
+            self.pair(id);
+        } else if of_exchange {
             mesh.leg.place(line);
             self.pair(id);
         } else {

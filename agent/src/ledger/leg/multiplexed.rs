@@ -9,7 +9,7 @@ mod settle;
 mod waiting;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::RangeInclusive,
     sync::Arc,
     time::Duration,
@@ -53,6 +53,8 @@ pub(super) struct Multiplexed {
     accused: BTreeMap<u32, Accused>,
     lines: Waiting<Line>,
     next_line: u64,
+    /// Lines whose request may be older than the agent.
+    older_lines: BTreeSet<u64>,
     /// The last exchanges that found their lines.
     paired: VecDeque<Paired>,
     /// Exchanges and lines that came since the last pairing.
@@ -84,6 +86,7 @@ impl Multiplexed {
             accused: BTreeMap::new(),
             lines: Waiting::new(),
             next_line: 0,
+            older_lines: BTreeSet::new(),
             paired: VecDeque::new(),
             new_exchanges: Vec::new(),
             new_lines: Vec::new(),
@@ -115,6 +118,13 @@ impl Multiplexed {
 
     pub(super) fn place(&mut self, line: Box<Line>) {
         self.new_lines.push(self.next_line);
+        self.lines.insert(self.next_line, line);
+        self.next_line += 1;
+    }
+
+    /// Leaves a line to what is left when it is due.
+    pub(super) fn place_older(&mut self, line: Box<Line>) {
+        self.older_lines.insert(self.next_line);
         self.lines.insert(self.next_line, line);
         self.next_line += 1;
     }
@@ -290,7 +300,9 @@ impl Multiplexed {
             return None;
         }
         let evident = |(number, line): (u64, &Line)| {
-            Some((number, evidently(self.side, exchange, line.entry()?)?))
+            let may_be = !self.older_lines.contains(&number);
+            let entry = line.entry().filter(|_| may_be)?;
+            Some((number, evidently(self.side, exchange, entry)?))
         };
         let of_id = |id| {
             let of_id = self.lines.with_request_id(id, always());

@@ -407,3 +407,32 @@ fn evidence_names_the_stream() {
     assert_eq!(streams, [Some(1), Some(3), Some(5)]);
     scene.stop();
 }
+
+#[test]
+fn a_line_that_is_older_than_the_agent_takes_no_younger_ones_place() {
+    let mut scene = Scene::bare(Vec::new());
+    scene.tell_pod();
+    let started = scene.now;
+    scene.feed(Input::Started { time: started });
+    scene.tell_listeners();
+    let mut connection = scene.client_leg();
+    connection.id = 99;
+    connection.source.set_port(777);
+    connection.preexisting = true;
+    scene.feed(Input::Opened(Box::new(connection.clone())));
+    let mut streams = Streams::new(connection, Side::Client);
+    scene.pass(Duration::from_micros(99_500));
+    let exchange = streams.whole(&mut scene, &get("/same"));
+    let line = streams.line(&scene, &exchange, &get("/same"));
+    let mut older = line.clone();
+    let fields = entry(&mut older);
+    fields.start_time = Some(started + Duration::from_millis(97));
+    fields.whole = None;
+    scene.read(older);
+    scene.read(line);
+    assert_eq!(count(&scene, Verdict::Matched), 1);
+    scene.settle();
+    let older = (Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart]);
+    assert_eq!(scene.verdicts()[1..], [older]);
+    scene.stop();
+}
