@@ -138,7 +138,7 @@ impl Target {
                 findings.display(),
                 self.name
             ))
-            .args(["-print_final_stats=1", "-use_value_profile=1"])
+            .arg("-print_final_stats=1")
             .args(more)
             .stderr(Stdio::piped())
             .spawn()
