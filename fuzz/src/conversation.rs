@@ -122,19 +122,21 @@ fn is_last(event: &HttpEvent) -> bool {
         })
 }
 
-/// Whether all is known of each exchange, and each ended.
+/// Whether there are exchanges of HTTP/2, all is known of each, and each ended.
 fn is_clean(events: &[HttpEvent]) -> bool {
-    events.iter().all(|event| match event {
-        HttpEvent::Lost { .. } => false,
-        HttpEvent::Ended(exchange) => {
-            let response = exchange.response.as_ref();
-            exchange.gap.is_none()
-                && exchange.request.head.is_some()
-                && exchange.request.ended.is_some()
-                && response.is_some_and(|response| response.ended.is_some())
-        }
-        _ => true,
-    })
+    let is_stream = |exchange: &Exchange| exchange.stream.is_some();
+    events.iter().filter_map(ended).any(is_stream)
+        && events.iter().all(|event| match event {
+            HttpEvent::Lost { .. } => false,
+            HttpEvent::Ended(exchange) => {
+                let response = exchange.response.as_ref();
+                exchange.gap.is_none()
+                    && exchange.request.head.is_some()
+                    && exchange.request.ended.is_some()
+                    && response.is_some_and(|response| response.ended.is_some())
+            }
+            _ => true,
+        })
 }
 
 fn assert_same(events: &[HttpEvent], expected: &[HttpEvent]) {
