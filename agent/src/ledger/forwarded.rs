@@ -110,7 +110,7 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let mut found = self.find_lines(exchange, &fits);
+        let mut found = self.find_lines(exchange, Duration::ZERO, &fits);
         let (Some(only), None) = (found.next(), found.next()) else {
             return None;
         };
@@ -118,25 +118,29 @@ impl Forwarded {
         self.take_line(only)
     }
 
-    /// Takes out the first.
+    /// Takes out the first, or else the first not far from that time: of exchanges that are alike
+    /// the line of one may have been taken for another's.
     pub(super) fn take_first(
         &mut self,
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let first = self.find_lines(exchange, &fits).next()?;
+        let within = |margin| self.find_lines(exchange, margin, &fits).next();
+        let first = within(Duration::ZERO).or_else(|| within(INTERCHANGEABLE))?;
         self.take_line(first)
     }
 
-    /// Where lines stand that lie in the time of an exchange.
+    /// Where lines stand that lie in the time of an exchange, or so near to it.
     fn find_lines(
         &self,
         exchange: &Exchange,
+        margin: Duration,
         fits: &impl Fn(&Entry) -> bool,
     ) -> impl Iterator<Item = (Key, usize)> {
         let in_time = move |line: &Line| {
             line.entry().is_some_and(|entry| {
-                fits_in_time(Side::Client, exchange.time, exchange.end, entry) && fits(entry)
+                let (from, to) = (exchange.time - margin, exchange.end + margin);
+                fits_in_time(Side::Client, from, to, entry) && fits(entry)
             })
         };
         self.groups.iter().flat_map(move |(key, group)| {
@@ -154,9 +158,30 @@ impl Forwarded {
 
     /// The first exchange in the time of a line of which this holds.
     pub(super) fn find(&self, entry: &Entry, holds: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+        self.find_within(Duration::ZERO, entry, holds)
+    }
+
+    /// The same, or else the first not far from that time: of exchanges that are alike a line may
+    /// have gone to another.
+    pub(super) fn find_near(
+        &self,
+        entry: &Entry,
+        holds: impl Fn(&Waiting) -> bool,
+    ) -> Option<Waiting> {
+        let in_time = self.find_within(Duration::ZERO, entry, &holds);
+        in_time.or_else(|| self.find_within(INTERCHANGEABLE, entry, &holds))
+    }
+
+    fn find_within(
+        &self,
+        margin: Duration,
+        entry: &Entry,
+        holds: impl Fn(&Waiting) -> bool,
+    ) -> Option<Waiting> {
         let exchanges = self.groups.values().flat_map(|group| &group.exchanges);
         let fits = |waiting: &&Waiting| {
-            fits_in_time(Side::Client, waiting.time, waiting.end, entry) && holds(waiting)
+            let (from, to) = (waiting.time - margin, waiting.end + margin);
+            fits_in_time(Side::Client, from, to, entry) && holds(waiting)
         };
         exchanges.copied().find(|waiting| fits(&waiting))
     }

@@ -58,8 +58,18 @@ impl Ledger {
             pod.forwarded.add_line(line);
             return;
         }
+        let is_alike = |waiting: &Waiting| agrees(find(connections, waiting), entry);
+        let alike = pod.forwarded.find_near(entry, is_alike);
+        let compared = alike.and_then(|waiting| {
+            let (side, exchange) = find(connections, &waiting)?;
+            Some((waiting, compare(side, exchange, entry)))
+        });
+        if let Some((waiting, comparison)) = compared {
+            self.pair_forwarded(waiting.connection, waiting.exchange, line, comparison);
+            return;
+        }
         let acquits = |waiting: &Waiting| agrees(find_accused(connections, waiting), entry);
-        if let Some(late) = pod.forwarded.find(entry, acquits) {
+        if let Some(late) = pod.forwarded.find_near(entry, acquits) {
             self.acquit_forwarded(late.connection, late.exchange, &line);
             return;
         }
@@ -75,7 +85,7 @@ impl Ledger {
     }
 
     /// The only line left in the time of an exchange which otherwise has none, or any that agrees
-    /// with what is known of it.
+    /// with what is known of it: the others have had their choice.
     pub(super) fn take_forwarded_line(
         &mut self,
         id: ConnectionId,
@@ -91,10 +101,9 @@ impl Ledger {
             original.is_none() || original == asked
         };
         let only = pod.forwarded.take_only(exchange, fits);
-        if only.is_some() || !exchange.undecoded {
+        if only.is_some() {
             return only;
         }
-        // Those that are decoded have had their choice.
         let side = Side::Client;
         pod.forwarded.take_first(exchange, |entry| {
             fits(entry) && agrees(Some((side, exchange)), entry)
