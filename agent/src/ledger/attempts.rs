@@ -233,7 +233,8 @@ impl Retried {
             return false;
         }
         self.left -= 1;
-        self.others.push(exchange.time);
+        let other = self.time.min(exchange.time);
+        self.others.push(other);
         if self.time < exchange.time {
             // The line is of this one: it went to another that it fits as well.
             self.time = exchange.time;

@@ -110,7 +110,7 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let mut found = self.find_lines(exchange, Duration::ZERO, &fits);
+        let mut found = self.find_lines(exchange, &fits);
         let (Some(only), None) = (found.next(), found.next()) else {
             return None;
         };
@@ -118,29 +118,47 @@ impl Forwarded {
         self.take_line(only)
     }
 
-    /// Takes out the first, or else the first not far from that time: of exchanges that are alike
-    /// the line of one may have been taken for another's.
+    /// Takes out the first.
     pub(super) fn take_first(
         &mut self,
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let within = |margin| self.find_lines(exchange, margin, &fits).next();
-        let first = within(Duration::ZERO).or_else(|| within(INTERCHANGEABLE))?;
+        let first = self.find_lines(exchange, &fits).next()?;
         self.take_line(first)
     }
 
-    /// Where lines stand that lie in the time of an exchange, or so near to it.
+    /// Takes out the first that lies not far from the time of an exchange.
+    pub(super) fn take_near(
+        &mut self,
+        exchange: &Exchange,
+        fits: impl Fn(&Line, &Entry) -> bool,
+    ) -> Option<Box<Line>> {
+        let (from, to) = (
+            exchange.time - INTERCHANGEABLE,
+            exchange.end + INTERCHANGEABLE,
+        );
+        let is_near = |line: &Line| {
+            line.entry().is_some_and(|entry| {
+                fits_in_time(Side::Client, from, to, entry) && fits(line, entry)
+            })
+        };
+        let found = self.groups.iter().find_map(|(key, group)| {
+            let at = group.lines.iter().position(|line| is_near(line))?;
+            Some((*key, at))
+        })?;
+        self.take_line(found)
+    }
+
+    /// Where lines stand that lie in the time of an exchange.
     fn find_lines(
         &self,
         exchange: &Exchange,
-        margin: Duration,
         fits: &impl Fn(&Entry) -> bool,
     ) -> impl Iterator<Item = (Key, usize)> {
         let in_time = move |line: &Line| {
             line.entry().is_some_and(|entry| {
-                let (from, to) = (exchange.time - margin, exchange.end + margin);
-                fits_in_time(Side::Client, from, to, entry) && fits(entry)
+                fits_in_time(Side::Client, exchange.time, exchange.end, entry) && fits(entry)
             })
         };
         self.groups.iter().flat_map(move |(key, group)| {

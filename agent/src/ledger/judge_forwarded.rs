@@ -6,7 +6,7 @@ use super::{
     forwarded::Waiting,
     input::{Entry, Exchange, Line},
     lines::answers_the_network,
-    pod::started,
+    pod::{PodBook, started},
     tracked::Tracked,
 };
 use crate::{
@@ -51,25 +51,21 @@ impl Ledger {
             return;
         };
         let connections = &self.connections;
-        // An exchange in its time that misses its line will decide, unless the agent stops.
+        // An exchange in its time that misses its line will decide, or one that is alike and not
+        // far from that, unless the agent stops.
         let waits = |waiting: &Waiting| find(connections, waiting).is_some();
+        let is_alike = |waiting: &Waiting| agrees(find(connections, waiting), entry);
         let is_young = line.time > self.captured_until - CAPTURE_DELAY;
-        if due < Timestamp::MAX && (is_young || pod.forwarded.find(entry, waits).is_some()) {
+        let may_decide = || {
+            pod.forwarded.find(entry, waits).is_some()
+                || pod.forwarded.find_near(entry, is_alike).is_some()
+        };
+        if due < Timestamp::MAX && (is_young || may_decide()) {
             pod.forwarded.add_line(line);
             return;
         }
-        let is_alike = |waiting: &Waiting| agrees(find(connections, waiting), entry);
-        let alike = pod.forwarded.find_near(entry, is_alike);
-        let compared = alike.and_then(|waiting| {
-            let (side, exchange) = find(connections, &waiting)?;
-            Some((waiting, compare(side, exchange, entry)))
-        });
-        if let Some((waiting, comparison)) = compared {
-            self.pair_forwarded(waiting.connection, waiting.exchange, line, comparison);
-            return;
-        }
         let acquits = |waiting: &Waiting| agrees(find_accused(connections, waiting), entry);
-        if let Some(late) = pod.forwarded.find_near(entry, acquits) {
+        if let Some(late) = pod.forwarded.find(entry, acquits) {
             self.acquit_forwarded(late.connection, late.exchange, &line);
             return;
         }
@@ -104,9 +100,17 @@ impl Ledger {
         if only.is_some() {
             return only;
         }
-        let side = Side::Client;
-        pod.forwarded.take_first(exchange, |entry| {
-            fits(entry) && agrees(Some((side, exchange)), entry)
+        let agrees = |entry: &Entry| fits(entry) && agrees(Some((Side::Client, exchange)), entry);
+        if exchange.undecoded {
+            return pod.forwarded.take_first(exchange, agrees);
+        }
+        // Its own line may have been taken for one that is alike. Then the line of that is left,
+        // and nothing else explains it.
+        let PodBook {
+            forwarded, missed, ..
+        } = pod;
+        forwarded.take_near(exchange, |line, entry| {
+            agrees(entry) && !missed.may_excuse(started(line, entry))
         })
     }
 }

@@ -62,12 +62,21 @@ impl Missed {
     /// Why the request of a line may have been missed that began between these moments; counts it
     /// in.
     pub(super) fn excuse(&mut self, (first, last): (Timestamp, Timestamp)) -> Option<Reason> {
-        let may_be = |loss: &&mut Loss| {
-            loss.left != Some(0) && loss.from <= last + TOLERANCE && first <= loss.to + TOLERANCE
-        };
+        let may_be = |loss: &&mut Loss| loss.may_be_of(first, last);
         let loss = self.losses.iter_mut().find(may_be)?;
         loss.left = loss.left.map(|left| left - 1);
         Some(loss.reason)
+    }
+
+    /// Whether there is a reason for that.
+    pub(super) fn may_excuse(&self, (first, last): (Timestamp, Timestamp)) -> bool {
+        self.losses.iter().any(|loss| loss.may_be_of(first, last))
+    }
+}
+
+impl Loss {
+    fn may_be_of(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.left != Some(0) && self.from <= last + TOLERANCE && first <= self.to + TOLERANCE
     }
 }
 

@@ -281,3 +281,19 @@ fn the_oldest_line_gives_way() {
     assert!(attempts.count_in(&late(1)));
     assert!(attempts.count_in(&late(KEPT)));
 }
+
+#[test]
+fn what_a_line_went_to_first_is_one_attempt_of_several() {
+    let mut request = request(503);
+    entry(&mut request.line).response_flags = Some("UT".into());
+    let mut retried = request.retried();
+    let later = exchange(6, request.named.time + milliseconds(5), 503);
+    assert!(retried.covers(&later, true) && retried.count_in(&later));
+    // Answered while the one that was named first was on, and before the later one.
+    let mut early = exchange(1, request.start, 200);
+    early.end = request.named.time + milliseconds(2);
+    if let Some(response) = &mut early.response {
+        response.ended = Some(early.end);
+    }
+    assert!(retried.covers(&early, false));
+}
