@@ -298,6 +298,7 @@ fn exchange(
         }),
         gap: None,
         undecoded: workload.undecoded,
+        refused: false,
         shown: Arc::default(),
     }
 }

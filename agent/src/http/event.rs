@@ -170,6 +170,9 @@ pub struct Exchange {
     /// A field of a head or of the trailers stands in a part of the HPACK table that was never
     /// seen (RFC 7541 section 2.3): what is absent below may have been sent.
     pub undecoded: bool,
+    /// The server end refused the stream before it did anything of it (RFC 9113 sections 6.8 and
+    /// 8.7).
+    pub refused: bool,
 }
 
 /// The request half of an exchange.

@@ -93,6 +93,7 @@ impl Pairing {
             gap: self.blind.or(self.doubt).or(lost),
             joined,
             undecoded: false,
+            refused: false,
         };
         let mut open = Open::new(exchange, method);
         if self.blind.is_some() {

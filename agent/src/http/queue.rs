@@ -318,6 +318,7 @@ mod tests {
             gap: None,
             joined: false,
             undecoded: false,
+            refused: false,
         };
         let mut open = Open::new(exchange, None);
         open.request_done = true;

@@ -191,6 +191,8 @@ pub struct Exchange {
     pub gap: Option<Gap>,
     /// Fields of it could not be decoded: what is absent may have been sent.
     pub undecoded: bool,
+    /// Its stream was refused: nothing was done of it, and a line need not be there.
+    pub refused: bool,
     /// What the record shows.
     pub shown: Arc<Shown>,
 }

@@ -51,6 +51,7 @@ impl Intake {
             gap,
             joined: _,
             undecoded,
+            refused,
         } = exchange;
         let head = request.head.as_ref();
         let header = |name: &'static str| head.and_then(|head| head.headers.values(name).next());
@@ -99,6 +100,7 @@ impl Intake {
             }),
             gap,
             undecoded,
+            refused,
             shown: Arc::new(shown),
         }
     }

@@ -94,7 +94,7 @@ impl Ledger {
             return unverifiable(lost);
         }
         let unread = mesh.closed.as_ref().is_some_and(|closed| closed.unread);
-        if unread || mesh.never_began(exchange) {
+        if unread || exchange.refused || mesh.never_began(exchange) {
             return (Verdict::Outside, vec![Reason::NoRequest]);
         }
         let connection = &mesh.connection;

@@ -152,6 +152,7 @@ impl Exchange {
             response: None,
             gap: None,
             undecoded: false,
+            refused: false,
             shown: Arc::default(),
         }
     }

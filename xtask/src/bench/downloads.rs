@@ -43,10 +43,10 @@ impl Packets {
 pub(super) fn measure(stage: &Stage) -> Result<Downloads> {
     let watched = stage.start_agent()?;
     let agent = watched.agent.id();
-    let measure = |port, option| {
+    let measure = |port, protocol| {
         let measuring = Measuring::begin()?;
         let before = programs::of_process(agent)?;
-        download(stage, port, option)?;
+        download(stage, port, protocol)?;
         let runs = programs::since(programs::of_process(agent)?, &before);
         drop(measuring);
         let egress = runs.get(PROGRAM).copied().unwrap_or_default();
@@ -56,24 +56,25 @@ pub(super) fn measure(stage: &Stage) -> Result<Downloads> {
         })
     };
     let downloads = Downloads {
-        http1: measure(nginx::HTTP_PORT, "--http1.1")?,
-        http2: measure(nginx::HTTP2_PORT, "--http2-prior-knowledge")?,
+        http1: measure(nginx::HTTP_PORT, Some("--h1"))?,
+        http2: measure(nginx::HTTP2_PORT, None)?,
     };
     watched.stop()?;
     Ok(downloads)
 }
 
-/// One after the other.
-fn download(stage: &Stage, port: u16, option: &str) -> Result<()> {
+/// One after the other, on one connection.
+fn download(stage: &Stage, port: u16, protocol: Option<&str>) -> Result<()> {
     let (client, server) = (stage.lab.pod("a"), stage.lab.pod("b"));
     let url = format!("http://{}:{port}/large", server.addresses().v4);
-    let words = ["curl", "--silent", "--show-error", "--fail", option];
-    let each = ["--output", "/dev/null", &url];
-    let words = words.into_iter().chain((0..DOWNLOADS).flat_map(|_| each));
+    let count = DOWNLOADS.to_string();
+    let words = ["h2load", "-c", "1", "-m", "1", "-n", &count];
+    let words = words.into_iter().chain(protocol).chain([&*url]);
     let output = client.run(APP, User::APP, words)?;
+    let told = String::from_utf8_lossy(&output.stdout);
     ensure!(
-        output.status.success(),
-        "curl failed: {}",
+        told.contains(&format!("{DOWNLOADS} succeeded, 0 failed")),
+        "h2load failed: {told}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(())

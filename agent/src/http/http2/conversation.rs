@@ -304,6 +304,7 @@ impl Conversation {
             gap: (stream <= self.answered).then_some(Gap::StreamMismatch),
             joined: std::mem::take(&mut self.joined),
             undecoded: false,
+            refused: false,
         };
         self.streams
             .add(stream, Box::new(Open::new(exchange)), time, events);

@@ -95,6 +95,11 @@ impl Open {
         (self.request, self.response) = (Side::Over, Side::Over);
     }
 
+    /// The server does nothing of it, if it has not answered.
+    pub(super) fn refuse(&mut self) {
+        self.exchange.refused |= self.response == Side::Head;
+    }
+
     /// The request ended.
     pub(super) fn end_request(&mut self, time: Timestamp) {
         self.request = Side::Over;

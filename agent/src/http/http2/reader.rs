@@ -135,8 +135,8 @@ pub(super) enum Step<'a> {
         content: u64,
         end_stream: bool,
     },
-    /// RST_STREAM.
-    Reset { stream: u32 },
+    /// RST_STREAM, and why (RFC 9113 section 7).
+    Reset { stream: u32, code: u32 },
     /// SETTINGS: the largest table that its sender decodes with, if it says so.
     Settings { table_size: Option<u32> },
     /// GOAWAY: the last stream that its sender looks at.
@@ -582,6 +582,7 @@ impl Control {
                 (Kind::GoAway, 4) if self.found.is_none() => {
                     self.found = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
                 }
+                (Kind::Reset, 4) => self.found = Some(u32::from_be_bytes([a, b, c, d])),
                 (_, 6) => {
                     self.held = 0;
                     let is_size = u16::from_be_bytes([a, b]) == HEADER_TABLE_SIZE;
@@ -599,8 +600,9 @@ impl Control {
         match (self.kind, self.found) {
             (Kind::Settings, table_size) => Some(Step::Settings { table_size }),
             (Kind::GoAway, Some(last)) => Some(Step::GoAway { last }),
-            (Kind::Reset, _) => Some(Step::Reset {
+            (Kind::Reset, code) => Some(Step::Reset {
                 stream: self.stream,
+                code: code.unwrap_or_default(),
             }),
             _ => None,
         }

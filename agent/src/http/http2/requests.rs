@@ -63,9 +63,9 @@ impl Conversation {
                     }
                 });
             }
-            Step::Reset { stream } => {
+            Step::Reset { stream, .. } => {
                 self.saw(stream);
-                self.reset(stream, time, events);
+                self.streams.change(stream, events, |open| open.cut(time));
             }
             Step::Settings {
                 table_size: Some(size),
@@ -76,11 +76,6 @@ impl Conversation {
             | Step::GoAway { .. }
             | Step::NotHttp2(_) => {}
         }
-    }
-
-    /// A stream was reset by either end.
-    pub(super) fn reset(&mut self, stream: u32, time: Timestamp, events: &mut Vec<HttpEvent>) {
-        self.streams.change(stream, events, |open| open.cut(time));
     }
 
     /// A frame that is no request names a stream: one that a client opened before, then.
@@ -147,6 +142,7 @@ impl Conversation {
                 open.end_request(time);
             }
             if refused {
+                open.refuse();
                 open.cut(time);
             }
         });

@@ -15,6 +15,9 @@ use crate::{
     timestamp::Timestamp,
 };
 
+/// The server did nothing of it (RFC 9113 section 8.7).
+const REFUSED_STREAM: u32 = 7;
+
 impl Conversation {
     /// Takes a step of the server end's direction. Every header block is decoded for the table's
     /// sake, also those of streams that are promised, or that nobody knows any more.
@@ -64,9 +67,14 @@ impl Conversation {
                     }
                 });
             }
-            Step::Reset { stream } => {
+            Step::Reset { stream, code } => {
                 self.heard(stream);
-                self.reset(stream, time, events);
+                self.streams.change(stream, events, |open| {
+                    if code == REFUSED_STREAM {
+                        open.refuse();
+                    }
+                    open.cut(time);
+                });
             }
             Step::Settings {
                 table_size: Some(size),
@@ -84,6 +92,7 @@ impl Conversation {
         self.streams
             .change_all(last.saturating_add(1), events, |open| {
                 open.reach(time);
+                open.refuse();
                 (open.request, open.response) = (Side::Over, Side::Over);
             });
     }

@@ -105,6 +105,7 @@ impl Transaction {
             gap: self.gap,
             joined: false,
             undecoded: self.undecoded,
+            refused: false,
         }
     }
 
@@ -238,5 +239,6 @@ pub(super) fn unlogged(connection: u64, number: u32, begun: Timestamp) -> Exchan
         gap: None,
         joined: false,
         undecoded: false,
+        refused: false,
     }
 }

@@ -61,6 +61,7 @@ pub(in crate::ledger) fn exchange(
         }),
         gap: None,
         undecoded: false,
+        refused: false,
         shown: Arc::new(Shown {
             path: Some(sent.path.clone()),
             ..Shown::default()

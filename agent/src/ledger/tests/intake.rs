@@ -52,6 +52,7 @@ fn told() -> http::Exchange {
         gap: None,
         joined: false,
         undecoded: false,
+        refused: false,
     }
 }
 

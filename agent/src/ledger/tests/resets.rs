@@ -165,3 +165,25 @@ fn the_protocol_of_a_line_is_the_clients() {
     let (verdict, _) = judged(Side::Client, |_| {}, http1);
     assert_eq!(verdict, Verdict::Mismatched);
 }
+
+#[test]
+fn a_stream_that_the_proxy_refused_needs_no_line() {
+    for (is_refused, expected) in [
+        (true, (Verdict::Outside, (1, 0), vec![Reason::NoRequest])),
+        (false, (Verdict::Unlogged, (1, 0), vec![])),
+    ] {
+        let mut scene = Scene::new();
+        let mut streams = Streams::of_a_client(&mut scene);
+        let first = streams.whole(&mut scene, &get("/first"));
+        let line = streams.line(&scene, &first, &get("/first"));
+        scene.read(line);
+        let number = streams.begin(&mut scene);
+        scene.pass(Duration::from_millis(3));
+        let mut exchange = streams.exchange(&scene, number, &get("/a"));
+        (exchange.response, exchange.refused) = (None, is_refused);
+        scene.feed(Input::Ended(Box::new(exchange)));
+        scene.settle();
+        assert_eq!(scene.verdicts()[1..], [expected]);
+        scene.stop();
+    }
+}

@@ -328,7 +328,23 @@ fn streams_that_are_refused_end_without_a_response() {
     assert_eq!(exchanges[2].end, Talk::time(refused));
     assert_eq!(exchanges[3].end, Talk::time(refused + 1));
     assert_eq!(path(&exchanges[3]), Some("/7"));
+    let refused: Vec<_> = exchanges.iter().map(|exchange| exchange.refused).collect();
+    assert_eq!(refused, [false, false, true, true]);
     assert!(exchanges.iter().all(|exchange| exchange.gap.is_none()));
+}
+
+#[test]
+fn a_stream_is_refused_only_before_it_is_answered() {
+    let refusal = |talk: Talk, stream| talk.frame(SERVER, RST_STREAM, 0, stream, &[0, 0, 0, 7]);
+    let talk = refusal(Talk::begun().ask(1, "/1"), 1).ask(3, "/3");
+    let head = block(&[(":status", "200")]);
+    let talk = talk.frame(SERVER, HEADERS, END_HEADERS, 3, &head);
+    let talk = refusal(talk, 3).ask(5, "/5");
+    // INTERNAL_ERROR: something was done.
+    let talk = talk.frame(SERVER, RST_STREAM, 0, 5, &[0, 0, 0, 2]);
+    let exchanges = talk.exchanges();
+    let refused: Vec<_> = exchanges.iter().map(|exchange| exchange.refused).collect();
+    assert_eq!(refused, [true, false, false]);
 }
 
 #[test]
