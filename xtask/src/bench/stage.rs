@@ -13,9 +13,10 @@ use lab::{
     Lab,
     agent::{Agent, Config},
     collector::Collector,
+    envoy::Sidecar,
     pod::{APP, Kind, PROXY, Pod, PodSpec},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::tally::Tally;
 
@@ -36,8 +37,8 @@ impl Stage {
     /// Brings everything up but an agent.
     pub(super) fn set() -> Result<Self> {
         let lab = Lab::start([
-            PodSpec::new("a"),
-            PodSpec::new("b"),
+            PodSpec::new("a").editing(close_idle_connections),
+            PodSpec::new("b").editing(close_idle_connections),
             PodSpec::new("c").without_sidecar(),
             PodSpec::new("d").without_sidecar(),
         ])?;
@@ -93,6 +94,16 @@ impl Stage {
             agent: Agent::start_command(&self.lab, words, &config)?,
             tally,
         })
+    }
+}
+
+/// Of a connection of HTTP/2 that is older than an agent not all can be decoded: each agent is to
+/// meet new ones.
+fn close_idle_connections(envoy: &mut Value, _: &Sidecar<'_>) {
+    let clusters = envoy["static_resources"]["clusters"].as_array_mut();
+    for cluster in clusters.into_iter().flatten() {
+        cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+            ["common_http_protocol_options"] = json!({ "idle_timeout": "2s" });
     }
 }
 
