@@ -110,7 +110,8 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let mut found = self.find_lines(exchange, &fits);
+        let fits = |_: &Line, entry: &Entry| fits(entry);
+        let mut found = self.find_lines(exchange, Duration::ZERO, &fits);
         let (Some(only), None) = (found.next(), found.next()) else {
             return None;
         };
@@ -124,7 +125,8 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let first = self.find_lines(exchange, &fits).next()?;
+        let fits = |_: &Line, entry: &Entry| fits(entry);
+        let first = self.find_lines(exchange, Duration::ZERO, &fits).next()?;
         self.take_line(first)
     }
 
@@ -134,31 +136,21 @@ impl Forwarded {
         exchange: &Exchange,
         fits: impl Fn(&Line, &Entry) -> bool,
     ) -> Option<Box<Line>> {
-        let (from, to) = (
-            exchange.time - INTERCHANGEABLE,
-            exchange.end + INTERCHANGEABLE,
-        );
-        let is_near = |line: &Line| {
-            line.entry().is_some_and(|entry| {
-                fits_in_time(Side::Client, from, to, entry) && fits(line, entry)
-            })
-        };
-        let found = self.groups.iter().find_map(|(key, group)| {
-            let at = group.lines.iter().position(|line| is_near(line))?;
-            Some((*key, at))
-        })?;
-        self.take_line(found)
+        let first = self.find_lines(exchange, INTERCHANGEABLE, &fits).next()?;
+        self.take_line(first)
     }
 
-    /// Where lines stand that lie in the time of an exchange.
+    /// Where lines stand that lie in the time of an exchange, or so near to it.
     fn find_lines(
         &self,
         exchange: &Exchange,
-        fits: &impl Fn(&Entry) -> bool,
+        margin: Duration,
+        fits: &impl Fn(&Line, &Entry) -> bool,
     ) -> impl Iterator<Item = (Key, usize)> {
+        let (from, to) = (exchange.time - margin, exchange.end + margin);
         let in_time = move |line: &Line| {
             line.entry().is_some_and(|entry| {
-                fits_in_time(Side::Client, exchange.time, exchange.end, entry) && fits(entry)
+                fits_in_time(Side::Client, from, to, entry) && fits(line, entry)
             })
         };
         self.groups.iter().flat_map(move |(key, group)| {
@@ -179,15 +171,14 @@ impl Forwarded {
         self.find_within(Duration::ZERO, entry, holds)
     }
 
-    /// The same, or else the first not far from that time: of exchanges that are alike a line may
-    /// have gone to another.
+    /// The same, or one not far from that time: of exchanges that are alike a line may have gone to
+    /// another.
     pub(super) fn find_near(
         &self,
         entry: &Entry,
         holds: impl Fn(&Waiting) -> bool,
     ) -> Option<Waiting> {
-        let in_time = self.find_within(Duration::ZERO, entry, &holds);
-        in_time.or_else(|| self.find_within(INTERCHANGEABLE, entry, &holds))
+        self.find_within(INTERCHANGEABLE, entry, holds)
     }
 
     fn find_within(
