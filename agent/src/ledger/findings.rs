@@ -14,12 +14,20 @@ const NAMED_RECORDS: usize = 100;
 /// Findings that are open at once, of all pods and kinds; what is found beyond is in the records.
 const MOST_OPEN: usize = 16_384;
 
-/// Findings that are open, by pod and kind.
+/// Findings that are open, by kind and pod; without a pod: of the node.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    open: BTreeMap<(String, FindingKind), OpenFinding>,
+    open: BTreeMap<Key, OpenFinding>,
 }
 
+type Key = (Option<Arc<str>>, FindingKind);
+
+/// One finding.
+///
+/// ```text
+/// open ──(found again: told once an interval)──▶ open
+///   └──(nothing new for an interval, and nothing that goes on)──▶ closed
+/// ```
 #[derive(Debug)]
 struct OpenFinding {
     count: u64,
@@ -27,48 +35,56 @@ struct OpenFinding {
     told: u64,
     first: Timestamp,
     last: Timestamp,
+    /// When it was found last, by the capture's time.
+    heard: Timestamp,
+    /// How many of what was found go on: connections that are open.
+    lasting: u64,
     records: Vec<Arc<str>>,
 }
 
 impl Ledger {
-    /// Something was found in a pod at `time`, in a record or without one.
+    /// Something was found in a pod (or on the node) at `time`, in a record or without one.
     pub(super) fn find(
         &mut self,
         kind: FindingKind,
-        uid: &str,
+        uid: Option<&Arc<str>>,
         time: Timestamp,
         record: Option<Arc<str>>,
     ) {
+        let now = self.captured_until;
         let open = &mut self.findings.open;
-        let key = (uid.to_owned(), kind);
+        let key = (uid.cloned(), kind);
         if open.len() >= MOST_OPEN && !open.contains_key(&key) {
             return;
         }
-        let finding = open.entry(key).or_insert_with(|| OpenFinding {
+        let finding = open.entry(key.clone()).or_insert_with(|| OpenFinding {
             count: 0,
             told: 0,
             first: time,
             last: time,
+            heard: now,
+            lasting: 0,
             records: Vec::new(),
         });
         finding.count += 1;
         finding.first = finding.first.min(time);
         finding.last = finding.last.max(time);
+        finding.heard = now;
         let room = NAMED_RECORDS.saturating_sub(finding.records.len());
         finding.records.extend(record.into_iter().take(room));
         if finding.count == 1 {
-            self.tell_finding(uid, kind, FindingState::Open, self.captured_until);
+            self.tell_finding(&key, FindingState::Open, now);
         }
     }
 
     /// An interval ended: tells what grew, and closes what has stopped.
     pub(super) fn tell_findings(&mut self, now: Timestamp) {
         let keys: Vec<_> = self.findings.open.keys().cloned().collect();
-        for (uid, kind) in keys {
-            if !self.stands(&uid, kind) {
-                self.close_finding(&uid, kind, now);
-            } else if self.has_grown(&uid, kind) {
-                self.tell_finding(&uid, kind, FindingState::Open, now);
+        for key in keys {
+            if !self.stands(&key, now) {
+                self.close_finding(&key, now);
+            } else if self.has_grown(&key) {
+                self.tell_finding(&key, FindingState::Open, now);
             }
         }
     }
@@ -76,49 +92,61 @@ impl Ledger {
     /// The agent ends.
     pub(super) fn close_findings(&mut self, now: Timestamp) {
         let keys: Vec<_> = self.findings.open.keys().cloned().collect();
-        for (uid, kind) in keys {
-            self.close_finding(&uid, kind, now);
+        for key in keys {
+            self.close_finding(&key, now);
         }
     }
 
-    fn close_finding(&mut self, uid: &str, kind: FindingKind, now: Timestamp) {
-        self.tell_finding(uid, kind, FindingState::Closed, now);
-        self.findings.open.remove(&(uid.to_owned(), kind));
+    fn close_finding(&mut self, key: &Key, now: Timestamp) {
+        self.tell_finding(key, FindingState::Closed, now);
+        self.findings.open.remove(key);
     }
 
-    fn has_grown(&self, uid: &str, kind: FindingKind) -> bool {
-        let finding = self.findings.open.get(&(uid.to_owned(), kind));
+    fn has_grown(&self, key: &Key) -> bool {
+        let finding = self.findings.open.get(key);
         finding.is_some_and(|finding| finding.count > finding.told)
     }
 
     /// Whether what was found goes on.
-    fn stands(&self, uid: &str, kind: FindingKind) -> bool {
-        let Some(pod) = self.pods.get(uid).filter(|_| !self.roles.is_gone(uid)) else {
+    fn stands(&self, key: &Key, now: Timestamp) -> bool {
+        let (Some(finding), (uid, kind)) = (self.findings.open.get(key), key) else {
             return false;
         };
+        let pod = match uid {
+            Some(uid) if self.roles.is_gone(uid) => return false,
+            Some(uid) => self.pods.get(uid),
+            None => None,
+        };
         match kind {
-            FindingKind::LoggingOff => !pod.lines_ever,
-            FindingKind::NoHttpLine => pod.all_connections().any(|id| {
-                matches!(self.connections.get(&id), Some(Tracked::Mesh(mesh))
-                    if mesh.waits_for_http && mesh.entered < mesh.begun && !mesh.finished)
+            FindingKind::LoggingOff => pod.is_some_and(|pod| !pod.lines_ever),
+            FindingKind::NoHttpLine => pod.is_some_and(|pod| {
+                pod.all_connections().any(|id| {
+                    matches!(self.connections.get(&id), Some(Tracked::Mesh(mesh))
+                        if mesh.waits_for_http && mesh.entered < mesh.begun && !mesh.finished)
+                })
             }),
+            _ => {
+                let is_recent = now.since(finding.heard) < self.settings.interval;
+                is_recent || finding.count > finding.told || finding.lasting > 0
+            }
         }
     }
 
-    fn tell_finding(&mut self, uid: &str, kind: FindingKind, state: FindingState, now: Timestamp) {
+    fn tell_finding(&mut self, key: &Key, state: FindingState, now: Timestamp) {
         let state = if self.settings.observe {
             FindingState::Observed
         } else {
             state
         };
-        let names = self.roles.pod(uid);
+        let (uid, kind) = key;
+        let names = uid.as_ref().and_then(|uid| self.roles.pod(uid));
         let workload = Workload {
             namespace: names.map(|names| names.namespace.clone()),
             pod: names.map(|names| names.name.clone()),
-            pod_uid: Some(uid.into()),
+            pod_uid: uid.clone(),
             ..Workload::default()
         };
-        if let Some(finding) = self.findings.open.get_mut(&(uid.to_owned(), kind)) {
+        if let Some(finding) = self.findings.open.get_mut(key) {
             finding.told = finding.count;
             let body = FindingBody {
                 id: kind.id(),

@@ -84,7 +84,12 @@ impl Ledger {
                 mesh.leg.settle(horizon, &may_judge, &mut settled);
             }
             if let Some(uid) = waiting {
-                self.find(FindingKind::NoHttpLine, &uid, self.captured_until, None);
+                self.find(
+                    FindingKind::NoHttpLine,
+                    Some(&uid),
+                    self.captured_until,
+                    None,
+                );
             }
             // A line that names one attempt speaks for the others, too; and a doubtful line is of
             // the exchange that it fits, if there is one.

@@ -82,7 +82,7 @@ impl Ledger {
         }
         if let Some(uid) = has_no_log {
             let record = Some(Arc::clone(&record));
-            self.find(FindingKind::LoggingOff, &uid, exchange.time, record);
+            self.find(FindingKind::LoggingOff, Some(&uid), exchange.time, record);
         }
         record
     }
@@ -145,7 +145,7 @@ impl Ledger {
             self.gather_mesh(id, paired);
         }
         if let Some(uid) = has_no_log {
-            self.find(FindingKind::LoggingOff, &uid, time, Some(record));
+            self.find(FindingKind::LoggingOff, Some(&uid), time, Some(record));
         }
     }
 }
