@@ -159,7 +159,12 @@ impl Conversation {
 
     /// It may still turn out to be HTTP/2: no request of HTTP/1 began.
     pub(super) fn may_be_http2(&self) -> bool {
-        self.pairing.begun() == 0 && !self.joined
+        self.pairing.begun() == 0 && !self.joined && !self.is_not_http()
+    }
+
+    /// The client began with what is no HTTP: nothing that follows is read by a server.
+    pub(super) fn is_not_http(&self) -> bool {
+        self.unread.is_some()
     }
 
     /// Where the segments of requests and of responses stand.

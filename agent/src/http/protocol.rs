@@ -53,9 +53,12 @@ impl Protocol {
         events: &mut Vec<HttpEvent>,
     ) {
         if let Spoken::Http1(conversation) = &mut self.spoken {
-            // What a server sends to a client of HTTP/1 is no answer, whatever it is.
-            let is_answer = direction == Direction::Requests || conversation.may_be_http2();
-            if segment.http2 && is_answer && !may_be_other(direction, segment) {
+            let may_be_http2 = match direction {
+                Direction::Requests => !conversation.is_not_http(),
+                // What a server sends to a client of HTTP/1 is no answer, whatever it is.
+                Direction::Responses => conversation.may_be_http2(),
+            };
+            if segment.http2 && may_be_http2 && !may_be_other(direction, segment) {
                 self.become_http2(segment.time, events);
             } else {
                 conversation.segment(direction, segment, events);

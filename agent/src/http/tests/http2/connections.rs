@@ -109,6 +109,32 @@ fn a_client_of_http1_is_read_as_such_after_all() {
     }
 }
 
+/// The kernel side takes SETTINGS for the beginning of a server, whoever sends them.
+#[test]
+fn a_client_that_began_with_something_else_asks_nothing_later() {
+    let garbage = [settings(), frame(2, 0, 0, &[0; 5])].concat();
+    for order in [[CLIENT, SERVER], [SERVER, CLIENT]] {
+        let mut talk = Talk::default();
+        for end in order {
+            let bytes = if end == CLIENT {
+                garbage.clone()
+            } else {
+                settings()
+            };
+            talk = talk.write(end, &bytes);
+        }
+        talk = talk
+            .write(CLIENT, &[PREFACE, &settings(), &asked(1)].concat())
+            .write(SERVER, &answered(1));
+        let events = run(talk.observations(&Telling {
+            block: None,
+            ..Telling::default()
+        }));
+        assert_eq!(begun(&events), 0, "{events:?}");
+        assert_eq!(closed(&events).len(), 1);
+    }
+}
+
 #[test]
 fn frames_are_no_answer_to_http1() {
     let (asked, asks) = Script::default()
