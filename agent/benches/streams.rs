@@ -325,6 +325,7 @@ fn line(
         offset: 0,
         length: 300,
         time: exchange.end,
+        sensitive: Vec::new(),
         content: LineContent::Entry(Entry {
             start_time: Some(Timestamp(exchange.time.0 / 1_000_000 * 1_000_000)),
             start_time_precision_nanoseconds: 1_000_000,

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use super::Sensitive;
 use crate::timestamp::Timestamp;
 
 /// One line of the proxy container's log, put together from its CRI parts.
@@ -19,6 +20,8 @@ pub struct LogLine {
     pub time: Timestamp,
     /// What it is.
     pub content: Content,
+    /// What an access log must not hold, and this line does.
+    pub sensitive: Vec<Sensitive>,
 }
 
 /// What a line turned out to be.

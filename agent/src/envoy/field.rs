@@ -6,9 +6,12 @@
 //! (checked with Envoy 1.40: method, `:path`, `:authority`). `x-envoy-original-path` is a header
 //! that a client in the mesh can send as it likes.
 
+use std::sync::Arc;
+
 use super::{
     LogEntry, address,
     operator::Operator,
+    sensitive::Holds,
     target::Target,
     time::{Moment, TimePattern},
 };
@@ -16,6 +19,9 @@ use super::{
 /// A compiled operator.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Field {
+    /// The operator as the format has it, without its percent signs.
+    pub(super) name: Arc<str>,
+    pub(super) holds: Holds,
     pub(super) target: Target,
     pub(super) grammar: Grammar,
     /// The value is cut to so many bytes.
@@ -82,25 +88,25 @@ impl Field {
             target => target,
         };
         let grammar = grammar(operator);
+        let field = Self {
+            name: name(operator),
+            holds: holds(operator, &grammar),
+            target,
+            grammar,
+            length: operator.length,
+        };
         if operator.length.is_none() {
-            return Self {
-                target,
-                grammar,
-                length: None,
-            };
+            return field;
         }
         // Envoy documents the cut for header-like operators; others may write more than that.
         match operator.command.as_str() {
             "REQ" | "REQUEST_HEADER" | "PATH" | "RESP" | "RESPONSE_HEADER" | "TRAILER"
-            | "RESPONSE_TRAILER" => Self {
-                target,
-                grammar,
-                length: operator.length,
-            },
+            | "RESPONSE_TRAILER" => field,
             _ => Self {
                 target: Target::Opaque,
                 grammar: Grammar::Span(Class::Any),
                 length: None,
+                ..field
             },
         }
     }
@@ -248,6 +254,32 @@ fn target(operator: &Operator) -> Target {
         "REQ_WITHOUT_QUERY" if names_are(arguments, &PATHS) => Target::Path { query: false },
         "REQ" | "REQUEST_HEADER" => request_header(arguments),
         _ => Target::Opaque,
+    }
+}
+
+fn name(operator: &Operator) -> Arc<str> {
+    match &operator.arguments {
+        Some(arguments) => format!("{}({arguments})", operator.command).into(),
+        None => operator.command.as_str().into(),
+    }
+}
+
+/// What an operator may write that a log must not hold.
+fn holds(operator: &Operator, grammar: &Grammar) -> Holds {
+    if !matches!(grammar, Grammar::Span(_)) {
+        return Holds::Nothing;
+    }
+    let arguments = operator.arguments.as_deref().unwrap_or_default();
+    match operator.command.as_str() {
+        "REQ" | "REQUEST_HEADER" | "REQ_WITHOUT_QUERY" | "RESP" | "RESPONSE_HEADER" | "TRAILER"
+        | "RESPONSE_TRAILER" | "QUERY_PARAM" => {
+            let mut names = arguments.split('?').map(Holds::of_header);
+            names
+                .find(|holds| *holds != Holds::Text)
+                .unwrap_or_default()
+        }
+        "STREAM_ID" | "TRACE_ID" | "SPAN_ID" | "UNIQUE_ID" => Holds::Identifier,
+        _ => Holds::Text,
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Content, FormatError, LogEntry,
     json::{JsonFormat, Outcome},
+    sensitive::{self, Sensitive},
     text::{Match, Scratch, TextFormat},
     time,
 };
@@ -85,6 +86,8 @@ pub struct Format {
 struct Described<F> {
     format: F,
     blank: LogEntry,
+    /// A field of it is made to hold a credential.
+    holds_credentials: bool,
 }
 
 impl Format {
@@ -115,7 +118,11 @@ impl Format {
         format.describe(&mut blank);
         Ok(Self {
             text: None,
-            json: Some(Described { format, blank }),
+            json: Some(Described {
+                holds_credentials: format.holds_credentials(),
+                format,
+                blank,
+            }),
         })
     }
 
@@ -123,8 +130,13 @@ impl Format {
         let format = TextFormat::compile(format)?;
         let mut blank = LogEntry::default();
         format.describe(&mut blank);
+        let holds_credentials = format.fields().any(|field| field.holds.is_credential());
         Ok(Self {
-            text: Some(Described { format, blank }),
+            text: Some(Described {
+                holds_credentials,
+                format,
+                blank,
+            }),
             json: None,
         })
     }
@@ -188,6 +200,37 @@ impl LineParser {
         } else {
             self.judge(line)
         }
+    }
+
+    /// What a line holds that an access log must not, where it is one of an access log.
+    pub fn sensitive(&mut self, line: &[u8], content: &Content) -> Vec<Sensitive> {
+        match content {
+            Content::Other | Content::Hole => return Vec::new(),
+            Content::Entry(_) | Content::Ambiguous(_) | Content::Unknown => {}
+        }
+        let Format { text, json } = &self.format;
+        let holds_credentials = text.as_ref().is_some_and(|text| text.holds_credentials)
+            || json.as_ref().is_some_and(|json| json.holds_credentials)
+            || sensitive::may_have_credential_key(line);
+        if !holds_credentials && !sensitive::may_be_in(line) {
+            return Vec::new();
+        }
+        let mut findings = sensitive::Findings::default();
+        if let (Some(json), Some(b'{')) = (json, line.first())
+            && json
+                .format
+                .look_through(line, &mut self.scratch, &mut findings)
+        {
+            return findings.into_vec();
+        }
+        let mut findings = sensitive::Findings::default();
+        match text {
+            Some(text) => text
+                .format
+                .look_through(line, None, &mut self.scratch, &mut findings),
+            None => findings.look_at(None, sensitive::Holds::Text, line),
+        }
+        findings.into_vec()
     }
 
     /// Says of a line that no format reads, or of the beginning of one, whether it was meant to

@@ -1,8 +1,9 @@
 //! Lines of a JSON format.
 
 mod reader;
+mod secrets;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -40,6 +41,8 @@ struct Object {
 #[derive(Clone, Debug, PartialEq)]
 struct Member {
     key: String,
+    /// Its key behind those of the objects around it, joined by dots.
+    name: Arc<str>,
     /// Its number within the format.
     number: usize,
     value: Expected,
@@ -113,6 +116,7 @@ impl JsonFormat {
             };
             members.push(Member {
                 key: key.clone(),
+                name: path.into(),
                 number,
                 value,
             });
@@ -124,6 +128,11 @@ impl JsonFormat {
     /// Notes in a blank entry what the format tells about all of its lines.
     pub(super) fn describe(&self, blank: &mut LogEntry) {
         self.root.describe(blank);
+    }
+
+    /// Whether a field of it is made to hold a credential.
+    pub(super) fn holds_credentials(&self) -> bool {
+        self.root.holds_credentials()
     }
 
     /// How many of the keys of this format's fields stand in a text as JSON keys do: how a line
@@ -149,6 +158,15 @@ impl Object {
                 Expected::Other => {}
             }
         }
+    }
+
+    fn holds_credentials(&self) -> bool {
+        self.members.iter().any(|member| match &member.value {
+            Expected::Field(field) => field.holds.is_credential(),
+            Expected::Text(text) => text.fields().any(|field| field.holds.is_credential()),
+            Expected::Object(inner) => inner.holds_credentials(),
+            Expected::Other => false,
+        })
     }
 
     /// The member of a key. `hint` is where it is if the line has the order of the format.

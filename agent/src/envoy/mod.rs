@@ -6,6 +6,7 @@
 //! - `field`: what an operator writes, and where that goes
 //! - `text`, `json`: a line of a format into an entry
 //! - `format`: which format a line is of, or what it is else
+//! - `sensitive`: what in it an access log must not hold
 //!
 //! And [`LogReader`], which finds the files and gives each line a place and a time.
 
@@ -18,6 +19,7 @@ mod names;
 mod operator;
 mod progress;
 mod reader;
+mod sensitive;
 mod target;
 mod text;
 mod time;
@@ -27,3 +29,4 @@ pub use format::{Format, LineParser};
 pub use operator::FormatError;
 pub use progress::LogProgress;
 pub use reader::{LogError, LogEvent, LogReader, LogReaderSettings, Positions, PositionsError};
+pub use sensitive::{Sensitive, SensitiveKind};

@@ -359,6 +359,7 @@ impl LogReader {
                 length: 0,
                 time: now,
                 content: Content::Hole,
+                sensitive: Vec::new(),
             }));
             sink(LogEvent::Problem(LogError::PositionLost {
                 path: position.path,

@@ -11,6 +11,8 @@ mod matcher;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub(super) use matcher::Scratch;
 
 use memchr::memchr;
@@ -19,6 +21,7 @@ use super::{
     LogEntry,
     field::{Field, Preference},
     operator::{FormatError, Operator, Piece, split},
+    sensitive::{self, Holds},
 };
 
 /// A compiled format string.
@@ -124,6 +127,27 @@ impl TextFormat {
             }
         }
         true
+    }
+
+    /// Looks through a line for what a log must not hold: field by field, and what stands between
+    /// those that can be told apart. `name` is what they are called; none: as the format has it.
+    pub(super) fn look_through(
+        &self,
+        line: &[u8],
+        name: Option<&Arc<str>>,
+        scratch: &mut Scratch,
+        findings: &mut sensitive::Findings,
+    ) {
+        self.read(line, scratch, &mut LogEntry::default());
+        let mut from = 0;
+        for (index, range) in scratch.sure() {
+            let field = &self.fields[*index].field;
+            findings.look_at(None, Holds::Text, &line[from..range.start]);
+            let name = name.unwrap_or(&field.name);
+            findings.look_at(Some(name), field.holds, &line[range.clone()]);
+            from = range.end;
+        }
+        findings.look_at(None, Holds::Text, &line[from..]);
     }
 
     /// Its fields in order.

@@ -33,7 +33,7 @@ mod slot;
 mod stream;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracker;
 mod waiting;
 

@@ -8,4 +8,4 @@ mod loss;
 mod malformed;
 mod messages;
 mod properties;
-mod script;
+pub(crate) mod script;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Ledger, tracked::Tracked};
+use super::{Ledger, input::Line, tracked::Tracked};
 use crate::{
-    record::{Finding, FindingBody, FindingKind, FindingState, Workload},
+    record::{Finding, FindingBody, FindingKind, FindingState, SensitivePlace, Workload},
     timestamp::Timestamp,
 };
 
@@ -18,6 +18,8 @@ const MOST_OPEN: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     open: BTreeMap<Key, OpenFinding>,
+    /// Where the logs of pods hold what they must not.
+    sensitive: BTreeMap<Arc<str>, Vec<SensitivePlace>>,
 }
 
 type Key = (Option<Arc<str>>, FindingKind);
@@ -43,6 +45,31 @@ struct OpenFinding {
 }
 
 impl Ledger {
+    /// A line that `record` speaks of may hold what an access log must not.
+    pub(super) fn find_sensitive(&mut self, line: &Line, record: &Arc<str>) {
+        if line.sensitive.is_empty() {
+            return;
+        }
+        let (uid, sensitive) = (&line.pod_uid, &mut self.findings.sensitive);
+        if sensitive.len() < MOST_OPEN || sensitive.contains_key(uid) {
+            let places = sensitive.entry(Arc::clone(uid)).or_default();
+            let room = NAMED_RECORDS.saturating_sub(places.len());
+            places.extend(
+                line.sensitive
+                    .iter()
+                    .take(room)
+                    .map(|found| SensitivePlace {
+                        file: Arc::clone(&line.file),
+                        offset: line.offset,
+                        field: found.field.clone(),
+                        kind: found.kind,
+                    }),
+            );
+        }
+        let record = Some(Arc::clone(record));
+        self.find(FindingKind::SensitiveData, Some(uid), line.time, record);
+    }
+
     /// Something was found in a pod (or on the node) at `time`, in a record or without one.
     pub(super) fn find(
         &mut self,
@@ -100,6 +127,9 @@ impl Ledger {
     fn close_finding(&mut self, key: &Key, now: Timestamp) {
         self.tell_finding(key, FindingState::Closed, now);
         self.findings.open.remove(key);
+        if let (Some(uid), FindingKind::SensitiveData) = key {
+            self.findings.sensitive.remove(uid);
+        }
     }
 
     fn has_grown(&self, key: &Key) -> bool {
@@ -146,6 +176,11 @@ impl Ledger {
             pod_uid: uid.clone(),
             ..Workload::default()
         };
+        let sensitive = match (uid, kind) {
+            (Some(uid), FindingKind::SensitiveData) => self.findings.sensitive.get(uid).cloned(),
+            _ => None,
+        };
+        let sensitive = sensitive.unwrap_or_default();
         if let Some(finding) = self.findings.open.get_mut(key) {
             finding.told = finding.count;
             let body = FindingBody {
@@ -157,6 +192,7 @@ impl Ledger {
                 first: finding.first,
                 last: finding.last,
                 records: finding.records.iter().map(ToString::to_string).collect(),
+                sensitive,
             };
             let finding = body;
             self.writer.finding(now, Finding { workload, finding });

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{CgroupId, Cookie, Process},
+    envoy::Sensitive,
     http::{Closed, Connection, ConnectionId, Gap},
     ledger::settings::Reconfiguration,
     record::{Fingerprint, Shown, Side, SinkGap},
@@ -242,6 +243,9 @@ pub struct Line {
     pub time: Timestamp,
     /// What it is.
     pub content: LineContent,
+    /// What an access log must not hold, and this line does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensitive: Vec<Sensitive>,
 }
 
 impl Line {

@@ -115,6 +115,7 @@ impl Intake {
             length,
             time,
             content,
+            sensitive,
         } = line;
         let content = match content {
             envoy::Content::Entry(entry) => LineContent::Entry(self.entry(*entry)),
@@ -130,6 +131,7 @@ impl Intake {
             length,
             time,
             content,
+            sensitive,
         }
     }
 

@@ -330,7 +330,7 @@ impl Ledger {
         } else {
             Kind::Connection
         };
-        self.writer.traffic(
+        let record = self.writer.traffic(
             kind,
             time,
             Judgement {
@@ -340,6 +340,7 @@ impl Ledger {
             },
             traffic,
         );
+        self.find_sensitive(line, &record);
         if self.gathers(verdict) {
             self.gather_line(line, verdict);
         }

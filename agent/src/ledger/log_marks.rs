@@ -94,6 +94,7 @@ mod tests {
             length: 10,
             time: Timestamp::default() + Duration::from_millis(milliseconds),
             content: LineContent::Other,
+            sensitive: Vec::new(),
         }
     }
 

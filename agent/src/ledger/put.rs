@@ -80,6 +80,9 @@ impl Ledger {
         {
             mesh.recent.note(exchange, line, sequence);
         }
+        if let Some(line) = line {
+            self.find_sensitive(line, &record);
+        }
         if let Some(uid) = has_no_log {
             let record = Some(Arc::clone(&record));
             self.find(FindingKind::LoggingOff, Some(&uid), exchange.time, record);
@@ -143,6 +146,9 @@ impl Ledger {
         mesh.record = Some(Arc::clone(&record));
         if gathers {
             self.gather_mesh(id, paired);
+        }
+        if let Some(line) = line {
+            self.find_sensitive(line, &record);
         }
         if let Some(uid) = has_no_log {
             self.find(FindingKind::LoggingOff, Some(&uid), time, Some(record));

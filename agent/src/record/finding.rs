@@ -1,9 +1,11 @@
 //! Findings: what somebody should look at. The list of them is closed; `docs/findings.md` is it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::Workload;
-use crate::timestamp::Timestamp;
+use crate::{envoy::SensitiveKind, timestamp::Timestamp};
 
 /// What is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -277,6 +279,24 @@ pub struct FindingBody {
     pub last: Timestamp,
     /// The first records that it rests on.
     pub records: Vec<String>,
+    /// Of [`FindingKind::SensitiveData`]: the first places.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sensitive: Vec<SensitivePlace>,
+}
+
+/// Where a log holds what it must not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SensitivePlace {
+    /// The file, beneath the log root.
+    #[serde(rename = "log.file")]
+    pub file: Arc<str>,
+    /// Where its line begins, in bytes.
+    #[serde(rename = "log.offset")]
+    pub offset: u64,
+    /// An operator of the log format or a key of JSON; null where the line does not tell.
+    pub field: Option<Arc<str>>,
+    /// What it is.
+    pub kind: SensitiveKind,
 }
 
 /// A finding and whose it is.

@@ -14,7 +14,7 @@ mod verdict;
 
 pub use attributes::{Attributes, Undecoded};
 pub use envelope::{Envelope, Include, Kind};
-pub use finding::{Finding, FindingBody, FindingKind, FindingState, Severity};
+pub use finding::{Finding, FindingBody, FindingKind, FindingState, SensitivePlace, Severity};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,

@@ -3,6 +3,8 @@
 mod http_ports;
 mod recording;
 mod refusals;
+#[cfg(test)]
+mod secrets;
 mod standstill;
 mod state;
 

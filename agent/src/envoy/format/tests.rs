@@ -1,5 +1,6 @@
 mod fixtures;
 mod hostile;
+mod sensitive;
 
 use serde_json::json;
 

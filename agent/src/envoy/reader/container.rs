@@ -204,7 +204,7 @@ impl ContainerLog {
     fn at_file_end(
         &mut self,
         now: Timestamp,
-        parser: &LineParser,
+        parser: &mut LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) -> bool {
         let Some(file) = self.files.front() else {
@@ -236,7 +236,7 @@ impl ContainerLog {
         false
     }
 
-    fn finish_file(&mut self, parser: &LineParser, sink: &mut dyn FnMut(LogEvent)) {
+    fn finish_file(&mut self, parser: &mut LineParser, sink: &mut dyn FnMut(LogEvent)) {
         if let Some(file) = self.files.pop_front() {
             let restart = file.generation.restart;
             let next = self.files.front().map(|next| next.generation.restart);

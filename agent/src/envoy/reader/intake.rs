@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     LogEvent,
-    cri::{self, Assembler},
+    cri::{self, Assembler, Whole},
     log_file::stream_index,
     positions::{Remainder, StreamPosition},
     raw_lines::{RawLine, RawLines},
@@ -58,7 +58,7 @@ impl Intake {
         parser: &mut LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) {
-        let mut hand_out = |path: &Arc<str>, offset, length, time, content| {
+        let mut hand_out = |path: &Arc<str>, offset, length, time, content, sensitive| {
             sink(LogEvent::Line(LogLine {
                 pod_uid: Arc::clone(&self.pod_uid),
                 file: Arc::clone(path),
@@ -66,12 +66,15 @@ impl Intake {
                 length,
                 time,
                 content,
+                sensitive,
             }));
         };
         let Some(framed) = (!line.cut).then(|| cri::parse(line.bytes)).flatten() else {
             if line.offset >= self.unframed_from {
                 let time = self.last_time.unwrap_or(now);
-                hand_out(path, line.offset, line.length, time, Content::Unknown);
+                let content = Content::Unknown;
+                let sensitive = parser.sensitive(line.bytes, &content);
+                hand_out(path, line.offset, line.length, time, content, sensitive);
             }
             return;
         };
@@ -94,35 +97,53 @@ impl Intake {
             let torn_path = torn.began_in.as_ref().unwrap_or(path);
             let mended = match (is_entry(&content), torn.with_tail(whole.content)) {
                 (true, _) => None,
-                (false, Some(line)) => Some(parser.parse(&line)).filter(is_entry),
+                (false, Some(line)) => Some(parser.parse(&line))
+                    .filter(is_entry)
+                    .map(|mended| (parser.sensitive(&line, &mended), mended)),
                 // Another one of the lines that came to stand within.
                 (false, None) => {
-                    hand_out(path, whole.offset, whole.length, whole.time, content);
+                    let sensitive = parser.sensitive(whole.content, &content);
+                    let Whole {
+                        offset,
+                        length,
+                        time,
+                        ..
+                    } = whole;
+                    hand_out(path, offset, length, time, content, sensitive);
                     stream.torn = Some(torn);
                     return;
                 }
             };
-            if let Some(mended) = mended {
-                let length = torn.length + whole.length;
-                hand_out(
-                    torn_path,
-                    torn.offset,
-                    torn.length,
-                    torn.time,
-                    Content::Other,
-                );
-                hand_out(torn_path, torn.offset, length, whole.time, mended);
+            let (offset, length, time) = (torn.offset, torn.length, torn.time);
+            if let Some((sensitive, mended)) = mended {
+                let both = length + whole.length;
+                hand_out(torn_path, offset, length, time, Content::Other, Vec::new());
+                hand_out(torn_path, offset, both, whole.time, mended, sensitive);
                 return;
             }
-            hand_out(torn_path, torn.offset, torn.length, torn.time, torn.content);
+            hand_out(
+                torn_path,
+                offset,
+                length,
+                time,
+                torn.content,
+                torn.sensitive,
+            );
         }
         if !matches!(content, Content::Entry(_)) && !whole.cut {
-            stream.torn = Torn::of(&whole, began_in.as_ref(), &content);
+            stream.torn = Torn::of(&whole, began_in.as_ref(), &content, parser);
             if stream.torn.is_some() {
                 return;
             }
         }
-        hand_out(path, whole.offset, whole.length, whole.time, content);
+        let sensitive = parser.sensitive(whole.content, &content);
+        let Whole {
+            offset,
+            length,
+            time,
+            ..
+        } = whole;
+        hand_out(path, offset, length, time, content, sensitive);
     }
 
     /// Tells that lines are missing at a place, as is noticed now.
@@ -140,6 +161,7 @@ impl Intake {
             length: 0,
             time: now,
             content: Content::Hole,
+            sensitive: Vec::new(),
         }));
     }
 
@@ -167,20 +189,23 @@ impl Intake {
     pub(super) fn end_life(
         &mut self,
         path: &Arc<str>,
-        parser: &LineParser,
+        parser: &mut LineParser,
         sink: &mut dyn FnMut(LogEvent),
     ) {
         self.give_up_torn(path, Timestamp::MAX, sink);
         for stream in &mut self.streams {
             let began_in = stream.began_in.take();
             if let Some(line) = stream.assembler.end() {
+                let content = parser.judge(line.content);
+                let sensitive = parser.sensitive(line.content, &content);
                 sink(LogEvent::Line(LogLine {
                     pod_uid: Arc::clone(&self.pod_uid),
                     file: began_in.unwrap_or_else(|| Arc::clone(path)),
                     offset: line.offset,
                     length: line.length,
                     time: line.time,
-                    content: parser.judge(line.content),
+                    content,
+                    sensitive,
                 }));
             }
         }
@@ -202,6 +227,7 @@ impl Intake {
                     length: torn.length,
                     time: torn.time,
                     content: torn.content,
+                    sensitive: torn.sensitive,
                 }));
             }
         }

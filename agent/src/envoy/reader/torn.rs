@@ -9,7 +9,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use super::cri::Whole;
 use crate::{
-    envoy::{Content, time::parse_rfc3339},
+    envoy::{Content, LineParser, Sensitive, time::parse_rfc3339},
     timestamp::Timestamp,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Torn {
     pub(super) began_in: Option<Arc<str>>,
     /// What it is if its tail does not come.
     pub(super) content: Content,
+    /// What its head holds that it must not.
+    pub(super) sensitive: Vec<Sensitive>,
     head: Vec<u8>,
 }
 
@@ -42,18 +44,21 @@ impl Torn {
         line: &Whole<'_>,
         began_in: Option<&Arc<str>>,
         content: &Content,
+        parser: &mut LineParser,
     ) -> Option<Self> {
         let at = other_output(line.content).filter(|at| *at > 0)?;
+        let (head, content) = match content {
+            Content::Other => (&line.content[..at], Content::Unknown),
+            content => (&line.content[..at], content.clone()),
+        };
         Some(Self {
             offset: line.offset,
             length: line.length,
             time: line.time,
             began_in: began_in.map(Arc::clone),
-            content: match content {
-                Content::Other => Content::Unknown,
-                content => content.clone(),
-            },
-            head: line.content[..at].to_vec(),
+            sensitive: parser.sensitive(head, &content),
+            content,
+            head: head.to_vec(),
         })
     }
 

@@ -26,6 +26,8 @@ pub(in crate::envoy) struct Scratch {
     ends: Vec<usize>,
     /// Going backward: where the current field does begin, ascending.
     live: Vec<usize>,
+    /// The fields of which one reading is left, the last one first, and where they stand.
+    sure: Vec<(usize, Range<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ impl TextFormat {
         scratch: &mut Scratch,
         entry: &mut LogEntry,
     ) -> Match {
+        scratch.sure.clear();
         if !line.starts_with(&self.prefix) {
             return Match::No;
         }
@@ -58,6 +61,12 @@ impl TextFormat {
 }
 
 impl Scratch {
+    /// The fields of the line that was read last, in its order, as far as they can be told apart:
+    /// their numbers, and where they stand.
+    pub(super) fn sure(&self) -> impl Iterator<Item = &(usize, Range<usize>)> {
+        self.sure.iter().rev()
+    }
+
     /// Finds the positions that can be reached from the front, field by field. False if the end
     /// of the line is not among them.
     fn forward(
@@ -222,7 +231,10 @@ impl Scratch {
                 }
             }
             match only {
-                Some(range) if !several => field.field.write(entry, &line[range]),
+                Some(range) if !several => {
+                    field.field.write(entry, &line[range.clone()]);
+                    self.sure.push((index, range));
+                }
                 _ if field.field.target != Target::Opaque => verdict = Match::Ambiguous,
                 _ => {}
             }

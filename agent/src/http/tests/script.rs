@@ -15,11 +15,11 @@ pub(super) const SERVER: usize = 1;
 pub(super) const TICK: u64 = 1_000_000;
 
 /// The first moment of a script.
-pub(super) const START: u64 = 1_800_000_000_000_000_000;
+pub(crate) const START: u64 = 1_800_000_000_000_000_000;
 
 /// What two sockets of a pod write, in order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     writes: Vec<Write>,
     /// Of each end.
     wires: [Wire; 2],
@@ -45,23 +45,23 @@ struct Wire {
 
 /// How the bytes of a script come to be segments.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cutting {
+pub(crate) struct Cutting {
     /// Of each end, where a segment ends besides the end of a write.
-    pub(super) cuts: [Vec<usize>; 2],
+    pub(crate) cuts: [Vec<usize>; 2],
     /// Runs of content at least this long are left out; none: everything is told.
-    pub(super) elide: Option<usize>,
+    pub(crate) elide: Option<usize>,
     /// Of each end, the segments that are refused.
-    pub(super) refused: [Vec<u32>; 2],
+    pub(crate) refused: [Vec<u32>; 2],
 }
 
 impl Script {
     /// The client writes a whole message; `body` is content without framing.
-    pub(super) fn request(self, head: &str, body: &str) -> Self {
+    pub(crate) fn request(self, head: &str, body: &str) -> Self {
         self.message(CLIENT, head, body)
     }
 
     /// The server writes a whole message.
-    pub(super) fn response(self, head: &str, body: &str) -> Self {
+    pub(crate) fn response(self, head: &str, body: &str) -> Self {
         self.message(SERVER, head, body)
     }
 
@@ -116,7 +116,7 @@ impl Script {
     }
 
     /// All that is told: the facts of both ends, the segments, both closes.
-    pub(super) fn observations(&self, cutting: &Cutting) -> Vec<Observation> {
+    pub(crate) fn observations(&self, cutting: &Cutting) -> Vec<Observation> {
         let (segments, totals) = self.segments(cutting);
         let mut all: Vec<_> = [CLIENT, SERVER]
             .into_iter()

@@ -166,6 +166,7 @@ impl Log {
                     length: LENGTH,
                     time: stamp,
                     content: made.content,
+                    sensitive: Vec::new(),
                 },
             });
         }
@@ -202,6 +203,7 @@ fn tear(written: &mut Vec<Written>, random: &mut Random, truth: &mut Truth) {
         // It has the time at which it is noticed.
         time: readable,
         content: Content::Hole,
+        sensitive: Vec::new(),
     };
     let noticed = Written {
         readable,

@@ -311,6 +311,7 @@ fn a_hole_in_the_log_is_named() {
         length: 0,
         time: scene.now + Duration::from_millis(100),
         content: crate::ledger::LineContent::Hole,
+        sensitive: Vec::new(),
     })));
     scene.settle();
     let (_, evidence) = only(&scene, Verdict::Unverifiable);

@@ -72,6 +72,7 @@ fn shown_of_line(intake: &Intake) -> Arc<Shown> {
         length: 1,
         time: Timestamp::default(),
         content: envoy::Content::Entry(Box::new(entry)),
+        sensitive: Vec::new(),
     };
     match intake.line(line).content {
         LineContent::Entry(entry) => entry.shown,

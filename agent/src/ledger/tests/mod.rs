@@ -34,6 +34,7 @@ mod refusals;
 mod reload;
 mod resets;
 mod retries;
+mod sensitive;
 mod silent;
 mod summary;
 mod tracked;
@@ -385,6 +386,7 @@ impl Scene {
             length: 100,
             time: exchange.end + Duration::from_millis(500),
             content: LineContent::Entry(entry),
+            sensitive: Vec::new(),
         }
     }
 

@@ -251,6 +251,7 @@ fn lines_wait_while_there_is_room_for_all_of_them() {
             length: 0,
             time,
             content: crate::ledger::LineContent::Entry(entry),
+            sensitive: Vec::new(),
         })
     };
     for _ in 0..2 {

@@ -163,6 +163,7 @@ impl Ordered {
             length: 0,
             time: Timestamp::MAX,
             content: LineContent::Other,
+            sensitive: Vec::new(),
         };
         std::mem::replace(&mut placed.line, Box::new(empty))
     }
