@@ -127,6 +127,7 @@ fn settings() -> Settings {
         version: "0".into(),
         proxy_containers: vec!["istio-proxy".into()],
         mesh_listeners: vec![15001],
+        mesh_admin: vec![15000],
         flush: FLUSH,
         interval: Duration::from_secs(10),
         earlier_run: false,
@@ -166,6 +167,7 @@ fn inputs(workload: Workload) -> Vec<Input> {
     };
     inputs.push(Input::Listener(ListenerFact {
         cookie: 1,
+        time: begin,
         cgroup: 12,
         process: process.clone(),
         port: 15001,

@@ -207,6 +207,7 @@ pub(super) fn settings(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         proxy_containers: config.logs.proxy_containers.clone(),
         mesh_listeners: config.mesh.listeners.clone(),
+        mesh_admin: config.mesh.admin.clone(),
         flush: config.logs.flush,
         interval: config.ledger.interval,
         earlier_run,

@@ -121,6 +121,9 @@ impl Desk {
         metrics.pending_units.set(Side::Observed, pending.observed);
         metrics.pending_units.set(Side::Logged, pending.logged);
         metrics.set_pods(self.ledger.pods());
+        for (kind, count) in self.ledger.open_findings() {
+            metrics.open_findings.set(kind.id(), count);
+        }
         let sinks = self.forwarder.statuses().into_iter().map(numbers);
         metrics.set_sinks(sinks.collect());
     }

@@ -127,10 +127,10 @@ impl Ledger {
                 side,
                 by_name,
             } => {
-                self.pods
-                    .entry(place.pod_uid.clone())
-                    .or_default()
-                    .index(side, &connection);
+                let pod = self.pods.entry(place.pod_uid.clone()).or_default();
+                pod.index(side, &connection);
+                let server = connection.asked.unwrap_or(connection.destination);
+                pod.intercepted.note(side, server);
                 Tracked::Mesh(Box::new(MeshConnection::new(
                     connection, place, side, by_name,
                 )))
@@ -159,7 +159,10 @@ impl Ledger {
                 if verdict == Verdict::Bypassed && connection.preexisting {
                     reasons.push(Reason::Preexisting);
                 }
+                let found =
+                    self.found_alone(&connection, place.as_ref(), side, (verdict, &reasons));
                 let alone = AloneConnection {
+                    found,
                     connection,
                     place,
                     side,
@@ -169,7 +172,7 @@ impl Ledger {
                     exchanges: 0,
                     open: BTreeMap::new(),
                 };
-                self.announce_bypass(&alone);
+                self.announce(&alone);
                 Tracked::Alone(Box::new(alone))
             }
         };
@@ -218,33 +221,6 @@ impl Ledger {
             Expectation::Direct,
             subject,
         )
-    }
-
-    /// A bypass is told at once, as an open connection that is no unit yet.
-    fn announce_bypass(&mut self, alone: &AloneConnection) {
-        if alone.verdict != Verdict::Bypassed || !alone.connection.established {
-            return;
-        }
-        let AloneConnection {
-            connection,
-            place,
-            side,
-            verdict,
-            reasons,
-            ..
-        } = alone;
-        let traffic =
-            connection_traffic(&self.roles, *side, place.as_ref(), connection, None, false);
-        let judgement = Judgement {
-            verdict: *verdict,
-            reasons: reasons.clone(),
-            units: Units::default(),
-        };
-        self.writer
-            .traffic(Kind::Connection, connection.time, judgement, traffic);
-        if self.gathers(*verdict) {
-            self.gather_alone(connection, None);
-        }
     }
 
     fn on_mesh(&mut self, id: ConnectionId, event: Input) {
@@ -399,7 +375,7 @@ impl Ledger {
                 let account = self.account(place.as_ref().map(|place| &place.pod_uid));
                 account.enter(units);
                 account.judge(judgement.verdict, &judgement.reasons, units);
-                self.writer.traffic(Kind::Http, time, judgement, traffic);
+                self.tell(Kind::Http, time, judgement, traffic);
                 if self.gathers(Verdict::Unverifiable) {
                     self.gather_on_alone(id);
                 }
@@ -429,8 +405,7 @@ impl Ledger {
                 self.account(uid.as_ref())
                     .judge(judgement.verdict, &judgement.reasons, units);
                 let verdict = judgement.verdict;
-                self.writer
-                    .traffic(Kind::Http, exchange.time, judgement, traffic);
+                self.tell(Kind::Http, exchange.time, judgement, traffic);
                 if self.gathers(verdict) {
                     self.gather_on_alone(id);
                 }
@@ -444,6 +419,7 @@ impl Ledger {
         let Some(Tracked::Alone(alone)) = self.connections.remove(&id) else {
             return;
         };
+        let announced = alone.announces();
         let AloneConnection {
             connection,
             place,
@@ -451,6 +427,7 @@ impl Ledger {
             verdict,
             reasons,
             exchanges,
+            found,
             ..
         } = *alone;
         let uid = place.as_ref().map(|place| place.pod_uid.clone());
@@ -478,10 +455,16 @@ impl Ledger {
             reasons,
             units,
         };
-        self.writer
-            .traffic(Kind::Connection, connection.time, judgement, traffic);
+        let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
         if self.gathers(verdict) {
             self.gather_alone(&connection, Some(closed));
+        }
+        match (announced, found) {
+            (Some(kind), _) => self.no_longer(kind, uid.as_ref(), record),
+            (None, Some(kind)) => {
+                self.find(kind, uid.as_ref(), connection.time, Some(record));
+            }
+            (None, None) => {}
         }
     }
 }

@@ -1,6 +1,12 @@
 //! The book of open findings.
 
+pub(super) mod bypass;
+mod proof;
+mod unlogged;
+
 use std::{collections::BTreeMap, sync::Arc};
+
+pub(super) use unlogged::Held;
 
 use super::{Ledger, input::Line, tracked::Tracked};
 use crate::{
@@ -14,15 +20,34 @@ const NAMED_RECORDS: usize = 100;
 /// Findings that are open at once, of all pods and kinds; what is found beyond is in the records.
 const MOST_OPEN: usize = 16_384;
 
-/// Findings that are open, by kind and pod; without a pod: of the node.
+/// Findings that are open, by pod and kind; without a pod: of the node.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     open: BTreeMap<Key, OpenFinding>,
     /// Where the logs of pods hold what they must not.
     sensitive: BTreeMap<Arc<str>, Vec<SensitivePlace>>,
+    /// What was found since the last input. It is told after the records that prove it.
+    found: Vec<Found>,
+    /// Pods with units without a line that are no finding yet.
+    held: BTreeMap<Arc<str>, Held>,
 }
 
 type Key = (Option<Arc<str>>, FindingKind);
+
+/// Something that was found.
+#[derive(Debug)]
+struct Found {
+    key: Key,
+    time: Timestamp,
+    /// How much of it: units, connections, lines.
+    count: u64,
+    /// What proves it.
+    record: Option<Arc<str>>,
+    /// What had gone through the pod's sidecar before.
+    carried_before: u64,
+    /// Whether it goes on until [`Ledger::no_longer`].
+    lasts: bool,
+}
 
 /// One finding.
 ///
@@ -41,6 +66,8 @@ struct OpenFinding {
     heard: Timestamp,
     /// How many of what was found go on: connections that are open.
     lasting: u64,
+    /// What had gone through the pod's sidecar before.
+    carried_before: u64,
     records: Vec<Arc<str>>,
 }
 
@@ -70,6 +97,16 @@ impl Ledger {
         self.find(FindingKind::SensitiveData, Some(uid), line.time, record);
     }
 
+    /// How many findings of each kind are open; who observes has none.
+    pub fn open_findings(&self) -> impl Iterator<Item = (FindingKind, u64)> {
+        let count = |kind| {
+            let of_kind = self.findings.open.keys().filter(|(_, open)| *open == kind);
+            of_kind.count() as u64
+        };
+        let counts = FindingKind::ALL.map(|kind| (kind, count(kind)));
+        counts.into_iter().filter(|_| !self.settings.observe)
+    }
+
     /// Something was found in a pod (or on the node) at `time`, in a record or without one.
     pub(super) fn find(
         &mut self,
@@ -78,34 +115,71 @@ impl Ledger {
         time: Timestamp,
         record: Option<Arc<str>>,
     ) {
+        self.findings.found.push(Found {
+            key: (uid.cloned(), kind),
+            time,
+            count: 1,
+            record,
+            carried_before: 0,
+            lasts: false,
+        });
+    }
+
+    /// What was found and goes on has ended, which `record` says.
+    pub(super) fn no_longer(
+        &mut self,
+        kind: FindingKind,
+        uid: Option<&Arc<str>>,
+        record: Arc<str>,
+    ) {
+        self.open_what_was_found();
+        if let Some(finding) = self.findings.open.get_mut(&(uid.cloned(), kind)) {
+            finding.lasting = finding.lasting.saturating_sub(1);
+            finding.heard = self.captured_until;
+            finding.name(record);
+        }
+    }
+
+    /// Puts what was found into the book, and tells what is new in it.
+    pub(super) fn open_what_was_found(&mut self) {
+        for found in std::mem::take(&mut self.findings.found) {
+            self.open_or_add(found);
+        }
+    }
+
+    fn open_or_add(&mut self, found: Found) {
         let now = self.captured_until;
         let open = &mut self.findings.open;
-        let key = (uid.cloned(), kind);
+        let key = found.key;
         if open.len() >= MOST_OPEN && !open.contains_key(&key) {
             return;
         }
         let finding = open.entry(key.clone()).or_insert_with(|| OpenFinding {
             count: 0,
             told: 0,
-            first: time,
-            last: time,
+            first: found.time,
+            last: found.time,
             heard: now,
             lasting: 0,
+            carried_before: found.carried_before,
             records: Vec::new(),
         });
-        finding.count += 1;
-        finding.first = finding.first.min(time);
-        finding.last = finding.last.max(time);
+        finding.count += found.count;
+        finding.first = finding.first.min(found.time);
+        finding.last = finding.last.max(found.time);
         finding.heard = now;
-        let room = NAMED_RECORDS.saturating_sub(finding.records.len());
-        finding.records.extend(record.into_iter().take(room));
-        if finding.count == 1 {
+        finding.lasting += u64::from(found.lasts);
+        if let Some(record) = found.record {
+            finding.name(record);
+        }
+        if finding.told == 0 {
             self.tell_finding(&key, FindingState::Open, now);
         }
     }
 
     /// An interval ended: tells what grew, and closes what has stopped.
     pub(super) fn tell_findings(&mut self, now: Timestamp) {
+        self.open_what_was_found();
         let keys: Vec<_> = self.findings.open.keys().cloned().collect();
         for key in keys {
             if !self.stands(&key, now) {
@@ -118,6 +192,8 @@ impl Ledger {
 
     /// The agent ends.
     pub(super) fn close_findings(&mut self, now: Timestamp) {
+        self.release_all_held();
+        self.open_what_was_found();
         let keys: Vec<_> = self.findings.open.keys().cloned().collect();
         for key in keys {
             self.close_finding(&key, now);
@@ -156,8 +232,8 @@ impl Ledger {
                 })
             }),
             _ => {
-                let is_recent = now.since(finding.heard) < self.settings.interval;
-                is_recent || finding.count > finding.told || finding.lasting > 0
+                let quiet = now.since(finding.heard);
+                finding.lasting > 0 || quiet < self.settings.interval
             }
         }
     }
@@ -181,14 +257,19 @@ impl Ledger {
             _ => None,
         };
         let sensitive = sensitive.unwrap_or_default();
+        let pod = uid.as_ref().and_then(|uid| self.pods.get(uid));
+        let carried = pod.map_or(0, |pod| pod.carried);
         if let Some(finding) = self.findings.open.get_mut(key) {
             finding.told = finding.count;
+            let share = (*kind == FindingKind::UnloggedRequests)
+                .then(|| share(finding.count, carried - finding.carried_before.min(carried)));
             let body = FindingBody {
                 id: kind.id(),
                 title: kind.title(),
                 severity: kind.severity(),
                 state,
                 count: finding.count,
+                share,
                 first: finding.first,
                 last: finding.last,
                 records: finding.records.iter().map(ToString::to_string).collect(),
@@ -198,4 +279,22 @@ impl Ledger {
             self.writer.finding(now, Finding { workload, finding });
         }
     }
+}
+
+impl OpenFinding {
+    fn name(&mut self, record: Arc<str>) {
+        if self.records.len() < NAMED_RECORDS {
+            self.records.push(record);
+        }
+    }
+}
+
+/// Part of a whole, in thousandths.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share is told, not computed with"
+)]
+fn share(part: u64, whole: u64) -> f64 {
+    let thousandths = part * 1000 / whole.max(part).max(1);
+    thousandths as f64 / 1000.0
 }

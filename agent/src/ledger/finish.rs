@@ -246,7 +246,7 @@ impl Ledger {
         };
         self.account(Some(&place.pod_uid))
             .judge(verdict, &reasons, units);
-        self.writer.traffic(
+        self.tell(
             Kind::Http,
             time,
             Judgement {

@@ -123,6 +123,8 @@ pub struct HttpPort {
 pub struct ListenerFact {
     /// The socket.
     pub cookie: Cookie,
+    /// When it began to listen.
+    pub time: Timestamp,
     /// Its cgroup.
     pub cgroup: CgroupId,
     /// Who bound it.

@@ -46,6 +46,7 @@ impl Ledger {
             LineContent::Entry(_) | LineContent::Ambiguous(_) => {
                 pod.lines_ever = true;
                 pod.account.enter(Units::new(0, 1));
+                self.log_speaks(&line);
                 self.place(line);
             }
         }
@@ -330,7 +331,7 @@ impl Ledger {
         } else {
             Kind::Connection
         };
-        let record = self.writer.traffic(
+        let record = self.tell(
             kind,
             time,
             Judgement {

@@ -219,6 +219,7 @@ impl Ledger {
             Input::Overflow { time, gap } => self.writer.lifecycle(time, Lifecycle::Gap(gap)),
             Input::Stopped(time) => self.stop(time),
         }
+        self.open_what_was_found();
         self.writer.move_to(records);
     }
 
@@ -307,6 +308,7 @@ impl Ledger {
         for uid in silent {
             self.look_at_agenda(&uid, now - PATIENCE_WITH_SILENT_LOGS);
         }
+        self.release_held();
         self.sweep_pods();
         if now.since(self.interval_began) >= self.settings.interval {
             self.close_interval(now);

@@ -10,6 +10,7 @@ use super::{
     account::Account,
     attempts::Attempts,
     copies::Copies,
+    findings::bypass::Intercepted,
     forwarded::Forwarded,
     gather::Rejected,
     input::{Entry, Line},
@@ -45,6 +46,12 @@ pub(super) struct PodBook {
     pub(super) no_log_until: Option<Timestamp>,
     /// At least one access-log line was read.
     pub(super) lines_ever: bool,
+    /// When the last ended of what has a line.
+    pub(super) last_line: Option<Timestamp>,
+    /// Units that went through the sidecar and are judged.
+    pub(super) carried: u64,
+    /// What the sidecar was seen to hold.
+    pub(super) intercepted: Intercepted,
     /// Sides and ports on which an HTTP line was matched.
     pub(super) http_matched: BTreeSet<(Side, u16)>,
     /// Connections between app and sidecar, by the client end's source after NAT.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     http::ConnectionId,
-    record::{Difference, FindingKind, Kind, Reason, Side, Units, Verdict},
+    record::{Difference, Kind, Reason, Side, Units, Verdict},
 };
 
 /// What a connection that turns out to be the unit takes over from its exchanges.
@@ -67,10 +67,7 @@ impl Ledger {
         }
         pod.account
             .judge(judgement.verdict, &judgement.reasons, judgement.units);
-        let has_no_log = has_no_log(&judgement).then(|| mesh.place.pod_uid.clone());
-        let record = self
-            .writer
-            .traffic(Kind::Http, exchange.time, judgement, traffic);
+        let record = self.tell(Kind::Http, exchange.time, judgement, traffic);
         let sequence = self.writer.last_sequence();
         if self.gathers(verdict) {
             self.gather_exchange(id, exchange, differences);
@@ -82,10 +79,6 @@ impl Ledger {
         }
         if let Some(line) = line {
             self.find_sensitive(line, &record);
-        }
-        if let Some(uid) = has_no_log {
-            let record = Some(Arc::clone(&record));
-            self.find(FindingKind::LoggingOff, Some(&uid), exchange.time, record);
         }
         record
     }
@@ -139,25 +132,15 @@ impl Ledger {
         }
         traffic.revises = revises;
         account.judge(judgement.verdict, &judgement.reasons, judgement.units);
-        let has_no_log = has_no_log(&judgement).then(|| mesh.place.pod_uid.clone());
-        let record = self
-            .writer
-            .traffic(Kind::Connection, time, judgement, traffic);
-        mesh.record = Some(Arc::clone(&record));
+        let record = self.tell(Kind::Connection, time, judgement, traffic);
+        if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) {
+            mesh.record = Some(Arc::clone(&record));
+        }
         if gathers {
             self.gather_mesh(id, paired);
         }
         if let Some(line) = line {
             self.find_sensitive(line, &record);
         }
-        if let Some(uid) = has_no_log {
-            self.find(FindingKind::LoggingOff, Some(&uid), time, Some(record));
-        }
     }
-}
-
-fn has_no_log(judgement: &Judgement) -> bool {
-    judgement.verdict == Verdict::Unverifiable
-        && judgement.reasons.first() == Some(&Reason::NoLog)
-        && judgement.units != Units::default()
 }

@@ -67,6 +67,21 @@ struct PodFacts {
     /// The kernel found the proxy's listener in its container.
     proven: bool,
     listeners: ProxyListeners,
+    /// When the proxy listened first and last, and when it ended last.
+    first_listened: Option<Timestamp>,
+    last_listened: Option<Timestamp>,
+    ended: Option<Timestamp>,
+}
+
+/// Whether a pod's proxy was there at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sidecar {
+    /// It had not listened yet.
+    NotYet,
+    /// It was, as far as is known.
+    There,
+    /// It had ended.
+    Gone,
 }
 
 /// The part that one end of a connection plays.
@@ -242,6 +257,9 @@ impl Roles {
                 .listeners
                 .opened(listener.cookie, listener.process.pid);
             facts.seen_to_bind = true;
+            let first = facts.first_listened.get_or_insert(listener.time);
+            *first = listener.time.min(*first);
+            facts.last_listened = facts.last_listened.max(Some(listener.time));
         } else if PILOT_AGENT_PORTS.contains(&listener.port) {
             facts.pilot_agents.insert(listener.process.pid);
         }
@@ -262,7 +280,11 @@ impl Roles {
         }
         let facts = self.pods.get_mut(pod_uid)?;
         let is_pilot_agent = facts.pilot_agents.contains(&end.pid);
-        (!is_pilot_agent && facts.listeners.closed(end)).then_some(pod_uid)
+        let ended = !is_pilot_agent && facts.listeners.closed(end);
+        if ended {
+            facts.ended = facts.ended.max(Some(end.time));
+        }
+        ended.then_some(pod_uid)
     }
 
     /// Whether a listener's role can be decided yet: its container's name is known.
@@ -324,6 +346,29 @@ impl Roles {
     pub(super) fn is_proxy(&self, uid: &str, pid: Option<u32>) -> bool {
         let facts = self.pods.get(uid);
         pid.is_some_and(|pid| facts.is_some_and(|facts| facts.proxies.contains(&pid)))
+    }
+
+    /// Whether the pod's proxy was there at this time.
+    pub(super) fn sidecar(&self, uid: &str, time: Timestamp) -> Sidecar {
+        let Some(facts) = self.pods.get(uid) else {
+            return Sidecar::There;
+        };
+        let listens_again = |ended| {
+            facts
+                .last_listened
+                .is_some_and(|last| ended <= last && last <= time)
+        };
+        let is_early = facts.first_listened.is_none_or(|first| time < first);
+        match facts.ended {
+            Some(ended) if ended <= time && !listens_again(ended) => Sidecar::Gone,
+            None if is_early && !facts.at_start => Sidecar::NotYet,
+            _ => Sidecar::There,
+        }
+    }
+
+    /// Whether an end is an app's.
+    pub(super) fn is_app(&self, end: &End) -> bool {
+        matches!(self.role(end), Some(Role::App(_)))
     }
 
     /// Whether the pod's log directory is gone.

@@ -36,6 +36,8 @@ pub struct Settings {
     pub proxy_containers: Vec<String>,
     /// Ports that make a process the proxy.
     pub mesh_listeners: Vec<u16>,
+    /// Ports of the proxies' administration.
+    pub mesh_admin: Vec<u16>,
     /// The longest that a healthy proxy holds a line back.
     pub flush: Duration,
     /// How often the books are closed.

@@ -20,6 +20,7 @@ impl Ledger {
                 *from = clock.of_kernel(*from);
                 *to = clock.of_kernel(*to);
             }
+            Input::Listener(listener) => listener.time = clock.of_kernel(listener.time),
             Input::ListenerClosed(end) => end.time = clock.of_kernel(end.time),
             Input::Closed(closed) => closed.time = clock.of_kernel(closed.time),
             Input::Ended(exchange) => self.exchange_on_the_steady_clock(exchange),
@@ -40,7 +41,6 @@ impl Ledger {
             Input::ClockStep { .. }
             | Input::Workload(_)
             | Input::SpeaksHttp(_)
-            | Input::Listener(_)
             | Input::LogProgress { .. } => {}
         }
         input

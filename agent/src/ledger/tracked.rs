@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::{Closed, Connection, Gap},
-    record::{Reason, Side, Verdict},
+    record::{FindingKind, Reason, Side, Verdict},
     timestamp::Timestamp,
 };
 
@@ -110,9 +110,21 @@ pub(super) struct AloneConnection {
     pub(super) verdict: Verdict,
     pub(super) reasons: Vec<Reason>,
     pub(super) reads_http: bool,
+    /// What it is a finding of.
+    pub(super) found: Option<FindingKind>,
     pub(super) exchanges: u64,
     /// Exchanges that began and did not end.
     pub(super) open: BTreeMap<u32, Begun>,
+}
+
+impl AloneConnection {
+    /// The finding that it is told with as soon as it is there. What was declared is told of when
+    /// it ends.
+    pub(super) fn announces(&self) -> Option<FindingKind> {
+        let waits = |kind: &FindingKind| *kind == FindingKind::DeclaredExclusion;
+        self.found
+            .filter(|kind| self.connection.established && !waits(kind))
+    }
 }
 
 impl LostHeads {

@@ -195,7 +195,7 @@ impl FindingKind {
             Self::UndeclaredExclusion => (
                 "MW-105",
                 "A port or range that is not redirected is in use, undeclared",
-                Severity::Medium,
+                Severity::High,
             ),
             Self::DeclaredExclusion => {
                 ("MW-106", "Declared direct traffic is in use", Severity::Low)
@@ -271,6 +271,9 @@ pub struct FindingBody {
     pub state: FindingState,
     /// How often it was found since it was opened.
     pub count: u64,
+    /// Of requests without a line: their part of all that went through the sidecar meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// When it was found first.
     #[serde(serialize_with = "super::model::as_text")]
     pub first: Timestamp,

@@ -240,6 +240,7 @@ impl Witness {
                 Observation::Listener(listener) => {
                     take(Input::Listener(ListenerFact {
                         cookie: listener.cookie,
+                        time: listener.time,
                         cgroup: listener.cgroup,
                         process: listener.process.clone(),
                         port: listener.local.port(),

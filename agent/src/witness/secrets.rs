@@ -291,6 +291,7 @@ fn facts() -> Vec<Input> {
     facts.push(Input::Started { time });
     facts.push(Input::Listener(ListenerFact {
         cookie: 99,
+        time,
         cgroup: 71,
         process: Process {
             pid: 101,
@@ -366,6 +367,7 @@ fn play(case: &Case, directory: &Path) -> Vec<(&'static str, String)> {
         version: "0".into(),
         proxy_containers: vec!["istio-proxy".into()],
         mesh_listeners: vec![15001, 15006],
+        mesh_admin: vec![15000],
         flush: Duration::from_secs(1),
         interval: Duration::from_secs(60),
         earlier_run: false,

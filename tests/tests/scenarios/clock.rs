@@ -17,6 +17,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "clock_step",
         happens: "the machine's clock is set seven seconds forward, and back, between requests",
         recorded: "both sides: `matched` 1/1 each; two `clock_step` records",
+        finds: &[],
         pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
         play: clock_step,
     }],

@@ -15,6 +15,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "log_filter_declared",
         happens: "the client's sidecar logs errors only; a policy expects so of answers to GET",
         recorded: "client: what the policy covers is `outside` 1/0, `policy`; a POST is `unlogged`",
+        finds: &[("quiet", "MW-004")],
         pods: || {
             let filter = json!({ "status_code_filter": { "comparison": {
                 "op": "GE", "value": { "default_value": 400, "runtime_key": "none" },

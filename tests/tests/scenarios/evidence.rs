@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,9 +15,13 @@ use lab::{
     pod::{Kind, PROXY, Pod, PodSpec},
     records::{Record, Records},
 };
+use serde_json::Value;
 
 /// How many records a message names.
 const NAMED: usize = 20;
+
+/// How many records a finding names.
+const NAMED_BY_FINDINGS: usize = 100;
 
 /// Everything that was received, and what others wrote of the same traffic.
 pub(crate) struct Evidence {
@@ -83,33 +87,78 @@ impl Evidence {
         self.found(format!("{what} of {pod}"), records)
     }
 
-    /// A finding was opened and closed in a pod, with this severity.
-    pub(crate) fn finding(&self, pod: &str, id: &str, severity: &str) -> Result<()> {
-        let found = self.records.find(|record| {
-            record.kind() == "finding" && record.pod() == pod && record.text("/finding/id") == id
-        });
-        let lines: Vec<&str> = found.iter().map(|record| record.line()).collect();
-        let texts = |pointer: &str| -> Vec<String> {
-            found.iter().map(|record| record.text(pointer)).collect()
-        };
-        let states = texts("/finding/state");
-        let closed = states.iter().filter(|state| *state == "closed").count();
-        ensure!(
-            states.first().is_some_and(|state| state == "open") && closed == 1,
-            "expected {id} of {pod} to be opened and closed: {lines:#?}"
-        );
-        ensure!(
-            texts("/finding/severity")
-                .iter()
-                .all(|found| found == severity),
-            "expected {id} of {pod} to be {severity}: {lines:#?}"
-        );
-        let ids = found.iter().map(|record| record.id().to_owned());
-        self.asked_for.borrow_mut().extend(ids);
+    /// Fails unless exactly these findings were told of these pods, each opened and closed, and
+    /// each accused unit proves one of them.
+    pub(crate) fn findings_are(
+        &self,
+        pods: &[PodSpec],
+        expected: &BTreeSet<(&str, &str)>,
+    ) -> Result<()> {
+        for pod in pods.iter().map(PodSpec::name) {
+            let findings = self
+                .records
+                .find(|record| record.kind() == "finding" && record.pod() == pod);
+            let ids = findings.iter().map(|record| record.text("/finding/id"));
+            let ids: BTreeSet<String> = ids.collect();
+            let expected = expected.iter().filter(|(of, _)| *of == pod);
+            let expected: BTreeSet<String> = expected.map(|(_, id)| (*id).to_owned()).collect();
+            let lines: Vec<&str> = findings.iter().map(|record| record.line()).collect();
+            ensure!(
+                ids == expected,
+                "expected {expected:?} to be found in {pod}: {lines:#?}"
+            );
+            for id in &ids {
+                let of_id = findings.iter().filter(|it| it.text("/finding/id") == *id);
+                let states: Vec<String> = of_id.map(|it| it.text("/finding/state")).collect();
+                ensure!(
+                    states.first().is_some_and(|state| state == "open")
+                        && states.last().is_some_and(|state| state == "closed"),
+                    "expected {id} of {pod} to be opened and closed: {lines:#?}"
+                );
+            }
+            self.are_proof(pod, &findings)?;
+        }
         Ok(())
     }
 
-    /// Fails if anybody in these pods is accused, anything found or any judgement withheld, beyond
+    /// Fails unless each finding rests on records of its pod, and each accused unit is named.
+    fn are_proof(&self, pod: &str, findings: &[&Record]) -> Result<()> {
+        let mut named = HashSet::new();
+        for finding in findings {
+            let value = finding.value();
+            let ids = value["finding"]["records"].as_array();
+            let ids = ids.into_iter().flatten().filter_map(Value::as_str);
+            named.extend(ids.map(str::to_owned));
+        }
+        let of_pod: HashSet<&str> = self
+            .records
+            .all()
+            .iter()
+            .filter(|record| record.pod() == pod)
+            .map(Record::id)
+            .collect();
+        let foreign: Vec<&String> = named
+            .iter()
+            .filter(|id| !of_pod.contains(id.as_str()))
+            .collect();
+        ensure!(foreign.is_empty(), "findings of {pod} name {foreign:?}");
+        let accused = self.records.find(|record| {
+            record.pod() == pod && record.accuses() && record.units() != Units::default()
+        });
+        let unnamed: Vec<&Record> = accused
+            .into_iter()
+            .filter(|record| !named.contains(record.id()))
+            .collect();
+        // A finding names its first records only.
+        ensure!(
+            unnamed.is_empty() || named.len() >= NAMED_BY_FINDINGS,
+            "no finding of {pod} names\n{}",
+            briefs(&unnamed)
+        );
+        Ok(())
+    }
+
+    /// Fails if anybody in these pods is accused or any judgement withheld, beyond
     /// what the scenarios ask for.
     pub(crate) fn nobody_else_is_accused(&self, pods: &[PodSpec]) -> Result<()> {
         let pods: HashSet<&str> = pods.iter().map(PodSpec::name).collect();
@@ -118,9 +167,7 @@ impl Evidence {
             // A connection with exchanges on it repeats the worst of theirs.
             let accuses = (record.accuses() || record.verdict() == "unverifiable")
                 && record.units() != Units::default();
-            (accuses || record.kind() == "finding")
-                && pods.contains(record.pod())
-                && !asked_for.contains(record.id())
+            accuses && pods.contains(record.pod()) && !asked_for.contains(record.id())
         });
         ensure!(
             others.is_empty(),

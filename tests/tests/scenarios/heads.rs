@@ -15,6 +15,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "half_head",
             happens: "the client sends half a head and closes; the line says `- -` and `0 DC`",
             recorded: "client: `matched` 1/1 by the tuple",
+            finds: &[],
             pods: || pods("half"),
             play: |session| {
                 let head = r"GET /half HTTP/1.1\r\nhost: b\r\nx-";
@@ -25,6 +26,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "malformed_head",
             happens: "the client sends a header without a colon; the line says `- -` and 400",
             recorded: "client: `matched` 1/1 by the tuple",
+            finds: &[],
             pods: || pods("malformed"),
             play: |session| {
                 let head = r"GET /malformed HTTP/1.1\r\nhost: b\r\nno colon here\r\n\r\n";
@@ -35,6 +37,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "old_protocol",
             happens: "the client speaks HTTP/1.0; the line says `- -` and 426",
             recorded: "client: `matched` 1/1 by the tuple",
+            finds: &[],
             pods: || pods("old"),
             play: |session| {
                 let head = r"GET /old HTTP/1.0\r\n\r\n";
@@ -45,6 +48,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "huge_head",
             happens: "the client sends a head of 70 kB; the line says `- -` and 431",
             recorded: "client: `matched` 1/1 by the tuple",
+            finds: &[],
             pods: || pods("huge"),
             play: |session| {
                 let value = "v".repeat(70_000);
@@ -56,6 +60,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "three_bytes",
             happens: "the client sends `GET` and closes; Envoy writes nothing",
             recorded: "client: `outside` 1/0, `no_request`",
+            finds: &[],
             pods: || pods("three"),
             play: |session| without_a_line(session, "three", "GET"),
         },
@@ -63,6 +68,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "half_request_line",
             happens: "the client sends `GET /half-a-line` and closes; Envoy writes nothing",
             recorded: "client: `outside` 1/0, `no_request`",
+            finds: &[],
             pods: || pods("line"),
             play: |session| without_a_line(session, "line", "GET /half-a-line"),
         },
@@ -70,6 +76,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "nothing_sent",
             happens: "the client connects and closes; Envoy writes nothing",
             recorded: "client: `outside` 1/0, `no_request`",
+            finds: &[],
             pods: || pods("nothing"),
             play: |session| without_a_line(session, "nothing", ""),
         },
@@ -77,6 +84,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "fin_with_request",
             happens: "the client half-closes right after its request; Envoy drops some of those unread",
             recorded: "client: without a line `outside` 1/0, `no_request`; with one `matched` 1/1",
+            finds: &[],
             pods: || pods("eager"),
             play: fin_with_request,
         },

@@ -17,6 +17,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "killed_at_server",
         happens: "the server's Envoy is killed before it has written its last line",
         recorded: "server: `unlogged` 1/0, `proxy_killed`; client: `matched` 1/1",
+        finds: &[("victimserver", "MW-004")],
         pods: || {
             vec![
                 PodSpec::new("b"),

@@ -71,6 +71,7 @@ const GROUPS: [&Group; 13] = [
             &attacks::lines::CHAPTER,
             &attacks::bytes::CHAPTER,
             &attacks::bypasses::CHAPTER,
+            &attacks::guards::CHAPTER,
             &attacks::injection::CHAPTER,
         ],
     },

@@ -24,6 +24,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "outbound_retry",
             happens: "the client's sidecar tries three times until the app answers with 200",
             recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            finds: &[],
             pods: || vec![PodSpec::new("retrying").editing(retry), PodSpec::new("b")],
             play: outbound_retry,
         },
@@ -31,6 +32,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "outbound_retries_in_vain",
             happens: "it tries three times and the app answers with 500 each time",
             recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            finds: &[],
             pods: || vec![PodSpec::new("retrying").editing(retry), PodSpec::new("b")],
             play: outbound_retries_in_vain,
         },
@@ -38,6 +40,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "outbound_hedge",
             happens: "the client's sidecar starts further attempts while the first is under way",
             recorded: "client: `matched` 1/1; server: each attempt `matched` 1/1",
+            finds: &[],
             pods: || vec![PodSpec::new("hedging").editing(hedge), PodSpec::new("b")],
             play: outbound_hedge,
         },
@@ -45,6 +48,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "inbound_retry",
             happens: "the server's sidecar tries three times until the app answers with 200",
             recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            finds: &[],
             pods: || {
                 vec![
                     PodSpec::new("a"),
@@ -57,6 +61,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "inbound_retries_in_vain",
             happens: "it tries three times and the app answers with 500 each time",
             recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            finds: &[],
             pods: || {
                 vec![
                     PodSpec::new("a"),
@@ -69,6 +74,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "inbound_retry_after_reset",
             happens: "it tries three times and the app closes without an answer each time",
             recorded: "client: `matched` 1/1; server: `matched` (`retried`) 3/1 in all, a record each",
+            finds: &[],
             pods: || {
                 vec![
                     PodSpec::new("a"),
@@ -81,6 +87,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "mirror",
             happens: "the client's sidecar sends a shadow of the request",
             recorded: "client: `matched` 1/1; server: request and shadow `matched` 1/1 each",
+            finds: &[],
             pods: || vec![PodSpec::new("mirroring").editing(mirror), PodSpec::new("b")],
             play: mirrored,
         },

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) happens: &'static str,
     /// What the records say of it.
     pub(crate) recorded: &'static str,
+    /// What is found: the pod, and the finding's id. Nothing else may be.
+    pub(crate) finds: &'static [(&'static str, &'static str)],
     /// The pods it plays in. A pod that several scenarios ask for is there once; who changes a pod
     /// or has somebody accused asks for one of its own.
     pub(crate) pods: fn() -> Vec<PodSpec>,
@@ -92,7 +94,9 @@ pub(crate) fn play(group: &Group, names: &[String]) -> Verdicts {
     // All have said what they are about before any asks for what else there is.
     let judged = selected.iter().zip(judged).map(|(scenario, judged)| {
         let pods = (scenario.pods)();
-        let judged = judged.and_then(|()| evidence.nobody_else_is_accused(&pods));
+        let judged = judged
+            .and_then(|()| evidence.nobody_else_is_accused(&pods))
+            .and_then(|()| evidence.findings_are(&pods, &finds(&selected)));
         (scenario.name.to_owned(), judged)
     });
     judged
@@ -119,6 +123,12 @@ fn pods(selected: &[&Scenario]) -> Vec<PodSpec> {
         }
     }
     pods
+}
+
+/// What they all have found.
+fn finds(selected: &[&Scenario]) -> BTreeSet<(&'static str, &'static str)> {
+    let finds = selected.iter().flat_map(|scenario| scenario.finds);
+    finds.copied().collect()
 }
 
 /// A scenario that panics has failed; the others go on.

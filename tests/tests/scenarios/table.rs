@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::stage::{Group, Verdicts};
+use crate::stage::{Group, Scenario, Verdicts};
 
 const HEADING: &str = "\
 # Scenarios
@@ -13,8 +13,9 @@ What the records say in the odd cases, each played with real Envoy by the test p
 `tests/tests/scenarios`. This file is made from the scenarios themselves: the program fails where
 it says something else.
 
-Each scenario also fails if anybody beside it is accused in its pods or any judgement is withheld,
-and each group has its books added up from the received records.
+Each scenario also fails if anybody beside it is accused in its pods, any judgement is withheld, or
+anything else is found there, and each group has its books added up from the received records. What
+the findings mean is in [findings.md](findings.md).
 ";
 
 /// Fails if the documentation has another table.
@@ -39,17 +40,26 @@ fn document(groups: &[&Group]) -> String {
     let mut text = HEADING.to_owned();
     for chapter in groups.iter().flat_map(|group| group.chapters) {
         text.push_str(&format!(
-            "\n## {}\n\n| scenario | what happens | what is recorded |\n|---|---|---|\n",
+            "\n## {}\n\n| scenario | what happens | what is recorded | what is found |\n|---|---|---|---|\n",
             chapter.title
         ));
         for scenario in chapter.scenarios {
             text.push_str(&format!(
-                "| `{}` | {} | {} |\n",
-                scenario.name, scenario.happens, scenario.recorded
+                "| `{}` | {} | {} | {} |\n",
+                scenario.name,
+                scenario.happens,
+                scenario.recorded,
+                findings(scenario)
             ));
         }
     }
     text
+}
+
+fn findings(scenario: &Scenario) -> String {
+    let found = scenario.finds.iter();
+    let found = found.map(|(pod, id)| format!("`{id}` of `{pod}`"));
+    found.collect::<Vec<_>>().join(", ")
 }
 
 /// The same for a terminal: those that were played, with what came of each.

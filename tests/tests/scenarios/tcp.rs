@@ -25,6 +25,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "tcp_bytes",
             happens: "three connections with 100 kB each way; the lines count the bytes",
             recorded: "both sides: connections, `matched` 1/1 each",
+            finds: &[],
             pods: || vec![PodSpec::new("a"), PodSpec::new("b").naming(MESH_PORT)],
             play: |session| transferred(session, MESH_PORT),
         },
@@ -32,6 +33,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "tcp_passthrough",
             happens: "the same to a port that no service names",
             recorded: "both sides: connections, `matched` 1/1 each",
+            finds: &[],
             pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
             play: |session| transferred(session, UNNAMED_PORT),
         },
@@ -39,6 +41,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "http_as_tcp",
             happens: "three requests on a connection that both sidecars carry as bytes",
             recorded: "both sides: a connection `matched` 1/1, `logged_as_tcp`; its `http` records 0/0",
+            finds: &[("bytesclient", "MW-010"), ("bytesserver", "MW-010")],
             pods: || {
                 vec![
                     PodSpec::new("bytesclient").editing(carry_bytes),
@@ -51,6 +54,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "http_as_tcp_beside_http",
             happens: "a sidecar carries a port as HTTP for one client, as bytes for another who stays",
             recorded: "server: `unlogged`, then revised: a connection `matched` 1/1, `logged_as_tcp`, `late_line`",
+            finds: &[("rawclient", "MW-010"), ("mixed", "MW-010")],
             pods: || {
                 vec![
                     PodSpec::new("a"),
@@ -64,6 +68,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "bytes_to_http_app",
             happens: "the client sends bytes to a port for HTTP; the app answers 400 all the same",
             recorded: "both sides: a connection `matched` 1/1, `logged_as_tcp`",
+            finds: &[("a", "MW-010"), ("b", "MW-010")],
             pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
             play: bytes_to_http_app,
         },
@@ -71,6 +76,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "tcp_refused_outside",
             happens: "nobody listens at the host outside the mesh",
             recorded: "client: a connection, `matched` 1/1",
+            finds: &[],
             pods: || vec![PodSpec::new("a")],
             play: refused_outside,
         },
@@ -78,6 +84,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "tcp_refused_by_app",
             happens: "nobody listens on the port of the app",
             recorded: "server: `proxy_answered` 0/1; client: a connection, `matched` 1/1",
+            finds: &[],
             pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
             play: refused_by_app,
         },

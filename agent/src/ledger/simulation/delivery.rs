@@ -58,7 +58,7 @@ fn run(
     inputs.push(Input::Started { time: start });
     if start == BEGIN {
         for pod in &script.pods {
-            inputs.extend(pod.listeners());
+            inputs.extend(pod.listeners(start));
         }
     }
     let mut told = VecDeque::from(told);

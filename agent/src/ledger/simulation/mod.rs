@@ -10,6 +10,7 @@ mod byte_streams;
 mod case;
 mod clock_step;
 mod delivery;
+mod findings;
 mod interrupted;
 mod killed;
 mod leg;
@@ -124,6 +125,7 @@ fn judge(seed: u64, script: &Script, runs: &[Vec<Input>]) -> Result<(), String> 
         let records = records(&mut ledger, inputs.iter().cloned());
         http_ports = ledger.take_http_ports();
         books::check(&records)?;
+        findings::check(&records)?;
         if seed.is_multiple_of(REPLAYED) {
             check_replay(&settings, &inputs, &records)?;
         }

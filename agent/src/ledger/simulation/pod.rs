@@ -93,7 +93,7 @@ impl Pod {
     }
 
     /// What is told when the proxy and pilot-agent bind their ports.
-    pub(super) fn listeners(&self) -> Vec<Input> {
+    pub(super) fn listeners(&self, time: Timestamp) -> Vec<Input> {
         if self.kind == Kind::Plain {
             return Vec::new();
         }
@@ -105,6 +105,7 @@ impl Pod {
         let listener = |(port, part)| {
             Input::Listener(ListenerFact {
                 cookie: self.listener_cookie(port),
+                time,
                 cgroup: self.cgroup(part),
                 process: self.process(part),
                 port,

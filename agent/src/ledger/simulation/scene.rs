@@ -189,6 +189,7 @@ fn settings(flush: Duration, random: &mut Random) -> Settings {
         version: "0".into(),
         proxy_containers: vec!["istio-proxy".into()],
         mesh_listeners: vec![15001, 15006],
+        mesh_admin: vec![15000],
         flush,
         interval: Duration::from_secs(*random.pick(&[1, 5, 60])),
         earlier_run: false,

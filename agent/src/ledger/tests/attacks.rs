@@ -119,6 +119,7 @@ fn a_proxy_that_was_seen_to_bind_needs_no_pilot_agent() {
     scene.feed(Input::Started { time: scene.now });
     scene.feed(Input::Listener(ListenerFact {
         cookie: 15_001,
+        time: scene.now,
         cgroup: PROXY_CGROUP,
         process: process(PROXY_PID),
         port: 15_001,

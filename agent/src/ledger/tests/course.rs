@@ -77,6 +77,7 @@ fn with_listeners(mut roles: Roles) -> Roles {
     for (port, pid) in [(15001, PROXY_PID), (15020, PILOT_AGENT_PID)] {
         roles.listen(&ListenerFact {
             cookie: u64::from(port),
+            time: OPENED,
             cgroup: PROXY,
             process: process(pid),
             port,

@@ -21,6 +21,7 @@ pub(super) fn settings(policy: Vec<PolicyRule>) -> Settings {
         version: "0".into(),
         proxy_containers: vec!["istio-proxy".into()],
         mesh_listeners: vec![15001, 15006],
+        mesh_admin: vec![15000],
         flush: FLUSH,
         interval: Duration::from_secs(3600),
         earlier_run: false,

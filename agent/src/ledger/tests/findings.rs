@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Scene, UID, get};
 use crate::{
     ledger::Input,
-    record::{Body, FindingBody, FindingState, Include, Kind, Severity, Side},
+    record::{Body, FindingBody, FindingKind, FindingState, Include, Kind, Severity, Side},
 };
 
-fn findings(scene: &Scene) -> Vec<&FindingBody> {
+pub(super) fn findings(scene: &Scene) -> Vec<&FindingBody> {
     let found = scene
         .records
         .iter()
@@ -26,9 +26,24 @@ fn findings(scene: &Scene) -> Vec<&FindingBody> {
     found.collect()
 }
 
-fn states(scene: &Scene) -> Vec<(&'static str, FindingState, u64)> {
+pub(super) fn states(scene: &Scene) -> Vec<(&'static str, FindingState, u64)> {
     let told = findings(scene).into_iter();
     told.map(|it| (it.id, it.state, it.count)).collect()
+}
+
+/// What was found and how often, by the last record of each finding: all are closed at the stop.
+pub(super) fn found(scene: &mut Scene) -> Vec<(&'static str, u64)> {
+    scene.stop();
+    let mut last = std::collections::BTreeMap::new();
+    for (id, state, count) in states(scene) {
+        last.insert(id, (state, count));
+    }
+    let closed = |(state, count)| {
+        assert_eq!(state, FindingState::Closed);
+        count
+    };
+    let counts = last.into_iter().map(|(id, last)| (id, closed(last)));
+    counts.collect()
 }
 
 fn unlogged(scene: &mut Scene) {
@@ -38,7 +53,7 @@ fn unlogged(scene: &mut Scene) {
     scene.settle();
 }
 
-fn end_interval(scene: &mut Scene) {
+pub(super) fn end_interval(scene: &mut Scene) {
     scene.pass(Duration::from_secs(3600));
     let now = scene.now;
     scene.feed(Input::Tick(now));
@@ -73,10 +88,19 @@ fn logging_that_is_off_is_one_finding() {
     scene.stop();
 }
 
+fn open(scene: &Scene) -> Vec<(FindingKind, u64)> {
+    let mut open: Vec<_> = scene.ledger.open_findings().collect();
+    assert!(open.is_empty() || open.len() == FindingKind::ALL.len());
+    open.retain(|(_, count)| *count > 0);
+    open
+}
+
 #[test]
 fn what_is_open_is_closed_with_the_agent() {
     let mut scene = Scene::new();
+    assert_eq!(open(&scene), []);
     unlogged(&mut scene);
+    assert_eq!(open(&scene), [(FindingKind::LoggingOff, 1)]);
     scene.stop();
     let closed = ("MW-001", FindingState::Closed, 1);
     assert_eq!(states(&scene)[1], closed);
@@ -101,6 +125,7 @@ fn who_observes_is_not_alarmed() {
     scene.tell_listeners();
     scene.pass(Duration::from_secs(1));
     unlogged(&mut scene);
+    assert_eq!(scene.ledger.open_findings().count(), 0);
     scene.stop();
     let observed = ("MW-001", FindingState::Observed, 1);
     assert_eq!(states(&scene), [observed, observed]);

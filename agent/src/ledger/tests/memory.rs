@@ -92,6 +92,7 @@ fn is_proxy_known(others: usize) -> bool {
     let mut listen = |cgroup, pid| {
         scene.feed(Input::Listener(ListenerFact {
             cookie: 15001,
+            time,
             cgroup,
             process: process(pid),
             port: 15001,

@@ -3,6 +3,7 @@
 mod attacks;
 mod attempts;
 mod books;
+mod bypasses;
 mod clean;
 mod clock_steps;
 mod comparison;
@@ -28,6 +29,7 @@ mod multiplexed;
 mod network;
 mod places;
 mod policy;
+mod proofs;
 mod proven;
 mod records;
 mod refusals;
@@ -39,6 +41,7 @@ mod silent;
 mod summary;
 mod tracked;
 mod undecoded;
+mod unlogged;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -162,6 +165,7 @@ impl Scene {
             let process = process(pid);
             self.feed(Input::Listener(ListenerFact {
                 cookie: u64::from(port),
+                time: self.now,
                 cgroup: PROXY_CGROUP,
                 process,
                 port,

@@ -112,6 +112,7 @@ fn a_listener_that_closed_before_its_container_had_a_name_proves_nobody() {
         scene.feed(Input::Workload(WorkloadFact::Cgroup { id: 79, owner }));
         scene.feed(Input::Listener(ListenerFact {
             cookie: 9,
+            time: scene.now,
             cgroup: 79,
             process: process(PROXY_PID),
             port: 15001,

@@ -217,7 +217,7 @@ fn a_connection_is_told_with_its_bytes_in_the_view_of_the_workload() {
     assert_eq!(record["attributes"], attributes);
     assert_eq!(record["connection"], connection("open", 0, 0));
     assert_eq!(record["duration"], json!(null));
-    assert_eq!(scene.records.len(), 2, "the start, and the bypass");
+    assert_eq!(scene.records.len(), 3, "the start, the bypass, the finding");
     scene.pass(Duration::from_secs(2));
     scene.close(&bypass, 100, 200);
     let record = told(&scene, Verdict::Bypassed);
@@ -238,7 +238,7 @@ fn a_connection_is_told_with_its_bytes_in_the_view_of_the_workload() {
     );
     assert_eq!(
         scene.records.len(),
-        3,
+        4,
         "only a bypass is told when it opens"
     );
     scene.close(&accepted, 100, 200);

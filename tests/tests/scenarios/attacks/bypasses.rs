@@ -1,6 +1,6 @@
 //! Traffic that its sidecar never touched.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
 use lab::{
@@ -19,6 +19,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "proxys_user",
             happens: "a tool runs in the app's container as the proxy's user 1337",
             recorded: "client: `bypassed` 1/0 with that user",
+            finds: &[("thief", "MW-103")],
             pods: thief,
             play: proxys_user,
         },
@@ -26,16 +27,18 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "excluded_port",
             happens: "a connection to a port that is excluded from redirection",
             recorded: "client: `bypassed` 1/0",
+            finds: &[("thief", "MW-105")],
             pods: thief,
             play: |session| {
                 let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 9001);
-                direct(session, "thief", User::APP, to)
+                excluded(session, "thief", to)
             },
         },
         Scenario {
             name: "over_ipv6",
             happens: "the same over IPv6, as the proxy's user and to an excluded port",
             recorded: "client: `bypassed` 1/0 each",
+            finds: &[("thief", "MW-103"), ("thief", "MW-105")],
             pods: thief,
             play: over_ipv6,
         },
@@ -43,16 +46,23 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "excluded_range",
             happens: "a connection to an address range that is excluded from redirection",
             recorded: "client: `bypassed` 1/0",
-            pods: || vec![PodSpec::new("ranger").excluding_outbound_range("10.77.0.96/28")],
+            finds: &[("ranger", "MW-105")],
+            pods: || {
+                vec![
+                    PodSpec::new("ranger").excluding_outbound_range("10.77.0.96/28"),
+                    PodSpec::new("server"),
+                ]
+            },
             play: |session| {
                 let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 80);
-                direct(session, "ranger", User::APP, to)
+                excluded(session, "ranger", to)
             },
         },
         Scenario {
             name: "excluded_inbound_port",
             happens: "a connection from outside to a port of the app that is excluded from redirection",
             recorded: "server: `bypassed` 1/0",
+            finds: &[("vault", "MW-102")],
             pods: || vec![PodSpec::new("vault").excluding_inbound(9100)],
             play: excluded_inbound_port,
         },
@@ -60,6 +70,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "refused",
             happens: "a connection past the sidecar is refused",
             recorded: "client: `outside` (`no_request`) 1/0",
+            finds: &[],
             pods: || vec![PodSpec::new("refused")],
             play: refused,
         },
@@ -67,6 +78,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "proxys_container",
             happens: "another program connects from the proxy's container",
             recorded: "client: `bypassed` (`from_proxy_container`) 1/0",
+            finds: &[],
             pods: Vec::new,
             play: proxys_container,
         },
@@ -74,6 +86,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "shared_source_port",
             happens: "two sockets share a source port (SO_REUSEPORT), one of them passes the sidecar by",
             recorded: "client: that one `bypassed` 1/0, the request of the other `matched`",
+            finds: &[("sharer", "MW-105")],
             pods: || {
                 vec![
                     PodSpec::new("sharer").excluding_outbound(9001),
@@ -86,6 +99,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "hidden_among_many",
             happens: "one connection passes the sidecar by among a thousand requests that do not",
             recorded: "client: that one `bypassed` 1/0, the thousand `matched`",
+            finds: &[("crowd", "MW-103")],
             pods: || vec![PodSpec::new("crowd"), PodSpec::new("server")],
             play: hidden_among_many,
         },
@@ -93,6 +107,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "straight_to_the_proxy",
             happens: "an app connects to 127.0.0.1:15001 and 127.0.0.1:15006 itself, where nothing is carried on",
             recorded: "client: `unlogged` 1/0 each",
+            finds: &[("straight", "MW-004")],
             pods: || vec![PodSpec::new("straight"), PodSpec::new("server")],
             play: straight_to_the_proxy,
         },
@@ -100,7 +115,10 @@ pub(crate) const CHAPTER: Chapter = Chapter {
 };
 
 fn thief() -> Vec<PodSpec> {
-    vec![PodSpec::new("thief").excluding_outbound(9001)]
+    vec![
+        PodSpec::new("thief").excluding_outbound(9001),
+        PodSpec::new("server"),
+    ]
 }
 
 /// Gets a page, whatever the proxy makes of it.
@@ -131,6 +149,18 @@ fn direct(session: &Session, pod: &'static str, user: User, to: SocketAddr) -> R
     })
 }
 
+/// The same beside a request that the sidecar holds, to the same family: so it is an exclusion.
+fn excluded(session: &Session, pod: &'static str, to: SocketAddr) -> Result<Judge> {
+    let server = session.lab.pod("server").addresses();
+    let server: IpAddr = if to.is_ipv6() {
+        server.v6.into()
+    } else {
+        server.v4.into()
+    };
+    get(session.lab.pod(pod), APP, User::APP, (server, 8080).into())?;
+    direct(session, pod, User::APP, to)
+}
+
 fn proxys_user(session: &mut Session) -> Result<Judge> {
     let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 80);
     direct(session, "thief", User::PROXY, to)
@@ -139,7 +169,7 @@ fn proxys_user(session: &mut Session) -> Result<Judge> {
 fn over_ipv6(session: &mut Session) -> Result<Judge> {
     let address = session.lab.outside().addresses().v6;
     let as_proxy = direct(session, "thief", User::PROXY, (address, 80).into())?;
-    let to_excluded = direct(session, "thief", User::APP, (address, 9001).into())?;
+    let to_excluded = excluded(session, "thief", (address, 9001).into())?;
     judge(|evidence| {
         as_proxy(evidence)?;
         to_excluded(evidence)
@@ -187,13 +217,17 @@ fn proxys_container(session: &mut Session) -> Result<Judge> {
             .are("bypassed")?
             .with_reason("from_proxy_container")?
             .of_units(1, 0)?;
-        evidence.nobody_else_is_accused(&[PodSpec::new("hijacked")])
+        let pods = [PodSpec::new("hijacked")];
+        evidence.nobody_else_is_accused(&pods)?;
+        evidence.findings_are(&pods, &[("hijacked", "MW-104")].into())
     })
 }
 
 fn shared_source_port(session: &mut Session) -> Result<Judge> {
     let outside = session.lab.outside().addresses().v4;
     let server = session.lab.pod("server").addresses().v4;
+    let sharer = session.lab.pod("sharer");
+    get(sharer, APP, User::APP, (server, 8080).into())?;
     let both = format!("{server}:8080,{outside}:9001");
     let responses = session
         .lab

@@ -19,6 +19,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "tampered_tcp_lines",
         happens: "of the lines of six connections one is removed at each side, and the bytes in one are changed",
         recorded: "at each side one `unlogged` 1/0 and one `mismatched` 1/1; the others `matched`",
+        finds: &[
+            ("sender", "MW-004"),
+            ("sender", "MW-007"),
+            ("echoer", "MW-004"),
+            ("echoer", "MW-007"),
+        ],
         pods: || vec![PodSpec::new("sender"), PodSpec::new("echoer").naming(PORT)],
         play: tampered,
     }],

@@ -23,6 +23,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "shifted_fields",
             happens: "user agents and paths with quotes and blanks shift the fields of text lines",
             recorded: "`matched` or `unverifiable` (`line_ambiguous`) 1/1 each, nobody accused",
+            finds: &[("shifter", "MW-009"), ("shifted", "MW-009")],
             pods: || pods("shifter", "shifted"),
             play: shifted_fields,
         },
@@ -30,6 +31,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "shifted_fields_and_a_removed_line",
             happens: "the same around a request whose line is removed",
             recorded: "that request `unlogged` 1/0, the others as above",
+            finds: &[
+                ("hider", "MW-004"),
+                ("hider", "MW-009"),
+                ("hidden", "MW-004"),
+                ("hidden", "MW-009"),
+            ],
             pods: || pods("hider", "hidden"),
             play: removed_among_shifted,
         },
@@ -37,6 +44,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "forged_original_path",
             happens: "a client sends x-envoy-original-path, which Envoy logs instead of the path",
             recorded: "client: `mismatched` 1/1; server: `matched` (`rewritten`) with both paths",
+            finds: &[("forger", "MW-007")],
             pods: || pods("forger", "forged"),
             play: forged_original_path,
         },
@@ -44,6 +52,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "quotes_in_json",
             happens: "user agents and paths with quotes, escapes and markup in JSON lines",
             recorded: "`matched` 1/1 each",
+            finds: &[],
             pods: || {
                 ["quoter", "quoted"]
                     .map(|name| PodSpec::new(name).logging(Format::IstioJson))

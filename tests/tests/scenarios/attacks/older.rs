@@ -20,6 +20,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "older_bypass",
         happens: "a connection past the sidecar is opened before the agent starts and used afterwards",
         recorded: "client: `bypassed` (`preexisting`) 1/0",
+        finds: &[("early", "MW-101")],
         pods: || vec![PodSpec::new("early").excluding_outbound(9001)],
         play: older,
     }],

@@ -26,6 +26,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "declared_bypass",
         happens: "a connection past the sidecar that `expect: direct` covers, and one that it does not",
         recorded: "client: `outside` (`policy`) 1/0; the other `bypassed` 1/0",
+        finds: &[("declared", "MW-103"), ("declared", "MW-106")],
         pods: || vec![PodSpec::new("declared").excluding_outbound(9001)],
         play: declared,
     }],

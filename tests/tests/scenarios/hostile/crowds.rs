@@ -26,6 +26,7 @@ pub(crate) const FLOOD: Chapter = Chapter {
         name: "flood_of_one_pod",
         happens: "a pod opens connections and sends heads as fast as it can, through its sidecar, past it and within the pod, while another sends 1,000 requests",
         recorded: "the 1,000 `matched`; what passed its sidecar by `bypassed`; the rest of the flood costs itself exactness, and nobody is accused for it",
+        finds: &[("flooder", "MW-105"), ("flooder", "MW-201")],
         pods: || {
             ["flooder", "flooded", "calm", "calmed"]
                 .map(|name| PodSpec::new(name).excluding_outbound(9001))
@@ -41,6 +42,7 @@ pub(crate) const CHURN: Chapter = Chapter {
         name: "ten_thousand_pods",
         happens: "10,000 pods come and go, with their cgroups and log directories, while another sends requests",
         recorded: "the requests all `matched`; the agent's memory stays within bounds",
+        finds: &[],
         pods: || ["steady", "steadied"].map(PodSpec::new).to_vec(),
         play: ten_thousand_pods,
     }],

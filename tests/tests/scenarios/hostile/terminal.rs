@@ -24,6 +24,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         name: "escapes_and_markup",
         happens: "paths, user agents and names of programs hold control characters, escape sequences, marks that reorder text, and `</script>`",
         recorded: "`matched`, `outside` within the pod; records, `watch`, and the agent's own log hold none of them unescaped",
+        finds: &[("painter", "MW-010"), ("painted", "MW-010")],
         pods: || ["painter", "painted"].map(PodSpec::new).to_vec(),
         play: escapes_and_markup,
     }],

@@ -1,0 +1,166 @@
+//! Traffic while the sidecar is not there, a log that stops, and doors that no app may touch.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use lab::{
+    Session,
+    cri::Fault,
+    envoy::ADMIN_PORT,
+    pod::{APP, PodSpec},
+    process::User,
+    records::Record,
+};
+
+use super::tamper::{met, trap};
+use crate::{
+    evidence::Evidence,
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::{curl, get, matched},
+};
+
+pub(crate) const CHAPTER: Chapter = Chapter {
+    title: "Sidecars that are not there, silenced, or touched",
+    scenarios: &[
+        Scenario {
+            name: "before_sidecar",
+            happens: "an app reaches an excluded port before its sidecar listens for the first time",
+            recorded: "client: `bypassed` 1/0",
+            finds: &[],
+            pods: Vec::new,
+            play: before_sidecar,
+        },
+        Scenario {
+            name: "after_sidecar",
+            happens: "an app reaches an excluded port after its sidecar was killed",
+            recorded: "client: `bypassed` 1/0",
+            finds: &[("widow", "MW-108")],
+            pods: || {
+                vec![
+                    PodSpec::new("widow").excluding_outbound(9001),
+                    PodSpec::new("server"),
+                ]
+            },
+            play: after_sidecar,
+        },
+        Scenario {
+            name: "redirection_removed",
+            happens: "somebody with NET_ADMIN takes a host out of the redirection that the sidecar held before",
+            recorded: "client: the request before `matched`, the connection after `bypassed` 1/0",
+            finds: &[("robber", "MW-101")],
+            pods: || vec![PodSpec::new("robber")],
+            play: redirection_removed,
+        },
+        Scenario {
+            name: "log_silence",
+            happens: "a log that had lines gets none any more for eight requests",
+            recorded: "client: the eight `unlogged` 1/0 each",
+            finds: &[("muzzled", "MW-003")],
+            pods: || vec![PodSpec::new("muzzled"), PodSpec::new("server")],
+            play: log_silence,
+        },
+        Scenario {
+            name: "admin_port",
+            happens: "an app asks its sidecar's administration for its configuration",
+            recorded: "`outside`, `pod_internal`",
+            finds: &[("prober", "MW-111")],
+            pods: || vec![PodSpec::new("prober")],
+            play: admin_port,
+        },
+    ],
+};
+
+/// Requests without a line.
+const SILENCED: usize = 8;
+
+/// The connection of a pod to `to` was its only bypass.
+fn bypassed(evidence: &Evidence, pod: &str, to: SocketAddr) -> Result<()> {
+    let went_there = |record: &Record| record.server() == Some((&to.ip().to_string(), to.port()));
+    evidence
+        .of(pod, &format!("connections to {to}"), |record| {
+            went_there(record) && record.kind() == "connection" && record.accuses()
+        })
+        .are("bypassed")?
+        .of_units(1, 0)?;
+    Ok(())
+}
+
+fn outside(session: &Session, port: u16) -> SocketAddr {
+    SocketAddr::new(session.lab.outside().addresses().v4.into(), port)
+}
+
+fn before_sidecar(session: &mut Session) -> Result<Judge> {
+    let to = outside(session, 9001);
+    let url = format!("http://{to}/taken");
+    let words = ["curl", "-sS", "--fail", &url];
+    let pod = || PodSpec::new("hasty").excluding_outbound(9001);
+    session
+        .lab
+        .add_pods([pod().running_early(APP, User::APP, &words)])?;
+    judge(move |evidence| {
+        bypassed(evidence, "hasty", to)?;
+        evidence.nobody_else_is_accused(&[pod()])?;
+        evidence.findings_are(&[pod()], &[("hasty", "MW-107")].into())
+    })
+}
+
+fn after_sidecar(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "widow", "server", "/before", &[])? == 200);
+    let envoy = session.lab.pod_mut("widow").envoy();
+    envoy.context("the pod has a sidecar")?.kill();
+    let to = outside(session, 9001);
+    let url = format!("http://{to}/taken");
+    ensure!(curl(session.lab.pod("widow"), &[&url])? == 200);
+    judge(move |evidence| bypassed(evidence, "widow", to))
+}
+
+fn redirection_removed(session: &mut Session) -> Result<Judge> {
+    let to = outside(session, 80);
+    let url = format!("http://{to}/robbed");
+    let pod = session.lab.pod("robber");
+    ensure!(curl(pod, &[&url])? == 200);
+    let address = to.ip().to_string();
+    let rule = [
+        "iptables", "-t", "nat", "-I", "OUTPUT", "-d", &address, "-j", "RETURN",
+    ];
+    let output = pod.run(APP, User::ROOT, rule)?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(curl(pod, &[&url])? == 200);
+    judge(move |evidence| {
+        matched(evidence, "robber", "client", "/robbed")?;
+        bypassed(evidence, "robber", to)
+    })
+}
+
+fn log_silence(session: &mut Session) -> Result<Judge> {
+    ensure!(get(session, "muzzled", "server", "/spoken", &[])? == 200);
+    for number in 0..SILENCED {
+        let path = format!("/silenced/{number}");
+        let fault = trap(session, "muzzled", 0, &path, Fault::Drop);
+        ensure!(get(session, "muzzled", "server", &path, &[])? == 200);
+        met(&fault)?;
+    }
+    judge(|evidence| {
+        matched(evidence, "muzzled", "client", "/spoken")?;
+        for number in 0..SILENCED {
+            evidence
+                .http("muzzled", "client", &format!("/silenced/{number}"))
+                .are("unlogged")?
+                .of_units(1, 0)?;
+        }
+        Ok(())
+    })
+}
+
+fn admin_port(session: &mut Session) -> Result<Judge> {
+    let url = format!("http://127.0.0.1:{ADMIN_PORT}/config_dump");
+    ensure!(curl(session.lab.pod("prober"), &[&url])? == 200);
+    judge(|evidence| {
+        evidence
+            .http("prober", "client", "/config_dump")
+            .are("outside")?
+            .with_reason("pod_internal")?
+            .of_units(1, 0)?;
+        Ok(())
+    })
+}
