@@ -150,6 +150,7 @@ impl Node {
                 content: line.content,
             }),
             LogEvent::Problem(problem) => panic!("{problem}"),
+            LogEvent::Rewritten(_) => panic!("nobody wrote it anew"),
             LogEvent::Progress(_) => {}
         });
     }

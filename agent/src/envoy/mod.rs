@@ -27,6 +27,6 @@ mod time;
 pub use entry::{Content, LogEntry, LogLine};
 pub use format::{Format, LineParser};
 pub use operator::FormatError;
-pub use progress::LogProgress;
+pub use progress::{LogProgress, LogRewritten};
 pub use reader::{LogError, LogEvent, LogReader, LogReaderSettings, Positions, PositionsError};
 pub use sensitive::{Sensitive, SensitiveKind};

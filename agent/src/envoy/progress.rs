@@ -13,3 +13,12 @@ pub struct LogProgress {
     /// reader's own time when it stood at the end of the log, else the stamp of the last line.
     pub read_until: Timestamp,
 }
+
+/// What was read of a proxy's log is no longer there as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRewritten {
+    /// The pod.
+    pub pod_uid: Arc<str>,
+    /// When that was noticed.
+    pub time: Timestamp,
+}

@@ -4,13 +4,14 @@
 //! container are one log. Layers, from the inside:
 //!
 //! - `raw_lines`: bytes into lines; `cri`: lines into what the container wrote; sans-IO
-//! - `log_file`: one file, plain or compressed; `generation`, `listing`: the files of a
-//!   container in their order
+//! - `log_file`: one file, plain or compressed; `consumed`: whether it stays as it was read;
+//!   `generation`, `listing`: the files of a container in their order
 //! - `torn`: lines with a line of another program within them
 //! - `intake`: the lines of one container; `container`: its files, over rotation and restarts
 //! - here: all containers, in turn, each with a ration
 
 mod beneath;
+mod consumed;
 mod container;
 mod cri;
 mod error;
@@ -42,7 +43,7 @@ use self::{
     positions::Position,
     watch::Watch,
 };
-use super::{Content, Format, LineParser, LogLine, LogProgress};
+use super::{Content, Format, LineParser, LogLine, LogProgress, LogRewritten};
 use crate::timestamp::Timestamp;
 
 /// The directories are looked through this often even if the kernel tells of no change.
@@ -66,6 +67,8 @@ pub enum LogEvent {
     /// How far a pod's proxy log was read; at the end of each poll, for every pod.
     /// [`Timestamp::MAX`] once its directory is gone and everything was read.
     Progress(LogProgress),
+    /// What was read of a log has changed, or is gone: somebody wrote to it who does not append.
+    Rewritten(LogRewritten),
     /// Something is wrong with a log. What is lost by it is told by a line of [`Content::Hole`].
     Problem(LogError),
 }
@@ -85,10 +88,13 @@ pub struct LogReaderSettings {
     /// Whether the kernel is asked to tell of changes in the directories (inotify). Otherwise they
     /// are looked through every 2 s and no sooner.
     pub watch: bool,
+    /// A secret, under which hashes of what was read are kept. Positions of an earlier run bring
+    /// their own.
+    pub key: [u8; 16],
 }
 
 impl LogReaderSettings {
-    /// With rations for a poll every 50 to 100 ms: 5 MB/s of one log and 40 MB/s of all.
+    /// With no secret, and rations for a poll every 50 to 100 ms: 5 MB/s of one log and 40 MB/s of all.
     #[must_use]
     pub fn new(root: PathBuf, proxy_containers: Vec<String>) -> Self {
         Self {
@@ -97,6 +103,7 @@ impl LogReaderSettings {
             bytes_per_container: 512 << 10,
             bytes_per_poll: 4 << 20,
             watch: true,
+            key: [0; 16],
         }
     }
 }
@@ -146,12 +153,15 @@ impl LogReader {
     /// stood. Logs that appear after the first poll (or, with `stored`, that are not in it) are
     /// read from their beginnings.
     #[must_use]
-    pub fn new(settings: LogReaderSettings, format: Format, stored: Option<Positions>) -> Self {
+    pub fn new(mut settings: LogReaderSettings, format: Format, stored: Option<Positions>) -> Self {
         let start = if stored.is_some() {
             Start::Beginning
         } else {
             Start::End
         };
+        if let Some(key) = stored.as_ref().and_then(|positions| positions.key) {
+            settings.key = key;
+        }
         Self {
             settings,
             parser: LineParser::new(format),
@@ -209,7 +219,8 @@ impl LogReader {
     pub fn positions(&self) -> Positions {
         let met = self.containers.iter();
         let met = met.filter_map(|(path, log)| Some((path.clone(), log.position()?)));
-        Positions::new(self.stored.clone().into_iter().chain(met).collect())
+        let containers = self.stored.clone().into_iter().chain(met).collect();
+        Positions::new(self.settings.key, containers)
     }
 
     /// Bytes read of all logs since the start.
@@ -333,10 +344,10 @@ impl LogReader {
                 .stored
                 .remove(path)
                 .map_or_else(|| self.start.clone(), Start::At);
-            ContainerLog::new(path.to_owned(), uid.into(), start)
+            ContainerLog::new(path.to_owned(), uid.into(), start, self.settings.key)
         });
         container.scan(directory, now, sink);
-        container.check_head(now, sink);
+        container.check_read(now, sink);
     }
 
     /// What an earlier run had not read of pods that are gone is lost.

@@ -78,6 +78,13 @@ pub enum Input {
         /// Every line stamped before this was read.
         read_until: Timestamp,
     },
+    /// What was read of a proxy's log is no longer there as it was.
+    LogRewritten {
+        /// The pod.
+        pod_uid: Arc<str>,
+        /// When that was noticed.
+        time: Timestamp,
+    },
     /// Everything that was sent before this moment was told.
     CaptureProgress(Timestamp),
     /// The wall clock was set.

@@ -77,7 +77,7 @@ use crate::{
     capture::CgroupId,
     http::ConnectionId,
     number_map::NumberMap,
-    record::{LedgerBody, Lifecycle, Record, Units, Workload, WorkloadAccount},
+    record::{FindingKind, LedgerBody, Lifecycle, Record, Units, Workload, WorkloadAccount},
     timestamp::Timestamp,
 };
 
@@ -212,6 +212,9 @@ impl Ledger {
                 pod_uid,
                 read_until,
             } => self.log_progress(&pod_uid, read_until),
+            Input::LogRewritten { pod_uid, time } => {
+                self.find(FindingKind::LogRewritten, Some(&pod_uid), time, None);
+            }
             Input::CaptureProgress(time) => self.capture_progress(time),
             Input::ClockStep { time, nanoseconds } => self.clock_step(time, nanoseconds),
             Input::Tick(now) => self.tick(now),

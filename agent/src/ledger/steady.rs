@@ -34,6 +34,7 @@ impl Ledger {
             }
             Input::CaptureProgress(time)
             | Input::Tick(time)
+            | Input::LogRewritten { time, .. }
             | Input::Reconfigured { time, .. }
             | Input::Stopped(time)
             | Input::Started { time }

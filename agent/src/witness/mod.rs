@@ -102,10 +102,11 @@ impl Witness {
                     .map(Input::Workload),
             );
         }
-        let settings = LogReaderSettings::new(
+        let mut settings = LogReaderSettings::new(
             config.logs.root.clone(),
             config.logs.proxy_containers.clone(),
         );
+        settings.key = random_key()?;
         let mut reader = LogReader::new(settings, format(&config.logs.format)?, positions);
         let intake = Intake::new(Fingerprints::new(&random_key()?), redaction(config));
         // Before anything is captured: a line that is written meanwhile must not be taken for one
@@ -313,6 +314,10 @@ fn read(
         LogEvent::Progress(progress) => take(Input::LogProgress {
             pod_uid: progress.pod_uid,
             read_until: progress.read_until,
+        }),
+        LogEvent::Rewritten(rewritten) => take(Input::LogRewritten {
+            pod_uid: rewritten.pod_uid,
+            time: rewritten.time,
         }),
         LogEvent::Problem(problem) => warn!("{problem}"),
     });

@@ -62,6 +62,19 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: logging_off,
         },
         Scenario {
+            name: "secrets_in_log",
+            happens: "a request has a password in its query, which both sidecars log, in JSON and in text",
+            recorded: "both sides: `matched` 1/1; the finding says where, never what",
+            finds: &[("leaking", "MW-011"), ("leaked", "MW-011")],
+            pods: || {
+                vec![
+                    PodSpec::new("leaking").logging(Format::IstioJson),
+                    PodSpec::new("leaked"),
+                ]
+            },
+            play: secrets_in_log,
+        },
+        Scenario {
             name: "proxy_killed",
             happens: "the client's sidecar is killed with a line in its buffer",
             recorded: "client: what was written is `matched` 1/1, the rest `unlogged` (`proxy_killed`) 1/0",
@@ -187,6 +200,38 @@ fn logging_off(session: &mut Session) -> Result<Judge> {
             .of_units(3, 0)?;
         let found = evidence.http("b", "server", "/silent");
         found.are("matched")?.of_units(3, 3)?;
+        Ok(())
+    })
+}
+
+fn secrets_in_log(session: &mut Session) -> Result<Judge> {
+    const SECRET: &str = "tr0ub4dor-3";
+    let path = format!("/leaking?password={SECRET}");
+    ensure!(get(session, "leaking", "leaked", &path, &[])? == 200);
+    judge(|evidence| {
+        matched_at_both(evidence, "leaking", "leaked", "/leaking")?;
+        let fields = [
+            ("leaking", "path"),
+            ("leaked", "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)"),
+        ];
+        for (pod, field) in fields {
+            ensure!(evidence.lines(pod, SECRET)?.len() == 1);
+            let found = evidence
+                .records
+                .find(|record| record.pod() == pod && record.text("/finding/id") == "MW-011");
+            for record in found {
+                let place = |name: &str| record.text(&format!("/finding/sensitive/0/{name}"));
+                ensure!(
+                    (place("field"), place("kind")) == (field.into(), "query_value".into()),
+                    "{}",
+                    record.line()
+                );
+            }
+        }
+        let told = evidence
+            .records
+            .find(|record| record.line().contains(SECRET));
+        ensure!(told.is_empty() && !evidence.ended.stderr.contains(SECRET));
         Ok(())
     })
 }

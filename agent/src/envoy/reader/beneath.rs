@@ -16,6 +16,8 @@ pub(super) struct Status {
     /// When its content last changed: of a directory, when a name in it did. Nanoseconds since
     /// the epoch, as exact as the kernel's tick.
     pub(super) modified: i128,
+    /// When anything about it last changed, which nobody can set: alike.
+    pub(super) changed: i128,
     pub(super) regular: bool,
 }
 
@@ -83,6 +85,7 @@ fn from_stat(stat: &rustix::fs::Stat) -> Status {
         inode: stat.st_ino,
         size: u64::try_from(stat.st_size).unwrap_or(0),
         modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
     }
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use super::{
-    LogEvent, beneath,
+    LogEvent, LogRewritten, beneath,
+    consumed::{Key, Look},
     error::LogError,
     generation::{Generation, Rank},
     intake::Intake,
@@ -50,6 +51,8 @@ pub(super) enum Start {
 /// The kubelet renames `0.log`, then has the runtime open a new one, and compresses and removes
 /// the old one a cycle later: an open file outlives all of it.
 pub(super) struct ContainerLog {
+    /// For the hashes of what was read.
+    key: Key,
     /// Its directory beneath `logs.root`.
     path: String,
     /// None once it is gone.
@@ -101,8 +104,9 @@ enum Standing {
 }
 
 impl ContainerLog {
-    pub(super) fn new(path: String, pod_uid: Arc<str>, start: Start) -> Self {
+    pub(super) fn new(path: String, pod_uid: Arc<str>, start: Start, key: Key) -> Self {
         Self {
+            key,
             path,
             directory: None,
             start: Some(start),
@@ -187,7 +191,7 @@ impl ContainerLog {
                     sink(LogEvent::Problem(problem));
                     self.intake.forget_parts();
                     self.intake.hole(&path, offset, now, sink);
-                    self.finish_file(parser, sink);
+                    self.finish_file(now, parser, sink);
                 }
             }
         }
@@ -225,7 +229,7 @@ impl ContainerLog {
                 let (path, offset) = (Arc::clone(&file.path), file.lines.rest_offset());
                 self.intake.hole(&path, offset, now, sink);
             }
-            self.finish_file(parser, sink);
+            self.finish_file(now, parser, sink);
             return true;
         }
         if self.files.len() == 1 {
@@ -236,7 +240,13 @@ impl ContainerLog {
         false
     }
 
-    fn finish_file(&mut self, parser: &mut LineParser, sink: &mut dyn FnMut(LogEvent)) {
+    fn finish_file(
+        &mut self,
+        now: Timestamp,
+        parser: &mut LineParser,
+        sink: &mut dyn FnMut(LogEvent),
+    ) {
+        self.look_again(true, now, sink);
         if let Some(file) = self.files.pop_front() {
             let restart = file.generation.restart;
             let next = self.files.front().map(|next| next.generation.restart);
@@ -272,15 +282,38 @@ impl ContainerLog {
             path: path.to_string(),
             offset,
         }));
+        self.tell_rewritten(now, sink);
+    }
+
+    fn tell_rewritten(&self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+        sink(LogEvent::Rewritten(LogRewritten {
+            pod_uid: Arc::clone(self.pod_uid()),
+            time: now,
+        }));
+    }
+
+    /// Looks again at what was read of the first file: at some of it, or at all.
+    fn look_again(&mut self, finally: bool, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+        let Some(file) = self.files.front_mut() else {
+            return;
+        };
+        // What cannot be read now is looked at another time; what was read is not lost by it.
+        if let Ok(Look::Changed(offset)) = file.look_again(finally) {
+            let path = file.path.to_string();
+            sink(LogEvent::Problem(LogError::Changed { path, offset }));
+            self.tell_rewritten(now, sink);
+        }
     }
 
     /// Looks whether the first file is still what was read of it.
-    pub(super) fn check_head(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
+    pub(super) fn check_read(&mut self, now: Timestamp, sink: &mut dyn FnMut(LogEvent)) {
         let Some(file) = self.files.front_mut() else {
             return;
         };
         if file.was_rewritten().unwrap_or(false) {
             self.begin_anew(now, sink);
+        } else {
+            self.look_again(false, now, sink);
         }
     }
 
@@ -337,6 +370,7 @@ impl ContainerLog {
             stderr,
             unframed: self.intake.unframed(&file.lines),
             within_line: file.lines.is_skipping() && !pending,
+            proof: file.proof(),
             generation: file.generation.clone(),
             after: file.after.clone(),
         })

@@ -63,6 +63,16 @@ pub enum LogError {
         /// How far it had been read.
         offset: u64,
     },
+    /// What was read of a log has changed.
+    #[error(
+        "log {path:?}: what had been read from byte {offset} on has changed: a container runtime only appends"
+    )]
+    Changed {
+        /// Its path beneath `logs.root`.
+        path: String,
+        /// Where the part begins that was looked at.
+        offset: u64,
+    },
     /// What a stored position stands for is gone.
     #[error("log {path:?}: what follows byte {offset}, where the last run stopped, is gone")]
     PositionLost {

@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher24;
 
 use super::{
     beneath,
+    consumed::{Consumed, Key, Look, Proof},
     cri::{self, Stream},
     error::LogError,
     generation::Generation,
@@ -55,6 +56,9 @@ pub(super) struct LogFile {
     pub(super) opened: Timestamp,
     pub(super) lines: RawLines,
     source: Source,
+    key: Key,
+    /// What was read of it, while it is a plain file.
+    consumed: Consumed,
     /// Its first bytes, up to [`HEAD_BYTES`], so far as they were there.
     head: Vec<u8>,
 }
@@ -94,6 +98,7 @@ impl LogFile {
         directory: &OwnedFd,
         entry: &Entry,
         path: Arc<str>,
+        key: Key,
         now: Timestamp,
     ) -> io::Result<Option<Self>> {
         let Some(file) = beneath::open_file(directory, &entry.name)? else {
@@ -134,6 +139,8 @@ impl LogFile {
             opened: now,
             lines: RawLines::default(),
             source,
+            key,
+            consumed: Consumed::new(key, 0),
             head,
         }))
     }
@@ -178,6 +185,7 @@ impl LogFile {
                     let new = &buffer[known..read];
                     self.head.extend_from_slice(&new[..new.len().min(room)]);
                 }
+                self.consumed.absorb(wanted, &buffer[..read]);
                 self.lines.feed(&buffer[..read], emit);
                 Ok(Progress::Bytes(read))
             }
@@ -262,8 +270,53 @@ impl LogFile {
             Some(before) => read_at(file, before, 1)? == b"\n",
             None => true,
         };
-        self.lines = RawLines::starting_at(offset, !after_break);
+        if cut {
+            self.begin_at(offset, !after_break);
+        } else {
+            self.lines = RawLines::starting_at(offset, !after_break);
+            // The rest of what has changed is told with it.
+            self.look_again(true)?;
+        }
         Ok(())
+    }
+
+    /// Begins to read at an offset; within a line of which nothing is wanted, if `skip`.
+    pub(super) fn begin_at(&mut self, offset: u64, skip: bool) {
+        self.lines = RawLines::starting_at(offset, skip);
+        self.consumed = Consumed::new(self.key, offset);
+    }
+
+    /// Goes on behind what an earlier run had read. False if that is not as it was.
+    pub(super) fn go_on(&mut self, proof: Proof) -> io::Result<bool> {
+        let Source::Plain(file) = &self.source else {
+            return Ok(true);
+        };
+        let again = Consumed::again(self.key, proof, |offset, length| {
+            read_at(file, offset, length)
+        })?;
+        Ok(again.map(|again| self.consumed = again).is_some())
+    }
+
+    /// What was read of it, to be kept over a restart.
+    pub(super) fn proof(&self) -> Option<Proof> {
+        match self.source {
+            Source::Plain(_) => self.consumed.proof_to_keep(),
+            Source::Gzip { .. } => None,
+        }
+    }
+
+    /// Looks again at some of what was read, or, `finally`, at all of it.
+    pub(super) fn look_again(&mut self, finally: bool) -> io::Result<Look> {
+        let Source::Plain(file) = &self.source else {
+            return Ok(Look::Same);
+        };
+        let read = |offset, length| read_at(file, offset, length);
+        if finally {
+            return self.consumed.look_at_all(read);
+        }
+        let status = beneath::status(file)?;
+        let state = (status.changed, status.size);
+        self.consumed.look_again(state, read)
     }
 
     /// How many bytes it holds; none of a compressed one.

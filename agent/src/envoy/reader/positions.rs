@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs::File, io, path::Path};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::generation::Generation;
+use super::{
+    consumed::{Key, Proof},
+    generation::Generation,
+};
 use crate::replacement::replace;
 
 /// The form of the stored file; raised when an older reader could not follow.
@@ -19,6 +22,9 @@ const MAX_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions {
     version: u32,
+    /// Of the proofs. Nobody but the agent may read this file.
+    #[serde(default)]
+    pub(super) key: Option<Key>,
     /// By directory beneath `logs.root`.
     pub(super) containers: BTreeMap<String, Position>,
 }
@@ -41,6 +47,9 @@ pub(super) struct Position {
     pub(super) unframed: u64,
     /// The offset lies within a line whose beginning was booked.
     pub(super) within_line: bool,
+    /// What was read of the file.
+    #[serde(default)]
+    pub(super) proof: Option<Proof>,
     /// Which file it was then. Those of earlier lives of the container were read.
     pub(super) generation: Generation,
     /// The newest rotated file that was read, or passed over; all later ones were not.
@@ -94,9 +103,10 @@ pub enum PositionsError {
 }
 
 impl Positions {
-    pub(super) fn new(containers: BTreeMap<String, Position>) -> Self {
+    pub(super) fn new(key: Key, containers: BTreeMap<String, Position>) -> Self {
         Self {
             version: VERSION,
+            key: Some(key),
             containers,
         }
     }
@@ -170,13 +180,14 @@ mod tests {
             stderr: stream,
             unframed: u64::MAX,
             within_line: true,
+            proof: None,
             generation: parse("0.log").unwrap().0,
             after: parse("0.log.20260822-101112").map(|(generation, _)| generation),
         };
-        Positions::new(BTreeMap::from([(
-            "pods/a_b_c/istio-proxy".to_owned(),
-            position,
-        )]))
+        Positions::new(
+            [1; 16],
+            BTreeMap::from([("pods/a_b_c/istio-proxy".to_owned(), position)]),
+        )
     }
 
     #[test]

@@ -1,6 +1,7 @@
 mod following;
 mod hostile;
 mod restarts;
+mod rewritten;
 mod simulation;
 mod torn;
 
@@ -28,6 +29,8 @@ struct Node {
     reader: LogReader,
     now: Timestamp,
     problems: Vec<String>,
+    /// How often a log was not as it had been read.
+    rewritten: usize,
     lines: Vec<LogLine>,
     progress: Option<Timestamp>,
 }
@@ -62,6 +65,7 @@ impl Node {
             reader,
             now,
             problems: Vec::new(),
+            rewritten: 0,
             lines: Vec::new(),
             progress: None,
         }
@@ -102,9 +106,10 @@ impl Node {
     /// One poll, at the present moment of the node's clock.
     fn poll(&mut self) -> bool {
         let (lines, problems) = (&mut self.lines, &mut self.problems);
-        let progress = &mut self.progress;
+        let (progress, rewritten) = (&mut self.progress, &mut self.rewritten);
         self.reader.poll(self.now, &mut |event| match event {
             LogEvent::Line(line) => lines.push(line),
+            LogEvent::Rewritten(_) => *rewritten += 1,
             LogEvent::Problem(problem) => problems.push(problem.to_string()),
             LogEvent::Progress(told) => *progress = Some(told.read_until),
         })

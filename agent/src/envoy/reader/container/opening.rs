@@ -11,7 +11,6 @@ use crate::{
         listing::{Entry, Listing, MAX_ENTRIES},
         log_file::LogFile,
         positions::{Position, Remainder},
-        raw_lines::RawLines,
     },
     timestamp::Timestamp,
 };
@@ -92,7 +91,7 @@ impl ContainerLog {
         };
         match file.tail_start() {
             Ok(start) => {
-                file.lines = RawLines::starting_at(start.offset, start.within_line);
+                file.begin_at(start.offset, start.within_line);
                 self.intake.skip_open_lines(start.open);
             }
             Err(source) => {
@@ -196,11 +195,26 @@ impl ContainerLog {
             let shrank = file
                 .size()
                 .is_ok_and(|size| size.is_some_and(|size| size < offset));
-            if file.begins_as(head) && !shrank {
-                file.lines = RawLines::starting_at(offset, position.within_line);
-                self.files.push_back(file);
-                return Some(entry.generation.clone());
+            if !file.begins_as(head) {
+                continue;
             }
+            if shrank {
+                if status(entry) == inode {
+                    self.tell_rewritten(now, sink);
+                }
+                continue;
+            }
+            file.begin_at(offset, position.within_line);
+            // What cannot be read now is not proven, and read again when it can be.
+            let proof = position.proof.map(|proof| file.go_on(proof));
+            if matches!(proof, Some(Ok(false))) {
+                let path = file.path.to_string();
+                let offset = 0;
+                sink(LogEvent::Problem(LogError::Changed { path, offset }));
+                self.tell_rewritten(now, sink);
+            }
+            self.files.push_back(file);
+            return Some(entry.generation.clone());
         }
         self.newest = None;
         None
@@ -243,7 +257,7 @@ impl ContainerLog {
             return Opening::Failed;
         };
         let path = format!("{}/{}", self.path, entry.name);
-        match LogFile::open(directory, entry, path.as_str().into(), now) {
+        match LogFile::open(directory, entry, path.as_str().into(), self.key, now) {
             Ok(Some(file)) if (file.device, file.inode) != status(entry) => {
                 self.state = Standing::Stale;
                 Opening::Renamed

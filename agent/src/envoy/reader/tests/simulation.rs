@@ -177,6 +177,7 @@ proptest! {
         node.settle();
         prop_assert_eq!(node.texts(), writer.expected);
         prop_assert_eq!(&node.problems, &Vec::<String>::new());
+        prop_assert_eq!(node.rewritten, 0);
         prop_assert_eq!(node.progress, Some(node.now));
         prop_assert_eq!(fs::read_dir(node.root.path().join("pods")).unwrap().count(), 1);
     }
