@@ -340,10 +340,10 @@ impl LogReader {
         sink: &mut dyn FnMut(LogEvent),
     ) {
         let container = self.containers.entry(path.to_owned()).or_insert_with(|| {
-            let start = self
-                .stored
-                .remove(path)
-                .map_or_else(|| self.start.clone(), Start::At);
+            let start = self.stored.remove(path).map_or_else(
+                || self.start.clone(),
+                |position| Start::At(Box::new(position)),
+            );
             ContainerLog::new(path.to_owned(), uid.into(), start, self.settings.key)
         });
         container.scan(directory, now, sink);

@@ -237,7 +237,7 @@ mod tests {
 
     fn file(blocks: usize) -> Vec<u8> {
         let length = usize::try_from(BLOCK_BYTES).unwrap() * blocks + 100;
-        (0..length).map(|at| (at % 251) as u8).collect()
+        (0..=250_u8).cycle().take(length).collect()
     }
 
     fn read_whole(file: &[u8]) -> Consumed {

@@ -34,7 +34,7 @@ pub(super) enum Start {
     /// At its beginning: it appeared since.
     Beginning,
     /// Where the last run stopped.
-    At(Position),
+    At(Box<Position>),
 }
 
 /// The files of a container, each open from when it is found until it is read.
@@ -354,7 +354,7 @@ impl ContainerLog {
     /// Where it stands; none as long as there is no file.
     pub(super) fn position(&self) -> Option<Position> {
         if let Some(Start::At(position)) = &self.start {
-            return Some(position.clone());
+            return Some(Position::clone(position));
         }
         let file = self.files.front()?;
         let [stdout, stderr] = self.intake.positions(&file.lines);

@@ -62,7 +62,7 @@ impl ContainerLog {
         match self.start.clone() {
             Some(Start::End) => self.begin_at_end(&entries, now, sink),
             Some(Start::Beginning) => self.open_all(entries.iter(), now, sink),
-            Some(Start::At(position)) => self.resume(&entries, position, now, sink),
+            Some(Start::At(position)) => self.resume(&entries, *position, now, sink),
             None => self.follow(&entries, now, sink),
         }
         if self.state == Standing::Stale {
