@@ -43,6 +43,17 @@ impl SegmentHeader {
     pub const JOINED: u32 = 1 << 1;
     /// The bytes are HTTP/2 frames (RFC 9113 section 4).
     pub const HTTP2: u32 = 1 << 2;
+    /// The bytes were received, by this socket: the beginning of what its remote peer sends, in
+    /// any order. Such a record has no index, and neither has one that is [`Self::PLAIN`].
+    pub const RECEIVED: u32 = 1 << 3;
+    /// There are no bytes: the first one is not that of TLS.
+    pub const PLAIN: u32 = 1 << 4;
+
+    /// As many bytes of a direction that begins like TLS are shipped at most. A `ClientHello` with
+    /// a key share of ML-KEM has about 1,700.
+    pub const HELLO_BYTES: usize = 4096;
+    /// The first byte of TLS: the content type of a handshake (RFC 8446 section 5.1).
+    pub const HANDSHAKE: u8 = 22;
 
     /// The size of the field of bytes in a tiny record: for a few frames of HTTP/2.
     pub const CLASS_TINY: usize = 128;

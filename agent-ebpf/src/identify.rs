@@ -4,6 +4,8 @@
 use agent_common::{
     frames::{Boundary, Evidence, Header, Opening},
     framing::Mode,
+    segment::SegmentHeader,
+    socket::Facts,
 };
 use aya_ebpf::{
     EbpfContext,
@@ -15,7 +17,7 @@ use aya_ebpf::{
 use crate::{
     block::bounded,
     context::field,
-    egress,
+    egress, hello,
     storage::{Socket, Stream, find},
     stream::{self, Expected},
 };
@@ -30,26 +32,37 @@ pub(crate) fn identify(context: &SkBuffContext) {
         return;
     };
     let end = context.len();
-    let stream = &mut socket.stream;
-    if stream.frames.is_lost() || stream.framing.joining() {
+    if socket.stream.frames.is_lost() || socket.stream.framing.joining() {
         if begins_frames(context, sk, socket, end) {
             socket.stream.frames.join();
             socket.stream.protocol = Stream::HTTP2;
+        } else if !may_begin_text(context, socket) {
+            return;
         }
     } else {
-        open(context, stream, end);
+        open(context, socket, end);
     }
     match socket.stream.protocol {
         Stream::HTTP2 if socket.stream.frames.is_lost() => {}
         Stream::HTTP2 => stream::next_frames(context, socket, end, Expected::Little),
+        Stream::TLS => stream::go(context, socket, stream::STAGE_HELLO),
         _ if socket.stream.framing.mode() == Mode::Opaque => {}
         _ => stream::next_messages(context, socket, end),
     }
 }
 
+/// Whether a message of HTTP/1 may begin with the next byte, or with the line break before one.
+#[inline(always)]
+fn may_begin_text(context: &SkBuffContext, socket: &Socket) -> bool {
+    let byte = hello::first_byte(context, socket.stream.cursor);
+    byte.is_ascii_graphic() || byte == b'\r' || byte == b'\n'
+}
+
 /// Judges a stream by its first bytes.
 #[inline(always)]
-fn open(context: &SkBuffContext, stream: &mut Stream, end: u32) {
+fn open(context: &SkBuffContext, socket: &mut Socket, end: u32) {
+    let is_first = socket.facts.bytes_sent == u64::from(end.wrapping_sub(socket.stream.cursor));
+    let stream = &mut socket.stream;
     // One word more than is looked at: a power of two, for `bounded`.
     let mut first = [0_u64; 4];
     let most = size_of::<[u64; 3]>() as u32;
@@ -70,6 +83,14 @@ fn open(context: &SkBuffContext, stream: &mut Stream, end: u32) {
         )
     };
     let [a, b, c, _] = first;
+    if is_first && a.to_ne_bytes()[0] == SegmentHeader::HANDSHAKE {
+        stream.protocol = Stream::TLS;
+        return;
+    }
+    if socket.facts.peer == Facts::PEER_REMOTE {
+        hello::sends_plain(socket);
+        return;
+    }
     let was_unproven = stream.frames.is_unproven();
     if stream.frames.open([a, b, c], u64::from(length)) != Opening::Other {
         stream.protocol = Stream::HTTP2;

@@ -21,7 +21,7 @@ use aya_ebpf::{
 use crate::{
     context::{address, field, long, word},
     listen, report,
-    storage::{Socket, find, find_or_create},
+    storage::{Received, Socket, find, find_or_create},
 };
 
 /// `AF_INET`.
@@ -49,6 +49,7 @@ pub(crate) fn turn(context: &SockOpsContext) {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             if let Some(socket) = find(sk) {
                 socket.set(Facts::ESTABLISHED);
+                socket.received = Received::from(field!(context.ops, bpf_sock_ops, rcv_nxt));
                 watch(context, socket);
             }
         }
@@ -75,6 +76,7 @@ fn accepted(context: &SockOpsContext, socket: &mut Socket) {
     );
     // Nothing was sent yet but the SYN.
     socket.next_sequence = field!(context.ops, bpf_sock_ops, snd_nxt);
+    socket.received = Received::from(field!(context.ops, bpf_sock_ops, rcv_nxt));
     watch(context, socket);
 }
 

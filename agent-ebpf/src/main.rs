@@ -22,6 +22,7 @@ mod connect;
 mod context;
 mod egress;
 mod frames;
+mod hello;
 mod identify;
 mod life;
 mod listen;
@@ -97,6 +98,13 @@ fn egress(context: SkBuffContext) -> i32 {
     PASS
 }
 
+/// Each packet that a watched socket receives.
+#[cgroup_skb(ingress)]
+fn ingress(context: SkBuffContext) -> i32 {
+    hello::received(&context);
+    PASS
+}
+
 /// A block of a segment of which little is left.
 #[cgroup_skb(egress)]
 fn block_small(context: SkBuffContext) -> i32 {
@@ -129,6 +137,13 @@ fn block_refused(context: SkBuffContext) -> i32 {
 #[cgroup_skb(egress)]
 fn identify(context: SkBuffContext) -> i32 {
     identify::identify(&context);
+    PASS
+}
+
+/// A part of the hello with which a direction begins.
+#[cgroup_skb(egress)]
+fn hello(context: SkBuffContext) -> i32 {
+    hello::sent(&context);
     PASS
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Socket {
     pub(crate) account: u32,
     /// The piece of scratch memory that was claimed last.
     pub(crate) piece: u32,
+    /// What is looked at of what a remote end sends. Written without the socket's lock.
+    pub(crate) received: Received,
     /// What it sends.
     pub(crate) stream: Stream,
 }
@@ -61,6 +63,7 @@ impl Socket {
         self.received_at_fin_wait = 0;
         self.next_sequence = 0;
         self.anonymous = 0;
+        self.received = Received::default();
         self.stream = Stream::default();
     }
 
@@ -82,6 +85,33 @@ impl Socket {
             self.origin
         } else {
             self.facts.cgroup
+        }
+    }
+}
+
+/// The beginning of what a remote end sends.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Received {
+    /// The sequence number of its first byte.
+    pub(crate) first: u32,
+    /// How many of its bytes are looked at; 0: no more of it.
+    pub(crate) end: u32,
+    /// Packets that were looked at.
+    pub(crate) pieces: u32,
+    /// Zero.
+    reserved: u32,
+}
+
+impl Received {
+    /// Nothing was received yet; the byte with number `first` comes next.
+    #[inline(always)]
+    pub(crate) const fn from(first: u32) -> Self {
+        Self {
+            first,
+            end: SegmentHeader::HELLO_BYTES as u32,
+            pieces: 0,
+            reserved: 0,
         }
     }
 }
@@ -111,6 +141,10 @@ pub(crate) struct Stream {
     pub(crate) length: u32,
     /// The blocks of this packet so far.
     pub(crate) blocks: u32,
+    /// Where the hello ends, if it is TLS.
+    pub(crate) hello_end: u32,
+    /// Zero.
+    reserved: u32,
     /// A block that is looked at before it is known whether it is shipped.
     pub(crate) glance: [u64; GLANCE],
 }
@@ -125,6 +159,21 @@ impl Stream {
     pub(crate) const HTTP1: u32 = 1;
     /// `frames` follows it.
     pub(crate) const HTTP2: u32 = 2;
+    /// It is TLS, whose hello is not whole yet.
+    pub(crate) const TLS: u32 = 3;
+
+    /// What follows is not looked at.
+    #[inline(always)]
+    pub(crate) const fn end_hello(&mut self) {
+        self.protocol = Self::HTTP1;
+        self.framing.hand_over();
+    }
+
+    /// Nothing of it was judged yet, or it is in its hello.
+    #[inline(always)]
+    pub(crate) const fn is_beginning(&self) -> bool {
+        self.protocol == Self::TLS || self.protocol == Self::UNKNOWN && !self.framing.joining()
+    }
 
     /// Messages begun; of a client's HTTP/2, streams.
     #[inline(always)]

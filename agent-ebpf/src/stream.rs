@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! UNKNOWN ──▶ HTTP1 ──▶ UNKNOWN (101, or its peer answered 101) ──▶ HTTP2 or HTTP1
-//!    └──────▶ HTTP2
+//!    ├──────▶ HTTP2
+//!    └──────▶ TLS ────▶ HTTP1 (of which nothing is looked at), once its hello is whole
 //! ```
+//!
+//! What goes to a remote end is looked at only so far as to know whether it is TLS.
 
 use agent_common::{
     account::Refusal, frames::Frames, framing::Mode, segment::SegmentHeader, socket::Facts,
@@ -23,7 +26,7 @@ use crate::{
 /// The programs that look at a packet's bytes, in the order of the constants below. Filled by the
 /// loader.
 #[btf_map]
-static STAGES: ProgramArray<10> = ProgramArray::new();
+static STAGES: ProgramArray<11> = ProgramArray::new();
 
 const STAGE_SMALL: u32 = 0;
 const STAGE_LARGE: u32 = 1;
@@ -35,6 +38,7 @@ const STAGE_FRAMES_SMALL: u32 = 6;
 const STAGE_FRAMES_LARGE: u32 = 7;
 const STAGE_FRAMES_HUGE: u32 = 8;
 pub(crate) const STAGE_FRAMES_REFUSED: u32 = 9;
+pub(crate) const STAGE_HELLO: u32 = 10;
 
 /// The blocks of a packet that are at most large. With huge ones for the others, the 33 programs
 /// that may call each other suffice for the longest packet (about 184 KiB).
@@ -62,24 +66,39 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
         // It takes a number of its own.
         socket.next_sequence = end.wrapping_add(1);
     }
-    if new == 0 || socket.facts.peer == Facts::PEER_REMOTE {
+    if new == 0 || !is_looked_at(socket) {
         return false;
     }
     if new > length {
         miss(&mut socket.stream, new - length);
+        if !is_looked_at(socket) {
+            return false;
+        }
     }
     // Old bytes, sent again, stand before the new ones.
     socket.stream.cursor = packet.end - new.min(length);
     socket.stream.blocks = 0;
+    if socket.stream.protocol == Stream::TLS {
+        return true;
+    }
     if socket.stream.protocol == Stream::HTTP2 {
         return pass_payload(packet.end, socket);
     }
     pass_body(packet.end, socket)
 }
 
+#[inline(always)]
+fn is_looked_at(socket: &Socket) -> bool {
+    socket.facts.peer != Facts::PEER_REMOTE || socket.stream.is_beginning()
+}
+
 /// Bytes were not seen. That is no loss if they are body.
 #[inline(always)]
 fn miss(stream: &mut Stream, bytes: u32) {
+    if stream.protocol == Stream::TLS {
+        stream.end_hello();
+        return;
+    }
     let bytes = u64::from(bytes);
     let http2 = stream.protocol == Stream::HTTP2;
     if http2 && stream.frames.skippable() >= bytes {
@@ -102,6 +121,8 @@ fn miss(stream: &mut Stream, bytes: u32) {
 pub(crate) fn join(stream: &mut Stream) {
     if stream.protocol == Stream::HTTP2 {
         stream.frames.lose();
+    } else if stream.protocol == Stream::TLS {
+        stream.end_hello();
     } else {
         stream.framing.rejoin();
     }
@@ -161,6 +182,8 @@ pub(crate) fn next_block(context: &SkBuffContext, socket: &mut Socket, end: u32)
     {
         socket.stream.blocks += 1;
         go(context, socket, STAGE_IDENTIFY);
+    } else if stream.protocol == Stream::TLS {
+        go(context, socket, STAGE_HELLO);
     } else if stream.protocol == Stream::HTTP2 {
         next_frames(context, socket, end, Expected::Little);
     } else {
@@ -244,6 +267,8 @@ pub(crate) fn sum_up(socket: &mut Socket) {
     socket.facts.flags &= !Facts::FOLLOWED;
     let followed = if stream.protocol == Stream::HTTP2 {
         !stream.frames.is_lost()
+    } else if stream.protocol == Stream::TLS {
+        false
     } else {
         matches!(stream.framing.mode(), Mode::Framed | Mode::UntilClose)
             && !stream.framing.joining()

@@ -259,7 +259,7 @@ fn assert_order(events: &[HttpEvent]) {
                 assert!(open.remove(&exchange.exchange), "{exchange:?}");
                 assert!(exchange.end >= exchange.time, "{exchange:?}");
             }
-            HttpEvent::Lost { .. } | HttpEvent::Dropped { .. } => {}
+            HttpEvent::Greeted { .. } | HttpEvent::Lost { .. } | HttpEvent::Dropped { .. } => {}
             HttpEvent::Closed(_) => {
                 assert_eq!(index + 1, events.len(), "closed early or twice");
                 assert!(open.is_empty(), "left open: {open:?}");

@@ -61,7 +61,7 @@ operators! {
     "%UPSTREAM_LOCAL_ADDRESS%" "upstream_local_address" upstream_local_address,
     "%DOWNSTREAM_LOCAL_ADDRESS%" "downstream_local_address" downstream_local_address,
     "%DOWNSTREAM_REMOTE_ADDRESS%" "downstream_remote_address" downstream_remote_address,
-    "%REQUESTED_SERVER_NAME%" "requested_server_name" access_log_type,
+    "%REQUESTED_SERVER_NAME%" "requested_server_name" requested_server_name,
     "%ROUTE_NAME%" "route_name" route_name,
     "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%" "downstream_direct_remote_address" downstream_direct_remote_address,
     "%GRPC_STATUS_NUMBER%" "grpc_status_number" grpc_status,

@@ -13,8 +13,8 @@ use aya::Pod;
 use thiserror::Error;
 
 use super::{
-    Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process, Segment, Socket,
-    StreamTotals, clock::Clock,
+    FirstBytes, Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process, Segment,
+    Socket, StreamTotals, clock::Clock,
 };
 
 /// A record that the kernel side of this build does not write.
@@ -59,6 +59,18 @@ pub(super) fn segment(record: &[u8], clock: &Clock) -> Result<(u32, Observation)
             length: record.len(),
             expected: size_of::<SegmentHeader>().saturating_add(length as usize),
         })?;
+    let is = |flag| header.flags & flag != 0;
+    if is(SegmentHeader::RECEIVED | SegmentHeader::PLAIN) {
+        let observation = Observation::FirstBytes(FirstBytes {
+            cookie: header.cookie,
+            cgroup: header.cgroup,
+            time: clock.wall(header.time),
+            received: is(SegmentHeader::RECEIVED),
+            offset: header.offset,
+            bytes: (!is(SegmentHeader::PLAIN)).then(|| bytes.to_vec()),
+        });
+        return Ok((header.account, observation));
+    }
     let first_message = match header.first_message {
         SegmentHeader::NO_MESSAGE => None,
         first if first < length => u16::try_from(first).ok(),
@@ -74,9 +86,9 @@ pub(super) fn segment(record: &[u8], clock: &Clock) -> Result<(u32, Observation)
         elided: header.elided,
         messages_before: header.messages_before,
         first_message,
-        after_gap: header.flags & SegmentHeader::AFTER_GAP != 0,
-        joined: header.flags & SegmentHeader::JOINED != 0,
-        http2: header.flags & SegmentHeader::HTTP2 != 0,
+        after_gap: is(SegmentHeader::AFTER_GAP),
+        joined: is(SegmentHeader::JOINED),
+        http2: is(SegmentHeader::HTTP2),
     });
     Ok((header.account, observation))
 }

@@ -27,18 +27,19 @@ const SOCKETS_BYTES: u32 = 4 << 20;
 /// In the order in which they are attached. The turns of a connection's life come first and its
 /// packets last: a connection whose packets are seen is one whose beginning was seen, or is known
 /// to be older.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "life",
     "post_bind4",
     "post_bind6",
     "connect4",
     "connect6",
     "release",
+    "ingress",
     "egress",
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 10] = [
+const STAGES: [&str; 11] = [
     "block_small",
     "block_large",
     "block_huge",
@@ -49,6 +50,7 @@ const STAGES: [&str; 10] = [
     "frames_large",
     "frames_huge",
     "frames_refused",
+    "hello",
 ];
 
 /// The verifier gives up with EAGAIN when a signal comes, as one may while the agent starts.
@@ -172,9 +174,14 @@ pub(super) fn attach(programs: &mut Ebpf, cgroup: &Path) -> Result<(), LoadError
 fn attach_program(program: &mut Program, directory: &File) -> Result<(), ProgramError> {
     let mode = CgroupAttachMode::Single;
     match program {
-        Program::CgroupSkb(program) => program
-            .attach(directory, CgroupSkbAttachType::Egress, mode)
-            .map(drop),
+        Program::CgroupSkb(program) => {
+            // Its section in the object says which.
+            let direction = match program.expected_attach_type() {
+                Some(CgroupSkbAttachType::Ingress) => CgroupSkbAttachType::Ingress,
+                _ => CgroupSkbAttachType::Egress,
+            };
+            program.attach(directory, direction, mode).map(drop)
+        }
         Program::CgroupSock(program) => program.attach(directory, mode).map(drop),
         Program::CgroupSockAddr(program) => program.attach(directory, mode).map(drop),
         Program::SockOps(program) => program.attach(directory, mode).map(drop),

@@ -28,6 +28,8 @@ pub enum Observation {
     Socket(Socket),
     /// Bytes that a socket sent.
     Segment(Segment),
+    /// How a direction of a connection with a remote end begins.
+    FirstBytes(FirstBytes),
     /// Something was not reported.
     Refused(Refused),
     /// The wall clock was set, by this many nanoseconds (negative: back).
@@ -237,4 +239,24 @@ pub struct Segment {
     /// The bytes are HTTP/2 frames. What is left out then is the payload of DATA, or whole frames
     /// that say nothing of a request or a response (WINDOW_UPDATE, PING, PRIORITY, extensions).
     pub http2: bool,
+}
+
+/// How one direction of a connection with a remote end begins, where no [`Segment`] tells: what the
+/// remote end sends, and of either direction that it is no TLS.
+///
+/// What is received comes in any order, also twice, and anybody on the network may have sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstBytes {
+    /// The socket at this end.
+    pub cookie: Cookie,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// When they were sent, or came.
+    pub time: Timestamp,
+    /// The remote end sent them.
+    pub received: bool,
+    /// The position of the first byte in the stream.
+    pub offset: u64,
+    /// The bytes; none if the first of the stream is not that of TLS.
+    pub bytes: Option<Vec<u8>>,
 }

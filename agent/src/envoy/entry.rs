@@ -90,6 +90,8 @@ pub struct LogEntry {
     pub downstream_remote_address: Option<SocketAddr>,
     /// `DOWNSTREAM_DIRECT_REMOTE_ADDRESS`: always the physical peer.
     pub downstream_direct_remote_address: Option<SocketAddr>,
+    /// `REQUESTED_SERVER_NAME`: of TLS, or of what the sidecar read of it.
+    pub requested_server_name: Option<String>,
     /// `UPSTREAM_TRANSPORT_FAILURE_REASON`.
     pub upstream_transport_failure_reason: Option<String>,
     /// `CONNECTION_TERMINATION_DETAILS`.

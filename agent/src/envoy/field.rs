@@ -242,6 +242,7 @@ fn target(operator: &Operator) -> Target {
         "DOWNSTREAM_LOCAL_ADDRESS" => Target::DownstreamLocalAddress,
         "DOWNSTREAM_REMOTE_ADDRESS" => Target::DownstreamRemoteAddress,
         "DOWNSTREAM_DIRECT_REMOTE_ADDRESS" => Target::DownstreamDirectRemoteAddress,
+        "REQUESTED_SERVER_NAME" if operator.arguments.is_none() => Target::RequestedServerName,
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => Target::UpstreamTransportFailureReason,
         "CONNECTION_TERMINATION_DETAILS" => Target::ConnectionTerminationDetails,
         "ROUTE_NAME" => Target::RouteName,

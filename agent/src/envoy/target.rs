@@ -37,6 +37,7 @@ pub(super) enum Target {
     DownstreamLocalAddress,
     DownstreamRemoteAddress,
     DownstreamDirectRemoteAddress,
+    RequestedServerName,
     UpstreamTransportFailureReason,
     ConnectionTerminationDetails,
     RouteName,
@@ -112,6 +113,7 @@ impl Target {
             Self::DownstreamDirectRemoteAddress => {
                 Slot::Address(&mut entry.downstream_direct_remote_address)
             }
+            Self::RequestedServerName => Slot::Text(&mut entry.requested_server_name),
             Self::UpstreamTransportFailureReason => {
                 Slot::Text(&mut entry.upstream_transport_failure_reason)
             }

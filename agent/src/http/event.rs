@@ -4,7 +4,10 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Headers;
+use super::{
+    Headers,
+    hello::{ClientHello, ServerHello},
+};
 use crate::{
     capture::{CgroupId, Cookie, Process},
     timestamp::Timestamp,
@@ -14,7 +17,8 @@ use crate::{
 /// of the one that accepted it.
 pub type ConnectionId = Cookie;
 
-/// One thing that a connection did. For each connection: `Opened`, then exchanges, then `Closed`.
+/// One thing that a connection did. For each connection: `Opened`, then greetings and exchanges,
+/// then `Closed`.
 ///
 /// `Opened` comes as soon as both ends are known (or the far end is known to be remote), and at
 /// the latest just before `Closed`. `Begun` of one direction come in the order of the stream.
@@ -22,6 +26,15 @@ pub type ConnectionId = Cookie;
 pub enum HttpEvent {
     /// Both ends of a connection are known.
     Opened(Connection),
+    /// It is known how one of its ends began to speak.
+    Greeted {
+        /// The connection.
+        connection: ConnectionId,
+        /// When that was whole.
+        time: Timestamp,
+        /// How.
+        greeting: Greeting,
+    },
     /// The first byte of a request head was sent.
     Begun {
         /// The connection.
@@ -61,6 +74,17 @@ pub enum HttpEvent {
     },
     /// A connection ended.
     Closed(Closed),
+}
+
+/// How an end of a connection began to speak. What was not seen whole is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Greeting {
+    /// The client, with a hello of TLS.
+    Client(ClientHello),
+    /// The server, with a hello of TLS.
+    Server(ServerHello),
+    /// The client, with something that is no TLS. Told where the other end is not in the pod.
+    Plain,
 }
 
 /// Why a part of a stream could not be read.

@@ -7,6 +7,7 @@ use super::{
     conversation::{End as StreamEnds, Sent},
     endpoint::{Endpoint, LINGER, Over},
     event::{Connection, Gap, HttpEvent},
+    greetings::Greetings,
     opening,
     protocol::{NoRequest, Protocol},
     reader::Direction,
@@ -14,7 +15,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    capture::{CgroupId, Cookie, Peer, Segment, Socket},
+    capture::{CgroupId, Cookie, FirstBytes, Peer, Segment, Socket},
     timestamp::Timestamp,
 };
 
@@ -34,6 +35,7 @@ pub(super) struct Leg {
     /// Which of them opened the connection, once that is settled.
     pub(super) client: Option<usize>,
     pub(super) first_seen: Timestamp,
+    greetings: Greetings,
     state: State,
     /// What was told of it.
     told: Option<Connection>,
@@ -95,6 +97,7 @@ impl Leg {
             ends: [Some(first), None],
             client: None,
             first_seen: now,
+            greetings: Greetings::default(),
             state: State::Waiting(Waiting::default()),
             told: None,
         }
@@ -109,6 +112,8 @@ impl Leg {
         bounds: &Bounds,
         events: &mut Vec<HttpEvent>,
     ) {
+        self.greetings.sent(index, &segment);
+        self.tell_greetings(events);
         let from_client = self.client == Some(index);
         match &mut self.state {
             State::Waiting(waiting) => waiting.keep(index, order, segment, bounds),
@@ -126,6 +131,17 @@ impl Leg {
             }
             State::Evicted(..) => {}
         }
+    }
+
+    /// Takes what the socket at `index` says of the beginning of a direction.
+    pub(super) fn first_bytes(
+        &mut self,
+        index: usize,
+        first: &FirstBytes,
+        events: &mut Vec<HttpEvent>,
+    ) {
+        self.greetings.first_bytes(index, first);
+        self.tell_greetings(events);
     }
 
     /// What is due at `progress`, before which all was told.
@@ -263,6 +279,7 @@ impl Leg {
     pub(super) fn join(&mut self, other: Self) {
         let [end, _] = other.ends;
         self.ends[1] = end;
+        self.greetings.join(other.greetings);
         if let (State::Waiting(waiting), State::Waiting(more)) = (&mut self.state, other.state) {
             waiting.join(more);
         }
@@ -281,11 +298,12 @@ impl Leg {
 
     /// Bytes that are kept for it.
     pub(super) fn bytes(&self) -> usize {
-        match &self.state {
+        let kept = match &self.state {
             State::Waiting(waiting) => waiting.bytes(),
             State::Read(protocol) => protocol.held(),
             State::Unread | State::Evicted(..) => 0,
-        }
+        };
+        kept + self.greetings.held()
     }
 
     /// The peer is not in this pod.
@@ -426,7 +444,23 @@ impl Leg {
         self.client = Some(client);
         self.told = Some(connection.clone());
         events.push(HttpEvent::Opened(connection));
+        self.tell_greetings(events);
         Some(id)
+    }
+
+    /// Tells how the ends began to speak, as far as that is known and was not told.
+    fn tell_greetings(&mut self, events: &mut Vec<HttpEvent>) {
+        let remote = self.is_remote();
+        let (Some(connection), Some(client)) = (&self.told, self.client) else {
+            return;
+        };
+        for (time, greeting) in self.greetings.take(client, remote) {
+            events.push(HttpEvent::Greeted {
+                connection: connection.id,
+                time,
+                greeting,
+            });
+        }
     }
 
     fn lost(&self, exchanges: u32, cause: Gap, time: Timestamp, events: &mut Vec<HttpEvent>) {

@@ -3,7 +3,8 @@
 //! Outermost first: the [`Tracker`] keeps all connections, a `leg` puts two sockets together,
 //! `protocol` says which HTTP it is, a `conversation` reads its two streams, a `reader` follows one
 //! of them from message to message, and `pairing` says which response answers which request. Of
-//! HTTP/2, `http2` has its own of these, and [`hpack`] its header compression.
+//! HTTP/2, `http2` has its own of these, and [`hpack`] its header compression. Of TLS, [`hello`]
+//! reads how it begins.
 
 mod body;
 mod bounds;
@@ -14,8 +15,10 @@ mod departed;
 mod endpoint;
 mod event;
 mod fields;
+mod greetings;
 mod head;
 mod headers;
+pub mod hello;
 pub mod hpack;
 mod http2;
 mod leg;
@@ -39,7 +42,8 @@ mod waiting;
 
 pub use bounds::Bounds;
 pub use event::{
-    Closed, Connection, ConnectionId, End, Exchange, Gap, HttpEvent, Request, RequestHead, Response,
+    Closed, Connection, ConnectionId, End, Exchange, Gap, Greeting, HttpEvent, Request,
+    RequestHead, Response,
 };
 pub use headers::Headers;
 pub use tracker::{Counters, Tracker};

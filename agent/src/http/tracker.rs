@@ -15,7 +15,7 @@ use super::{
     refusals::Refusals,
 };
 use crate::{
-    capture::{CgroupId, Cookie, Observation, Peer, Refusal, Refused, Segment, Socket},
+    capture::{CgroupId, Cookie, FirstBytes, Observation, Peer, Refusal, Refused, Segment, Socket},
     number_map::NumberMap,
     timestamp::Timestamp,
 };
@@ -110,6 +110,7 @@ impl Tracker {
     pub fn observe(&mut self, observation: Observation, events: &mut Vec<HttpEvent>) {
         match observation {
             Observation::Segment(segment) => self.segment(segment, events),
+            Observation::FirstBytes(first) => self.first_bytes(&first, events),
             Observation::Socket(socket) => self.socket(socket, events),
             Observation::Progress(time) => self.advance(time, events),
             Observation::ClockStep { nanoseconds, .. } => {
@@ -149,6 +150,19 @@ impl Tracker {
         if restless {
             self.settle(place.leg, events);
         }
+        self.make_bytes(time, events);
+    }
+
+    fn first_bytes(&mut self, first: &FirstBytes, events: &mut Vec<HttpEvent>) {
+        let time = first.time;
+        let Some(place) = self.place(first.cookie, first.cgroup, time, time, events) else {
+            return;
+        };
+        if let Some(leg) = &mut self.legs[place.leg] {
+            leg.first_bytes(place.end, first, events);
+        }
+        self.weigh(place.leg);
+        self.settle(place.leg, events);
         self.make_bytes(time, events);
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     http::Closed,
     ledger::input::{ComparedPath, Entry, Exchange, ResponseFact},
-    record::{Difference, Reason, Shown, Side},
+    record::{Difference, Reason, Shown, Side, Tls},
     timestamp::Timestamp,
 };
 
@@ -80,9 +80,19 @@ pub(super) fn compare(side: Side, exchange: &Exchange, entry: &Entry) -> Compari
     comparison
 }
 
-/// Compares a connection with a TCP line: bytes, if both ends closed in order.
-pub(super) fn compare_connection(closed: Option<&Closed>, entry: &Entry) -> Comparison {
+/// Compares a connection with a TCP line: bytes, if both ends closed in order, and the name in the
+/// client's hello.
+pub(super) fn compare_connection(
+    side: Side,
+    closed: Option<&Closed>,
+    tls: Option<&Tls>,
+    entry: &Entry,
+) -> Comparison {
     let mut comparison = Comparison::default();
+    // Inbound the line names what the other sidecar asked for, around the app's own TLS.
+    if side == Side::Client {
+        compare_server_name(tls, entry, &mut comparison);
+    }
     let Some(closed) = closed.filter(|closed| closed.both_fin) else {
         return comparison;
     };
@@ -111,6 +121,15 @@ pub(super) fn compare_connection(closed: Option<&Closed>, entry: &Entry) -> Comp
         }
     }
     comparison
+}
+
+fn compare_server_name(tls: Option<&Tls>, entry: &Entry, comparison: &mut Comparison) {
+    let kernel = tls.and_then(|tls| tls.server_name.as_deref());
+    if let (Some(kernel), Some(log)) = (kernel, entry.requested_server_name.as_deref())
+        && !kernel.eq_ignore_ascii_case(log)
+    {
+        comparison.accuse("tls.client.server_name", json!(kernel), json!(log));
+    }
 }
 
 /// Whether START_TIME falls into the exchange. A line without one fits any.

@@ -170,9 +170,11 @@ impl Ledger {
                     reasons,
                     reads_http,
                     exchanges: 0,
+                    tls: None,
                     open: BTreeMap::new(),
                 };
                 self.announce(&alone);
+                self.leg_assigned(&alone);
                 Tracked::Alone(Box::new(alone))
             }
         };
@@ -312,6 +314,7 @@ impl Ledger {
                 mesh.closed = Some(closed);
                 self.settle(id);
             }
+            Input::Greeted { time, greeting, .. } => self.greeted(id, time, greeting),
             _ => {}
         }
     }
@@ -411,6 +414,7 @@ impl Ledger {
                 }
             }
             Input::Closed(closed) => self.close_alone(id, &closed),
+            Input::Greeted { time, greeting, .. } => self.greeted(id, time, greeting),
             _ => {}
         }
     }
@@ -428,6 +432,7 @@ impl Ledger {
             reasons,
             exchanges,
             found,
+            tls,
             ..
         } = *alone;
         let uid = place.as_ref().map(|place| place.pod_uid.clone());
@@ -442,7 +447,7 @@ impl Ledger {
         account.enter(units);
         account.judge(verdict, &reasons, units);
         let spoke_http = exchanges > 0;
-        let traffic = connection_traffic(
+        let mut traffic = connection_traffic(
             &self.roles,
             side,
             place.as_ref(),
@@ -450,12 +455,14 @@ impl Ledger {
             Some(closed),
             spoke_http,
         );
+        traffic.attributes.tls = tls;
         let judgement = Judgement {
             verdict,
             reasons,
             units,
         };
         let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
+        self.leg_closed(&connection, &record);
         if self.gathers(verdict) {
             self.gather_alone(&connection, Some(closed));
         }

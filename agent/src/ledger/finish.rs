@@ -70,7 +70,7 @@ impl Ledger {
             if entry.speaks_of_http() {
                 Comparison::default()
             } else {
-                compare_connection(mesh.closed.as_ref(), entry)
+                compare_connection(side, mesh.closed.as_ref(), mesh.tls.as_deref(), entry)
             }
         });
         let (verdict, mut reasons) = match (&comparison, line) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     capture::{CgroupId, Cookie, Process},
     envoy::Sensitive,
-    http::{Closed, Connection, ConnectionId, Gap},
+    http::{Closed, Connection, ConnectionId, Gap, Greeting},
     ledger::settings::Reconfiguration,
     record::{Fingerprint, Shown, Side, SinkGap},
     timestamp::Timestamp,
@@ -32,6 +32,15 @@ pub enum Input {
     ListenerClosed(ListenerEnd),
     /// Both ends of a connection are known.
     Opened(Box<Connection>),
+    /// It is known how one end of a connection began to speak.
+    Greeted {
+        /// The connection.
+        connection: ConnectionId,
+        /// When.
+        time: Timestamp,
+        /// How.
+        greeting: Greeting,
+    },
     /// The first byte of a request head was sent.
     Begun {
         /// The connection.
@@ -334,6 +343,8 @@ pub struct Entry {
     pub downstream_remote_address: Option<SocketAddr>,
     /// `DOWNSTREAM_DIRECT_REMOTE_ADDRESS`.
     pub downstream_direct_remote_address: Option<SocketAddr>,
+    /// `REQUESTED_SERVER_NAME`, as it may be shown.
+    pub requested_server_name: Option<String>,
     /// `GRPC_STATUS_NUMBER`.
     pub grpc_status: Option<u32>,
     /// `UPSTREAM_REQUEST_ATTEMPT_COUNT`.

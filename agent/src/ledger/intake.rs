@@ -4,12 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     envoy::{self, LogEntry, LogLine},
-    http::{self, Headers, RequestHead},
+    http::{self, Headers, RequestHead, hello::is_host},
     ledger::{
         input::{ComparedPath, Entry, Exchange, Line, LineContent, ResponseFact},
         path::normalize,
     },
-    record::{Fingerprint, Fingerprints, Redaction, Shown},
+    record::{Fingerprint, Fingerprints, REDACTED, Redaction, Shown},
 };
 
 /// What the content type of each message of gRPC begins with.
@@ -187,6 +187,7 @@ impl Intake {
             downstream_local_address: entry.downstream_local_address,
             downstream_remote_address: entry.downstream_remote_address,
             downstream_direct_remote_address: entry.downstream_direct_remote_address,
+            requested_server_name: entry.requested_server_name.map(shown_server_name),
             grpc_status: entry.grpc_status,
             attempts: entry.attempts,
             access_log_type: entry.access_log_type,
@@ -284,6 +285,15 @@ impl Intake {
 
     fn of(&self, value: &str) -> Fingerprint {
         self.fingerprints.of(value.as_bytes())
+    }
+}
+
+/// A server name that a line has, as it may be shown: whatever is no name is not.
+fn shown_server_name(name: String) -> String {
+    if is_host(name.as_bytes()) {
+        name
+    } else {
+        REDACTED.to_owned()
     }
 }
 

@@ -18,6 +18,7 @@ mod findings;
 mod finish;
 mod forwarded;
 mod gather;
+mod greetings;
 mod input;
 mod intake;
 mod judge;
@@ -31,6 +32,7 @@ mod lines;
 mod log_marks;
 mod missed;
 mod path;
+mod plaintext;
 mod pod;
 mod policy;
 mod proxy_end;
@@ -65,6 +67,7 @@ pub use input::{
     ResponseFact,
 };
 pub use intake::Intake;
+use plaintext::NetworkLegs;
 use pod::PodBook;
 use refusals::Refusals;
 use roles::Roles;
@@ -124,6 +127,7 @@ pub struct Ledger {
     unnamed_listeners: VecDeque<ListenerFact>,
     kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
     kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
+    network_legs: NetworkLegs,
     /// Connections whose oldest line is due at this moment of the capture.
     line_agenda: BTreeSet<(Timestamp, ConnectionId)>,
     started: Timestamp,
@@ -163,6 +167,7 @@ impl Ledger {
             unnamed_listeners: VecDeque::new(),
             kubelet_tuples: BTreeSet::new(),
             kubelet_order: VecDeque::new(),
+            network_legs: NetworkLegs::default(),
             line_agenda: BTreeSet::new(),
             started: Timestamp::default(),
             captured_until: Timestamp::default(),
@@ -193,7 +198,9 @@ impl Ledger {
             }
             Input::ListenerClosed(end) => self.listener_closed(&end),
             Input::Opened(connection) => self.opened(*connection),
-            Input::Begun { connection, .. } | Input::Lost { connection, .. } => {
+            Input::Greeted { connection, .. }
+            | Input::Begun { connection, .. }
+            | Input::Lost { connection, .. } => {
                 self.on_connection(connection, input);
             }
             Input::Ended(exchange) => {

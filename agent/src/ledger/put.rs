@@ -110,6 +110,7 @@ impl Ledger {
         let paired = line
             .filter(|_| gathers)
             .map(|line| (line, differences.clone()));
+        traffic.attributes.tls.clone_from(&mesh.tls);
         traffic.envoy = line.map(envoy_body);
         traffic.differences = differences;
         let time = mesh.connection.time;

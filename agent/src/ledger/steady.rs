@@ -15,7 +15,9 @@ impl Ledger {
         let clock = &self.clock;
         match &mut input {
             Input::Opened(connection) => connection.time = clock.of_kernel(connection.time),
-            Input::Begun { time, .. } | Input::Lost { time, .. } => *time = clock.of_kernel(*time),
+            Input::Greeted { time, .. } | Input::Begun { time, .. } | Input::Lost { time, .. } => {
+                *time = clock.of_kernel(*time);
+            }
             Input::Refused { from, to, .. } => {
                 *from = clock.of_kernel(*from);
                 *to = clock.of_kernel(*to);

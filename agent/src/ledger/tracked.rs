@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::{Closed, Connection, Gap},
-    record::{FindingKind, Reason, Side, Verdict},
+    record::{FindingKind, Reason, Side, Tls, Verdict},
     timestamp::Timestamp,
 };
 
@@ -84,6 +84,8 @@ pub(super) struct MeshConnection {
     pub(super) waits_for_http: bool,
     /// The record of its end, once that is written.
     pub(super) record: Option<Arc<str>>,
+    /// How its ends began to speak.
+    pub(super) tls: Option<Box<Tls>>,
     /// It stands on the pod's agenda at this moment.
     pub(super) agenda: Option<Timestamp>,
     /// It stands on the ledger's agenda of lines at this moment.
@@ -113,6 +115,8 @@ pub(super) struct AloneConnection {
     /// What it is a finding of.
     pub(super) found: Option<FindingKind>,
     pub(super) exchanges: u64,
+    /// How its ends began to speak.
+    pub(super) tls: Option<Box<Tls>>,
     /// Exchanges that began and did not end.
     pub(super) open: BTreeMap<u32, Begun>,
 }
@@ -158,6 +162,7 @@ impl MeshConnection {
             answered: None,
             waits_for_http: false,
             record: None,
+            tls: None,
             agenda: None,
             line_agenda: None,
         }

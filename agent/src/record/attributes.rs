@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::Shown;
+use super::{Shown, Tls};
 
 /// What is known of a connection or an exchange. Written under the names of OpenTelemetry's
 /// semantic conventions, in the order of the alphabet; what is not known is left out, and what was
@@ -38,6 +38,8 @@ pub struct Attributes {
     pub transport: Option<&'static str>,
     /// `server.address` and `server.port`.
     pub server: Option<SocketAddr>,
+    /// `tls.…`.
+    pub tls: Option<Box<Tls>>,
     /// `url.path`, `url.query`, `rpc.system`, `http.request.header.…` and `http.response.header.…`.
     /// Shared with the exchange or line that it is of.
     pub shown: Arc<Shown>,
@@ -81,13 +83,16 @@ impl Serialize for Attributes {
             map.serialize_entry("rpc.system", "grpc")?;
         }
         address(&mut map, ["server.address", "server.port"], self.server)?;
+        if let Some(tls) = &self.tls {
+            tls.write(&mut map)?;
+        }
         field(&mut map, "url.path", &self.shown.path, request)?;
         entry(&mut map, "url.query", &self.shown.query)?;
         map.end()
     }
 }
 
-fn entry<M: SerializeMap>(
+pub(super) fn entry<M: SerializeMap>(
     map: &mut M,
     name: &str,
     value: &Option<impl Serialize>,
@@ -168,7 +173,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Attributes, Undecoded};
-    use crate::record::Shown;
+    use crate::record::{Shown, Tls};
 
     #[test]
     fn are_written_in_the_order_of_their_names() {
@@ -185,6 +190,14 @@ mod tests {
             grpc_status: Some(5),
             transport: Some("tcp"),
             server: "10.0.0.2:80".parse().ok(),
+            tls: Some(Box::new(Tls {
+                cipher: Some("TLS_AES_128_GCM_SHA256".into()),
+                offered: vec!["h2".to_owned(), "http/1.1".to_owned()],
+                server_name: Some("shop.example".to_owned()),
+                plain: true,
+                protocol: Some("h2".to_owned()),
+                version: Some("1.3".into()),
+            })),
             shown: Arc::new(Shown {
                 path: Some("/a".into()),
                 query: Some("b=REDACTED".into()),
@@ -202,7 +215,7 @@ mod tests {
         assert_eq!(sorted["network.peer.address"], "fd00::1");
         assert_eq!(sorted["server.port"], 80);
         assert_eq!(sorted["http.request.header.user-agent"][1], "2");
-        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(20));
+        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(27));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod pattern;
 mod printable;
 mod redact;
 mod shown;
+mod tls;
 mod verdict;
 
 pub use attributes::{Attributes, Undecoded};
@@ -24,4 +25,5 @@ pub use pattern::{Cidr, Pattern, StatusPattern, WorkloadPattern};
 pub use printable::Printable;
 pub use redact::{QueryRedaction, REDACTED, Redaction};
 pub use shown::Shown;
+pub use tls::Tls;
 pub use verdict::{Reason, Verdict};

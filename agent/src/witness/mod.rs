@@ -268,7 +268,10 @@ impl Witness {
                     *captured = now;
                     Some(Input::CaptureProgress(*time))
                 }
-                Observation::Refused(_) | Observation::Socket(_) | Observation::Segment(_) => None,
+                Observation::Refused(_)
+                | Observation::Socket(_)
+                | Observation::Segment(_)
+                | Observation::FirstBytes(_) => None,
             };
             tracker.observe(observation, events);
             for event in events.drain(..) {
@@ -345,6 +348,15 @@ fn kind_of(content: &Content) -> LogLineKind {
 fn input(intake: &Intake, event: HttpEvent) -> Input {
     match event {
         HttpEvent::Opened(connection) => Input::Opened(Box::new(connection)),
+        HttpEvent::Greeted {
+            connection,
+            time,
+            greeting,
+        } => Input::Greeted {
+            connection,
+            time,
+            greeting,
+        },
         HttpEvent::Begun {
             connection,
             exchange,

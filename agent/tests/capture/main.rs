@@ -7,6 +7,7 @@
 
 mod exchange;
 mod frames;
+mod hellos;
 mod joins;
 mod lives;
 mod losses;

@@ -120,6 +120,7 @@ impl Watched {
                 Observation::ListenerClosed(closed) => assert!(closed.time >= before),
                 Observation::Socket(socket) => assert!(socket.time >= before),
                 Observation::Segment(segment) => assert!(segment.time >= before),
+                Observation::FirstBytes(first) => assert!(first.time >= before),
                 Observation::Progress(time) => *progress = *time,
                 Observation::Refused(_) | Observation::ClockStep { .. } => {
                     panic!("{observation:?}")

@@ -10,7 +10,9 @@ use proptest::{
 
 use super::script::{CLIENT, socket};
 use crate::{
-    capture::{Cookie, Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
+    capture::{
+        Cookie, FirstBytes, Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals,
+    },
     timestamp::Timestamp,
 };
 
@@ -55,6 +57,7 @@ pub(super) fn observations() -> impl Strategy<Value = Vec<Observation>> {
     vec(
         prop_oneof![
             8 => segment().prop_map(Observation::Segment),
+            2 => first_bytes().prop_map(Observation::FirstBytes),
             4 => facts().prop_map(Observation::Socket),
             1 => time().prop_map(Observation::Progress),
             1 => (time(), any::<i64>()).prop_map(|(time, nanoseconds)| {
@@ -70,6 +73,17 @@ fn time() -> impl Strategy<Value = Timestamp> {
         6 => (0_u64..200).prop_map(|second| Timestamp(second * 1_000_000_000)),
         1 => any::<u64>().prop_map(Timestamp),
     ]
+}
+
+fn first_bytes() -> impl Strategy<Value = FirstBytes> {
+    segment().prop_map(|segment| FirstBytes {
+        cookie: segment.cookie,
+        cgroup: segment.cgroup,
+        time: segment.time,
+        received: segment.joined,
+        offset: segment.offset,
+        bytes: (!segment.after_gap).then_some(segment.bytes),
+    })
 }
 
 fn segment() -> impl Strategy<Value = Segment> {

@@ -361,7 +361,7 @@ fn assert_numbers(life: &[HttpEvent]) {
                 assert!(running.remove(&exchange.exchange), "{event:?}");
                 assert!(exchange.end >= exchange.time, "{event:?}");
             }
-            HttpEvent::Lost { .. } | HttpEvent::Dropped { .. } => {}
+            HttpEvent::Greeted { .. } | HttpEvent::Lost { .. } | HttpEvent::Dropped { .. } => {}
             HttpEvent::Closed(_) => {
                 assert_eq!(index + 1, life.len(), "closed early or twice");
                 assert!(running.is_empty(), "left open: {running:?}");
@@ -375,7 +375,9 @@ fn assert_numbers(life: &[HttpEvent]) {
 fn connection_of(event: &HttpEvent) -> Option<Cookie> {
     Some(match event {
         HttpEvent::Opened(connection) => connection.id,
-        HttpEvent::Begun { connection, .. } | HttpEvent::Lost { connection, .. } => *connection,
+        HttpEvent::Greeted { connection, .. }
+        | HttpEvent::Begun { connection, .. }
+        | HttpEvent::Lost { connection, .. } => *connection,
         HttpEvent::Ended(exchange) => exchange.connection,
         HttpEvent::Closed(closed) => closed.connection,
         HttpEvent::Dropped { .. } => return None,

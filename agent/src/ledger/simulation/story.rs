@@ -44,6 +44,11 @@ fn line(input: &Input) -> String {
                 " not established"
             },
         ),
+        Input::Greeted {
+            connection,
+            time,
+            greeting,
+        } => format!("{} #{connection} greeted: {greeting:?}", at(*time)),
         Input::Begun {
             connection,
             exchange,

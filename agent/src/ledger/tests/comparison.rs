@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{Scene, entry, exchange, fingerprint, get, path};
 use crate::{
     http::{Closed, Gap},
@@ -9,7 +11,7 @@ use crate::{
         ComparedPath, Entry, Exchange,
         compare::{compare, compare_connection, fits_in_time},
     },
-    record::{Reason, Side},
+    record::{Reason, Side, Tls},
     timestamp::Timestamp,
 };
 
@@ -463,7 +465,7 @@ fn a_tcp_line_must_count_the_bytes_of_a_connection_that_closed_in_order() {
             response_flags: flags.map(str::to_owned),
             ..Entry::default()
         };
-        compare_connection(closed, &entry).agrees()
+        compare_connection(Side::Client, closed, None, &entry).agrees()
     };
     let in_order = Some(&closed);
     assert!(agrees(in_order, Some(70), Some(90), None));
@@ -477,4 +479,30 @@ fn a_tcp_line_must_count_the_bytes_of_a_connection_that_closed_in_order() {
     };
     assert!(agrees(Some(&reset), Some(71), Some(90), None));
     assert!(agrees(None, Some(71), Some(90), None));
+}
+
+#[test]
+fn a_line_names_the_server_that_the_client_asked_for() {
+    let differs = |side, kernel: Option<&str>, log: Option<&str>| {
+        let tls = Tls {
+            server_name: kernel.map(str::to_owned),
+            ..Tls::default()
+        };
+        let entry = Entry {
+            requested_server_name: log.map(str::to_owned),
+            ..Entry::default()
+        };
+        let comparison = compare_connection(side, None, Some(&tls), &entry);
+        assert_eq!(comparison.agrees(), comparison.differences.is_empty());
+        let difference = comparison.differences.into_iter().next();
+        difference.map(|difference| (difference.field, difference.kernel, difference.log))
+    };
+    let (a, b) = (Some("a.example"), Some("b.example"));
+    let difference = ("tls.client.server_name".to_owned(), json!(a), json!(b));
+    assert_eq!(differs(Side::Client, a, b), Some(difference));
+    assert_eq!(differs(Side::Client, Some("A.Example"), a), None);
+    assert_eq!(differs(Side::Client, a, None), None);
+    assert_eq!(differs(Side::Client, None, b), None);
+    // What the other sidecar asked for is another name than the app's own.
+    assert_eq!(differs(Side::Server, a, b), None);
 }

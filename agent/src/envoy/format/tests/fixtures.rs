@@ -53,6 +53,7 @@ fn expected(text: impl Fn(&str) -> Option<String>) -> LogEntry {
         downstream_local_address: address("downstream_local_address"),
         downstream_remote_address: address("downstream_remote_address"),
         downstream_direct_remote_address: None,
+        requested_server_name: text("requested_server_name"),
         upstream_transport_failure_reason: text("upstream_transport_failure_reason"),
         connection_termination_details: text("connection_termination_details"),
         route_name: text("route_name"),
