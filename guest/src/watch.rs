@@ -177,7 +177,7 @@ fn connections_of(events: &[HttpEvent]) -> anyhow::Result<Vec<Connection>> {
             HttpEvent::Opened(opened) => {
                 connections.insert(opened.id, begin(opened));
             }
-            HttpEvent::Begun { connection, .. } => {
+            HttpEvent::Greeted { connection, .. } | HttpEvent::Begun { connection, .. } => {
                 connections.get(connection).ok_or_else(unopened)?;
             }
             HttpEvent::Ended(exchange) => connections

@@ -18,7 +18,7 @@ use super::{
     write::{Judgement, connection_traffic},
 };
 use crate::{
-    http::{Connection, ConnectionId},
+    http::{Connection, ConnectionId, End},
     record::{FindingKind, Kind, Reason, Side, Units},
     timestamp::Timestamp,
 };
@@ -70,6 +70,15 @@ impl<T> Default for Kept<T> {
     }
 }
 
+#[cfg(test)]
+impl NetworkLegs {
+    /// Legs with plaintext that are kept.
+    pub(super) fn kept(&self) -> usize {
+        assert_eq!(self.plain.order.len(), self.plain.by_tuple.len());
+        self.plain.by_tuple.len()
+    }
+}
+
 impl<T> Kept<T> {
     fn insert(&mut self, tuple: Tuple, value: T) {
         if self.by_tuple.insert(tuple, value).is_none() {
@@ -92,13 +101,10 @@ impl Ledger {
         let Some(place) = place.as_ref().filter(|_| is_network_leg(alone)) else {
             return;
         };
-        let Some(end) = connection
-            .server
-            .as_ref()
-            .filter(|end| self.roles.is_mesh_listener(end.local.port()))
-        else {
+        let is_mesh_listener = |end: &End| self.roles.is_mesh_listener(end.local.port());
+        if !connection.server.as_ref().is_some_and(is_mesh_listener) {
             return;
-        };
+        }
         let (tuple, uid) = (tuple(connection), Arc::clone(&place.pod_uid));
         let accepted = (uid, connection.time);
         self.network_legs.accepted.insert(tuple, accepted);
@@ -173,12 +179,12 @@ impl Ledger {
         let Some(Tracked::Alone(alone)) = self.connections.get(&id) else {
             return None;
         };
-        let (place, connection) = (alone.place.as_ref(), &alone.connection);
+        let (place, connection, verdict) = (alone.place.as_ref(), &alone.connection, alone.verdict);
         let mut traffic =
             connection_traffic(&self.roles, alone.side, place, connection, None, false);
         traffic.attributes.tls.clone_from(&alone.tls);
         let judgement = Judgement {
-            verdict: alone.verdict,
+            verdict,
             reasons: alone.reasons.clone(),
             units: Units::default(),
         };
@@ -186,6 +192,10 @@ impl Ledger {
         let record = self
             .writer
             .traffic(Kind::Connection, time, judgement, traffic);
+        if self.gathers(verdict) {
+            let connection = connection.clone();
+            self.gather_alone(&connection, None);
+        }
         Some(record)
     }
 }
