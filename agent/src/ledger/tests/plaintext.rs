@@ -17,7 +17,7 @@ const OTHER_PROXY_PID: u32 = 502;
 const OTHER_APP: &str = "10.0.0.2:8080";
 
 /// A scene with a second meshed pod.
-fn scene() -> Scene {
+fn two_pods() -> Scene {
     let mut scene = Scene::new();
     let owner = Owner::Container {
         pod_uid: OTHER_UID.into(),
@@ -37,8 +37,10 @@ fn scene() -> Scene {
         containers: vec!["app".into(), "istio-proxy".into()],
     })));
     for (cookie, port) in [(1, 15001), (2, 15006)] {
+        let time = scene.now;
         scene.feed(Input::Listener(ListenerFact {
             cookie,
+            time,
             cgroup: OTHER_PROXY_CGROUP,
             process: process(OTHER_PROXY_PID),
             port,
@@ -82,7 +84,7 @@ fn found(scene: &Scene) -> Vec<(&str, &FindingBody)> {
         .records
         .iter()
         .filter_map(|record| match &record.body {
-            Body::Finding(found) => {
+            Body::Finding(found) if found.finding.id == "MW-112" => {
                 let uid = found.workload.pod_uid.as_deref().unwrap();
                 Some((uid, &found.finding))
             }
@@ -113,7 +115,7 @@ fn assert_found(scene: &mut Scene) {
 
 #[test]
 fn plaintext_between_sidecars_is_found_in_whatever_order_its_ends_are_told() {
-    let mut scene = super::plaintext::scene();
+    let mut scene = two_pods();
     accepting_at(&mut scene, 15006);
     let leg = sending(&mut scene);
     plain(&mut scene, &leg);
@@ -121,14 +123,14 @@ fn plaintext_between_sidecars_is_found_in_whatever_order_its_ends_are_told() {
     assert!(matches!(told, Body::Finding(_)), "at once: {told:?}");
     assert_found(&mut scene);
 
-    let mut scene = super::plaintext::scene();
+    let mut scene = two_pods();
     let leg = sending(&mut scene);
     plain(&mut scene, &leg);
     assert_eq!(found(&scene), []);
     accepting_at(&mut scene, 15006);
     assert_found(&mut scene);
 
-    let mut scene = super::plaintext::scene();
+    let mut scene = two_pods();
     let leg = sending(&mut scene);
     plain(&mut scene, &leg);
     scene.close(&leg, 10, 10);
@@ -138,7 +140,7 @@ fn plaintext_between_sidecars_is_found_in_whatever_order_its_ends_are_told() {
 
 #[test]
 fn a_leg_is_found_once() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     accepting_at(&mut scene, 15006);
     let leg = sending(&mut scene);
     plain(&mut scene, &leg);
@@ -149,7 +151,7 @@ fn a_leg_is_found_once() {
 
 #[test]
 fn tls_and_silence_between_sidecars_are_none() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     accepting_at(&mut scene, 15006);
     let leg = sending(&mut scene);
     scene.close(&leg, 10, 10);
@@ -164,7 +166,7 @@ fn tls_and_silence_between_sidecars_are_none() {
 fn plaintext_to_where_no_sidecar_takes_it_is_none() {
     // Nobody's, the proxy's own statistics, and pilot-agent's port.
     for port in [None, Some(15090), Some(15020)] {
-        let mut scene = scene();
+        let mut scene = two_pods();
         if let Some(port) = port {
             accepting_at(&mut scene, port);
         }
@@ -178,7 +180,7 @@ fn plaintext_to_where_no_sidecar_takes_it_is_none() {
 
 #[test]
 fn plaintext_that_no_sidecar_sends_is_none() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     accepting_at(&mut scene, 15006);
     let own = end(APP_CGROUP, APP_PID, tuple().0, OTHER_APP);
     let leg = scene.connect(Some(own), None, tuple(), Some(tuple().1));
@@ -189,7 +191,7 @@ fn plaintext_that_no_sidecar_sends_is_none() {
 
 #[test]
 fn an_earlier_connection_with_these_addresses_proves_nothing() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     let earlier = accepting_at(&mut scene, 15006);
     scene.close(&earlier, 10, 10);
     scene.pass(Duration::from_secs(2));
@@ -202,7 +204,7 @@ fn an_earlier_connection_with_these_addresses_proves_nothing() {
 
 #[test]
 fn a_pod_that_speaks_to_itself_is_none() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     let leg = sending(&mut scene);
     plain(&mut scene, &leg);
     let local = address("10.0.0.2", 15006);
@@ -227,7 +229,7 @@ fn a_program_that_is_the_proxy_by_name_alone_is_not_accused() {
 
 #[test]
 fn what_waits_is_bounded() {
-    let mut scene = scene();
+    let mut scene = two_pods();
     let (_, destination) = tuple();
     for number in 0..20_000_u16 {
         let source = address("10.0.0.1", 40_000 + number % 20_000);
