@@ -144,3 +144,28 @@ impl Ledger {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::{Intercepted, KEPT};
+    use crate::record::Side;
+
+    #[test]
+    fn so_many_ports_and_addresses_are_remembered_and_no_more() {
+        let mut intercepted = Intercepted::default();
+        let kept = u16::try_from(KEPT).unwrap();
+        for at in 0..=kept {
+            let [high, low] = at.to_be_bytes();
+            let server = SocketAddr::from(([10, 1, high, low], at));
+            intercepted.note(Side::Client, server);
+            let leaves_out = intercepted.leaves_out(Side::Client, server);
+            assert_eq!(leaves_out, at == kept, "{server}");
+        }
+        assert_eq!(
+            (intercepted.ports.len(), intercepted.addresses.len()),
+            (KEPT, KEPT)
+        );
+    }
+}

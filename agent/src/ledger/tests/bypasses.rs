@@ -222,3 +222,14 @@ fn an_app_that_listens_there_itself_is_none() {
     scene.close(&connection, 100, 100);
     assert_eq!(found(&mut scene), []);
 }
+
+#[test]
+fn an_address_of_the_pods_own_is_not_one_that_its_app_was_held_on_the_way_to() {
+    // The scene's server legs are asked for 10.0.0.1:8080.
+    let mut scene = Scene::new();
+    scene.clean("/held");
+    let held = scene.server_leg();
+    scene.close(&held, 0, 0);
+    let to = address("10.0.0.1", 8080);
+    assert_eq!(outbound_found(scene, app(to), to), [("MW-105", 1)]);
+}

@@ -6,6 +6,7 @@ use super::{Scene, UID, get};
 use crate::{
     ledger::Input,
     record::{Body, FindingBody, FindingKind, FindingState, Include, Kind, Severity, Side},
+    workload::WorkloadFact,
 };
 
 pub(super) fn findings(scene: &Scene) -> Vec<&FindingBody> {
@@ -157,5 +158,34 @@ fn exchanges_that_wait_for_the_first_http_line_are_told_of() {
     scene.read(line);
     end_interval(&mut scene);
     assert_eq!(states(&scene)[1], ("MW-002", FindingState::Closed, 1));
+    scene.stop();
+}
+
+#[test]
+fn what_waits_goes_on_until_its_line_comes() {
+    let mut scene = Scene::new();
+    let server = scene.server_leg();
+    let other = scene.exchange(&server, 0, &get("/"));
+    let line = scene.line(Side::Server, &server, &other, &get("/"));
+    scene.read(line);
+    let leg = scene.client_leg();
+    scene.exchange(&leg, 0, &get("/waits"));
+    for _ in 0..18 {
+        scene.settle();
+    }
+    end_interval(&mut scene);
+    end_interval(&mut scene);
+    assert_eq!(states(&scene), [("MW-002", FindingState::Open, 1)]);
+    scene.stop();
+}
+
+#[test]
+fn with_its_pod_goes_what_goes_on() {
+    let mut scene = Scene::new();
+    unlogged(&mut scene);
+    scene.feed(Input::Workload(WorkloadFact::PodGone { uid: UID.into() }));
+    end_interval(&mut scene);
+    let closed = ("MW-001", FindingState::Closed, 1);
+    assert_eq!(states(&scene)[1..], [closed]);
     scene.stop();
 }

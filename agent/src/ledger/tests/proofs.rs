@@ -1,14 +1,16 @@
 //! What verdicts are findings of.
 
+use std::time::Duration;
+
 use super::{
     Scene, entry,
-    findings::{end_interval, findings, found},
+    findings::{end_interval, findings, found, states},
     get,
 };
 use crate::{
     http::Gap,
     ledger::{Input, Line, LineContent},
-    record::Side,
+    record::{FindingState, Side},
 };
 
 /// A scene in which one exchange has the line that the test makes of an honest one; the lines that
@@ -123,7 +125,7 @@ fn what_stops_is_closed_and_what_comes_again_is_opened_anew() {
     let mut scene = one_line(|line| vec![line.clone(), line]);
     end_interval(&mut scene);
     end_interval(&mut scene);
-    assert_eq!(super::findings::states(&scene).len(), 2, "opened, closed");
+    assert_eq!(states(&scene).len(), 2, "opened, closed");
     let leg = scene.client_leg();
     let exchange = scene.exchange(&leg, 0, &get("/b"));
     let line = scene.line(Side::Client, &leg, &exchange, &get("/b"));
@@ -132,5 +134,27 @@ fn what_stops_is_closed_and_what_comes_again_is_opened_anew() {
     scene.close(&leg, 100, 200);
     scene.settle();
     assert_eq!(found(&mut scene), [("MW-006", 1)]);
-    assert_eq!(super::findings::states(&scene).len(), 4);
+    assert_eq!(states(&scene).len(), 4);
+}
+
+#[test]
+fn what_was_found_within_an_interval_stands() {
+    let mut scene = one_line(|line| vec![line.clone(), line]);
+    // The scene's interval is an hour, and this was found in its first minute.
+    scene.pass(Duration::from_secs(3_500));
+    let now = scene.now;
+    scene.feed(Input::Tick(now));
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/b"));
+    let line = scene.line(Side::Client, &leg, &exchange, &get("/b"));
+    scene.read(line.clone());
+    scene.read(line);
+    scene.close(&leg, 100, 200);
+    scene.settle();
+    scene.pass(Duration::from_secs(200));
+    let now = scene.now;
+    scene.feed(Input::Tick(now));
+    let open = |count| ("MW-006", FindingState::Open, count);
+    assert_eq!(states(&scene), [open(1), open(2)]);
+    assert_eq!(found(&mut scene), [("MW-006", 2)]);
 }

@@ -152,6 +152,77 @@ fn a_line_that_is_later_still_takes_it_out_of_the_finding() {
     scene.read(line);
     scene.close(&leg, 100, 200);
     wait(&mut scene);
-    let last = found(&mut scene);
-    assert_eq!(last, [("MW-004", 1)]);
+    assert_eq!(found(&mut scene), [("MW-004", 1)]);
+    let named = &findings(&scene).last().unwrap().records;
+    let named: Vec<_> = scene
+        .records
+        .iter()
+        .filter(|record| named.contains(&record.id.to_string()))
+        .map(|record| serde_json::to_value(record).unwrap())
+        .collect();
+    assert_eq!(named.len(), 1);
+    assert_eq!(named[0]["attributes"]["url.path"], "/never");
+}
+
+#[test]
+fn a_line_of_what_began_early_and_ended_late_ends_no_silence_before() {
+    for (lasted, expected) in [(0, "MW-003"), (3_600_000, "MW-004")] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let leg = scene.client_leg();
+        let long = scene.exchange(&leg, 0, &get("/long"));
+        without_lines(&mut scene, 6);
+        let mut line = scene.line(Side::Client, &leg, &long, &get("/long"));
+        super::entry(&mut line).duration_milliseconds = Some(lasted);
+        scene.read(line);
+        wait(&mut scene);
+        assert_eq!(found(&mut scene), [(expected, 6)]);
+    }
+}
+
+#[test]
+fn a_second_silence_is_told_like_the_first() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    without_lines(&mut scene, 5);
+    wait(&mut scene);
+    scene.clean("/spoken");
+    wait(&mut scene);
+    without_lines(&mut scene, 6);
+    wait(&mut scene);
+    assert_eq!(found(&mut scene), [("MW-003", 11)]);
+}
+
+#[test]
+fn the_share_is_of_what_went_through_the_sidecar() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    without_lines(&mut scene, 1);
+    let (source, to) = (
+        super::address("10.0.0.1", 7),
+        super::address("10.0.0.99", 80),
+    );
+    let app = super::end(super::APP_CGROUP, super::APP_PID, source, "10.0.0.99:80");
+    let bypass = scene.connect(Some(app), None, (source, to), Some(to));
+    scene.close(&bypass, 1, 1);
+    let unused = scene.client_leg();
+    scene.close(&unused, 0, 0);
+    scene.clean("/later");
+    wait(&mut scene);
+    let missing = findings(&scene);
+    let missing = missing.iter().find(|found| found.id == "MW-004").unwrap();
+    assert_eq!(missing.share, Some(0.5));
+    scene.stop();
+}
+
+#[test]
+fn more_than_are_held_are_found_at_once() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    for count in [4096, 1] {
+        assert!(findings(&scene).is_empty());
+        without_lines(&mut scene, count);
+    }
+    assert_eq!(findings(&scene)[0].id, "MW-003");
+    scene.stop();
 }
