@@ -1,7 +1,8 @@
 """A receiver of newline-delimited JSON that knows nothing of who sends it.
 
 It asks for a client certificate over TLS, appends each whole line to a file and never sends a
-byte. What happens to it is printed, a JSON object a line.
+byte. When how much of the file was there stands beside it, in FILE.arrivals. What happens to it
+is printed, a JSON object a line.
 
 usage: receiver.py PORT CA CERTIFICATE KEY FILE TICKETS VERSION
 """
@@ -11,13 +12,14 @@ import socket
 import ssl
 import sys
 import threading
+import time
 
 
 def say(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
-def receive(context, plain, file, lock):
+def receive(context, plain, file, arrivals, lock):
     try:
         stream = context.wrap_socket(plain, server_side=True)
     except (ssl.SSLError, OSError) as error:
@@ -32,9 +34,11 @@ def receive(context, plain, file, lock):
             piece = stream.recv(1 << 16)
             if not piece:
                 break
+            now = time.time_ns()
             *lines, rest = (rest + piece).split(b"\n")
             with lock:
                 file.write(b"".join(line + b"\n" for line in lines))
+                arrivals.write(b"%d %d\n" % (file.tell(), now))
         say("closed", unfinished=len(rest))
     except OSError as error:
         say("broken", reason=str(error), unfinished=len(rest))
@@ -60,12 +64,16 @@ def main():
     listener = socket.create_server(("127.0.0.1", int(port)))
     lock = threading.Lock()
     cut_unfinished_line(path)
-    with open(path, "ab", buffering=0) as file:
+    with open(path, "ab", buffering=0) as file, open(
+        path + ".arrivals", "ab", buffering=0
+    ) as arrivals:
         say("listening", port=listener.getsockname()[1])
         while True:
             plain, _ = listener.accept()
             threading.Thread(
-                target=receive, args=(context, plain, file, lock), daemon=True
+                target=receive,
+                args=(context, plain, file, arrivals, lock),
+                daemon=True,
             ).start()
 
 

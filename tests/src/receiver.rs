@@ -201,6 +201,30 @@ impl Receiver {
         fs::read(self.directory.join("lines")).context("reading what was received")
     }
 
+    /// The lines it received, each with when it came, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn arrivals(&self) -> Result<Vec<(u64, String)>> {
+        let file = self.directory.join("lines.arrivals");
+        let arrivals = fs::read_to_string(&file)?;
+        let mut arrivals = arrivals.lines().map(|line| {
+            let (end, time) = line.split_once(' ').context("expected two numbers")?;
+            anyhow::Ok((end.parse::<usize>()?, time.parse::<u64>()?))
+        });
+        let (mut end, mut until, mut time) = (0, 0, 0);
+        let mut lines = Vec::new();
+        for line in String::from_utf8(self.bytes()?)?.split_inclusive('\n') {
+            end += line.len();
+            while end > until {
+                (until, time) = arrivals.next().context("a line that never came")??;
+            }
+            lines.push((time, line.trim_end().to_owned()));
+        }
+        Ok(lines)
+    }
+
     /// The records it received.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! delivers to the reference collector. CPU is that of cgroups and processes, so that other work on
 //! the machine does not count; latencies and throughput need a machine that does nothing else.
 
+mod bypasses;
 mod downloads;
 mod fixed_rate;
 mod latency;
@@ -59,6 +60,8 @@ enum Part {
     Direct,
     /// Large bodies: what a packet costs of which nothing is told
     Downloads,
+    /// How soon a bypass is known at the receiver
+    Bypasses,
     /// As many requests as go through both sidecars, seven times without and with the agent
     Saturation,
     /// The ledger alone, fed from a recording
@@ -98,6 +101,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     if measures(Part::Downloads) {
         report.downloads = Some(steps.run(downloads::TITLE, || downloads::measure(&stage))?);
+    }
+    if measures(Part::Bypasses) {
+        report.bypasses = Some(steps.run(bypasses::TITLE, || bypasses::measure(&stage))?);
     }
     if measures(Part::Saturation) {
         report.saturation = Some(steps.run("flat out through both sidecars", || {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{
+    bypasses::{self, Bypasses},
     downloads::{self, Downloads},
     fixed_rate::{DIRECT, FixedRate, HTTP2, MESH},
     latency::Latency,
@@ -22,6 +23,7 @@ pub(super) struct Report {
     pub(super) http2: Option<FixedRate>,
     pub(super) direct: Option<FixedRate>,
     pub(super) downloads: Option<Downloads>,
+    pub(super) bypasses: Option<Bypasses>,
     pub(super) saturation: Option<Saturation>,
     pub(super) replay: Option<Replay>,
     pub(super) soak: Option<Soak>,
@@ -36,6 +38,7 @@ impl Report {
             http2: None,
             direct: None,
             downloads: None,
+            bypasses: None,
             saturation: None,
             replay: None,
             soak: None,
@@ -57,6 +60,9 @@ impl Report {
         }
         if let Some(downloads) = &self.downloads {
             table.downloads(downloads);
+        }
+        if let Some(bypasses) = &self.bypasses {
+            table.bypasses(bypasses);
         }
         if let Some(saturation) = &self.saturation {
             table.saturation(saturation);
@@ -183,6 +189,22 @@ impl Table {
                 aim,
             );
         }
+    }
+
+    fn bypasses(&mut self, bypasses: &Bypasses) {
+        self.heading(bypasses::TITLE);
+        self.row("requests meanwhile", bypasses.requests.to_string());
+        let milliseconds = |microseconds: u64| format!("{} ms", microseconds / 1_000);
+        let delay = bypasses.delay;
+        self.row(
+            "to the arrival of the record, p50",
+            milliseconds(delay.p50_microseconds),
+        );
+        self.aimed(
+            "to the arrival of the record, p99",
+            milliseconds(delay.p99_microseconds),
+            Some("1 s"),
+        );
     }
 
     fn saturation(&mut self, saturation: &Saturation) {
