@@ -1,5 +1,7 @@
 //! `redact`: what never goes out.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::text;
@@ -50,8 +52,19 @@ fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::
 
 fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let claims = Vec::<String>::deserialize(deserializer)?;
-    match claims.is_empty() {
-        true => Ok(claims),
-        false => Err(D::Error::custom("not in this version: leave it empty")),
+    let is_name = |claim: &String| {
+        (1..=128).contains(&claim.len()) && claim.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let mut seen = BTreeSet::new();
+    if claims.len() <= 16
+        && claims
+            .iter()
+            .all(|claim| is_name(claim) && seen.insert(claim))
+    {
+        Ok(claims)
+    } else {
+        Err(D::Error::custom(
+            "expected at most 16 names of claims, such as `sub`, each once",
+        ))
     }
 }

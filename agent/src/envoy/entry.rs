@@ -104,4 +104,8 @@ pub struct LogEntry {
     pub attempts: Option<u32>,
     /// `ACCESS_LOG_TYPE`.
     pub access_log_type: Option<String>,
+    /// `DOWNSTREAM_PEER_URI_SAN`: the identity in the client's certificate.
+    pub downstream_peer: Option<String>,
+    /// `UPSTREAM_PEER_URI_SAN`: that in the server's.
+    pub upstream_peer: Option<String>,
 }

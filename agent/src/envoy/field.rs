@@ -249,6 +249,8 @@ fn target(operator: &Operator) -> Target {
         "GRPC_STATUS" | "GRPC_STATUS_NUMBER" => Target::GrpcStatus,
         "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Target::Attempts,
         "ACCESS_LOG_TYPE" => Target::AccessLogType,
+        "DOWNSTREAM_PEER_URI_SAN" => Target::DownstreamPeer,
+        "UPSTREAM_PEER_URI_SAN" => Target::UpstreamPeer,
         "PATH" => Target::Path {
             query: arguments.split(':').next() != Some("NQ"),
         },
@@ -410,6 +412,8 @@ mod tests {
             ("%PATH(NQ:ORIG_OR_PATH)%", Target::Path { query: false }),
             ("%REQ(:AUTHORITY)%", Target::Authority),
             ("%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%", Target::Opaque),
+            ("%DOWNSTREAM_PEER_URI_SAN%", Target::DownstreamPeer),
+            ("%UPSTREAM_PEER_URI_SAN%", Target::UpstreamPeer),
             ("%NOT_YET_INVENTED(x:y)%", Target::Opaque),
             ("%DYNAMIC_METADATA(a:b):12%", Target::Opaque),
         ] {

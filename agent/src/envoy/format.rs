@@ -26,7 +26,7 @@ const ISTIO_TEXT: &str = concat!(
 );
 
 /// Istio's JSON format, and the operators that are commonly added to it under their own names.
-const ISTIO_JSON: [(&str, &str); 30] = [
+const ISTIO_JSON: [(&str, &str); 32] = [
     ("start_time", "%START_TIME%"),
     ("route_name", "%ROUTE_NAME%"),
     ("method", "%REQ(:METHOD)%"),
@@ -65,6 +65,8 @@ const ISTIO_JSON: [(&str, &str); 30] = [
         "downstream_direct_remote_address",
         "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
     ),
+    ("downstream_peer_uri_san", "%DOWNSTREAM_PEER_URI_SAN%"),
+    ("upstream_peer_uri_san", "%UPSTREAM_PEER_URI_SAN%"),
     ("grpc_status", "%GRPC_STATUS%"),
     ("grpc_status_number", "%GRPC_STATUS_NUMBER%"),
     ("response_flags_long", "%RESPONSE_FLAGS_LONG%"),

@@ -44,6 +44,8 @@ pub(super) enum Target {
     GrpcStatus,
     Attempts,
     AccessLogType,
+    DownstreamPeer,
+    UpstreamPeer,
 }
 
 impl Target {
@@ -124,6 +126,8 @@ impl Target {
             Self::GrpcStatus => Slot::Grpc(&mut entry.grpc_status),
             Self::Attempts => Slot::Small(&mut entry.attempts),
             Self::AccessLogType => Slot::Text(&mut entry.access_log_type),
+            Self::DownstreamPeer => Slot::Text(&mut entry.downstream_peer),
+            Self::UpstreamPeer => Slot::Text(&mut entry.upstream_peer),
         }
     }
 }

@@ -351,6 +351,12 @@ pub struct Entry {
     pub attempts: Option<u32>,
     /// `ACCESS_LOG_TYPE`.
     pub access_log_type: Option<String>,
+    /// `DOWNSTREAM_PEER_URI_SAN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downstream_peer: Option<Arc<str>>,
+    /// `UPSTREAM_PEER_URI_SAN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_peer: Option<Arc<str>>,
     /// The whole entry: equal for a line that was written twice.
     pub whole: Option<Fingerprint>,
     /// `x-request-id` as the record shows it.

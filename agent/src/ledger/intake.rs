@@ -61,6 +61,11 @@ impl Intake {
             .map(|head| self.shown_request(head))
             .unwrap_or_default();
         shown.request_headers = self.redaction.headers(headers, undecoded);
+        let mut tokens = headers.values("authorization");
+        shown.identity = tokens
+            .next()
+            .map(|token| self.redaction.identity.of(token, &self.fingerprints))
+            .unwrap_or_default();
         shown.grpc = is_grpc(headers);
         if let Some(response) = &response {
             shown.response_headers = self.redaction.headers(&response.headers, undecoded);
@@ -191,6 +196,8 @@ impl Intake {
             grpc_status: entry.grpc_status,
             attempts: entry.attempts,
             access_log_type: entry.access_log_type,
+            downstream_peer: entry.downstream_peer.map(Into::into),
+            upstream_peer: entry.upstream_peer.map(Into::into),
             whole: Some(whole),
             shown: Arc::new(shown),
         }

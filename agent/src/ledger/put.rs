@@ -7,7 +7,7 @@ use super::{
     compare::Comparison,
     input::{Exchange, Line},
     tracked::Tracked,
-    write::{Judgement, connection_traffic, envoy_body, exchange_traffic},
+    write::{Judgement, connection_traffic, envoy_body, exchange_traffic, peer_attributes},
 };
 use crate::{
     http::ConnectionId,
@@ -112,6 +112,7 @@ impl Ledger {
             .map(|line| (line, differences.clone()));
         traffic.attributes.tls.clone_from(&mesh.tls);
         traffic.envoy = line.map(envoy_body);
+        peer_attributes(&mut traffic.attributes, line.and_then(Line::entry));
         traffic.differences = differences;
         let time = mesh.connection.time;
         let account = &mut self

@@ -267,11 +267,22 @@ pub(super) fn entry_attributes(entry: &Entry) -> Attributes {
         shown: Arc::clone(&entry.shown),
         ..Attributes::default()
     };
+    peer_attributes(&mut attributes, Some(entry));
     if entry.speaks_of_http() {
         attributes.request_bytes = entry.bytes_received;
         attributes.response_bytes = entry.bytes_sent;
     }
     attributes
+}
+
+/// Who the two sides of a network leg are, by their certificates, where the line tells.
+pub(super) fn peer_attributes(attributes: &mut Attributes, entry: Option<&Entry>) {
+    let Some(entry) = entry else { return };
+    if entry.downstream_peer.is_some() || entry.upstream_peer.is_some() {
+        let tls = attributes.tls.get_or_insert_default();
+        tls.client_subject.clone_from(&entry.downstream_peer);
+        tls.server_subject.clone_from(&entry.upstream_peer);
+    }
 }
 
 /// Where a line stands, and of its content what records may show.
@@ -311,6 +322,7 @@ pub(super) fn exchange_traffic(
     let entry = paired.as_ref().and_then(|(line, _)| line.entry());
     let mut attributes = addresses(side, connection, entry);
     exchange_attributes(&mut attributes, exchange);
+    peer_attributes(&mut attributes, entry);
     let envoy = paired.as_ref().map(|(line, _)| envoy_body(line));
     Traffic {
         side: Some(side),

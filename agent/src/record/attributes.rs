@@ -40,7 +40,8 @@ pub struct Attributes {
     pub server: Option<SocketAddr>,
     /// `tls.…`.
     pub tls: Option<Box<Tls>>,
-    /// `url.path`, `url.query`, `rpc.system`, `http.request.header.…` and `http.response.header.…`.
+    /// `enduser.…`, `meshwitness.jwt.…`, `user.…`, `url.path`, `url.query`, `rpc.system`,
+    /// `http.request.header.…` and `http.response.header.…`.
     /// Shared with the exchange or line that it is of.
     pub shown: Arc<Shown>,
     /// What of a message's fields is absent may have been sent.
@@ -60,6 +61,7 @@ impl Serialize for Attributes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         address(&mut map, ["client.address", "client.port"], self.client)?;
+        self.identity(&mut map, "enduser.")?;
         entry(&mut map, "http.request.body.size", &self.request_bytes)?;
         headers(&mut map, "request", &self.shown.request_headers)?;
         let Undecoded { request, response } = self.undecoded;
@@ -72,6 +74,7 @@ impl Serialize for Attributes {
             &self.status,
             response,
         )?;
+        self.identity(&mut map, "meshwitness.")?;
         let peer = ["network.peer.address", "network.peer.port"];
         address(&mut map, peer, self.peer)?;
         entry(&mut map, "network.protocol.name", &self.protocol)?;
@@ -88,7 +91,19 @@ impl Serialize for Attributes {
         }
         field(&mut map, "url.path", &self.shown.path, request)?;
         entry(&mut map, "url.query", &self.shown.query)?;
+        self.identity(&mut map, "user.")?;
         map.end()
+    }
+}
+
+impl Attributes {
+    /// Writes those attributes of who asked whose names begin so.
+    fn identity<M: SerializeMap>(&self, map: &mut M, begin: &str) -> Result<(), M::Error> {
+        let identity = self.shown.identity.iter();
+        for (name, value) in identity.filter(|(name, _)| name.starts_with(begin)) {
+            map.serialize_entry(name, value)?;
+        }
+        Ok(())
     }
 }
 
@@ -191,6 +206,8 @@ mod tests {
             transport: Some("tcp"),
             server: "10.0.0.2:80".parse().ok(),
             tls: Some(Box::new(Tls {
+                client_subject: Some("spiffe://a".into()),
+                server_subject: Some("spiffe://b".into()),
                 cipher: Some("TLS_AES_128_GCM_SHA256".into()),
                 offered: vec!["h2".to_owned(), "http/1.1".to_owned()],
                 server_name: Some("shop.example".to_owned()),
@@ -203,6 +220,9 @@ mod tests {
                 query: Some("b=REDACTED".into()),
                 request_headers: vec![header("user-agent"), header("traceparent")],
                 response_headers: vec![header("content-type")],
+                identity: ["enduser.id", "meshwitness.jwt.iss", "user.email"]
+                    .map(|name| (name.into(), "x".to_owned()))
+                    .to_vec(),
                 grpc: true,
                 ..Shown::default()
             }),
@@ -215,7 +235,7 @@ mod tests {
         assert_eq!(sorted["network.peer.address"], "fd00::1");
         assert_eq!(sorted["server.port"], 80);
         assert_eq!(sorted["http.request.header.user-agent"][1], "2");
-        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(27));
+        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(32));
     }
 
     #[test]

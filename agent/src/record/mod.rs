@@ -5,6 +5,7 @@ mod envelope;
 mod escape;
 mod finding;
 mod fingerprint;
+mod identity;
 mod model;
 mod pattern;
 mod printable;
@@ -17,6 +18,7 @@ pub use attributes::{Attributes, Undecoded};
 pub use envelope::{Envelope, Include, Kind};
 pub use finding::{Finding, FindingBody, FindingKind, FindingState, SensitivePlace, Severity};
 pub use fingerprint::{Fingerprint, Fingerprints};
+pub use identity::IdentityRedaction;
 pub use model::{
     AccountBody, Body, ConnectionBody, ConnectionState, Difference, EnvoyBody, LedgerBody,
     Lifecycle, LossCause, Record, Side, SinkGap, Traffic, Units, Workload, WorkloadAccount,

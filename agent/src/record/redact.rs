@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Pattern;
+use super::{IdentityRedaction, Pattern};
 use crate::http::Headers;
 
 /// What stands where a value was.
@@ -33,6 +33,8 @@ pub struct Redaction {
     pub paths: Vec<Pattern>,
     /// Names, in lower case, of the headers whose values are kept.
     pub headers: Vec<Arc<str>>,
+    /// What is kept of who asked.
+    pub identity: IdentityRedaction,
 }
 
 impl Redaction {

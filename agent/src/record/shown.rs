@@ -17,6 +17,9 @@ pub struct Shown {
     pub request_headers: Vec<(Arc<str>, Vec<String>)>,
     /// Response headers on the list, alike.
     pub response_headers: Vec<(Arc<str>, Vec<String>)>,
+    /// Who asked, by the claims of a bearer token: attributes, in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<(Arc<str>, String)>,
     /// It is a call of gRPC.
     #[serde(default)]
     pub grpc: bool,

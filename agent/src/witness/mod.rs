@@ -25,11 +25,11 @@ use tracing::{info, warn};
 
 use crate::{
     capture::{self, Capture, LoadError, MountError, Observation, Options, ProgramFacts, Refusal},
-    config::{self, CgroupMount, Config, LogFormat},
+    config::{self, CgroupMount, Config, IdentityForm, LogFormat},
     envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
     http::{Bounds, HttpEvent, Tracker},
     ledger::{Input, Intake, ListenerEnd, ListenerFact},
-    record::{Fingerprints, Redaction},
+    record::{Fingerprints, IdentityRedaction, Redaction},
     telemetry::{Health, Heartbeat, LogLineKind, Metrics},
     timestamp::Timestamp,
     workload::{Directory, Places, ProblemReport},
@@ -453,7 +453,12 @@ fn format(format: &LogFormat) -> Result<Format, FormatError> {
 }
 
 fn redaction(config: &Config) -> Redaction {
+    let identity = &config.redact.identity;
     Redaction {
+        identity: IdentityRedaction::new(
+            &identity.jwt_claims,
+            identity.form == IdentityForm::Plain,
+        ),
         query: config.redact.query,
         paths: config.redact.paths.clone(),
         headers: config

@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use proptest::{prelude::any, prop_oneof, proptest, sample, strategy::Strategy};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::{
+    prelude::any,
+    prop_oneof, proptest, sample,
+    strategy::{Just, Strategy},
+};
 use serde_json::json;
 use tracing::subscriber::with_default;
 
@@ -23,7 +28,7 @@ use crate::{
         tests::script::{Cutting, START, Script},
     },
     ledger::{Input, Intake, Ledger, ListenerFact, Settings},
-    record::{Fingerprints, QueryRedaction, Redaction},
+    record::{Fingerprints, IdentityRedaction, QueryRedaction, Redaction},
     telemetry::Metrics,
     timestamp::Timestamp,
     workload::{Owner, Pod, WorkloadFact},
@@ -50,9 +55,11 @@ const OWN_TEXT: &str = "%START_TIME% %REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% %RES
     %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS%";
 
 /// Headers whose values are off the list, and a value for each.
-const REQUEST_HEADERS: [(&str, &str); 10] = [
+const REQUEST_HEADERS: [(&str, &str); 11] = [
     ("authorization", "Bearer S"),
     ("Authorization", "Basic S"),
+    // Its subject is the secret, of which a hash is kept.
+    ("authorization", "Bearer {jwt}"),
     ("proxy-authorization", "S"),
     ("cookie", "session=S; other=S"),
     ("x-api-key", "S"),
@@ -145,11 +152,12 @@ fn cases() -> impl Strategy<Value = Case> {
         )
 }
 
-use proptest::strategy::Just;
-
 impl Case {
     fn plant(&self, text: &str) -> String {
+        let claims = json!({ "sub": self.secret }).to_string();
+        let payload = URL_SAFE_NO_PAD.encode(claims);
         text.replace('S', &self.secret)
+            .replace("{jwt}", &format!("eyJhbGciOiJub25lIn0.{payload}.c2ln"))
     }
 
     /// What is on the wire.
@@ -311,6 +319,7 @@ fn play(case: &Case, directory: &Path) -> Vec<(&'static str, String)> {
             true => QueryRedaction::Drop,
             false => QueryRedaction::Values,
         },
+        identity: IdentityRedaction::new(&["sub".to_owned()], false),
         paths: vec![
             "/reset/*".parse().unwrap(),
             "*://*/reset/*".parse().unwrap(),

@@ -23,14 +23,24 @@ pub(crate) const TEXT: Chapter = Chapter {
 
 pub(crate) const JSON: Chapter = Chapter {
     title: "A log in JSON of one's own",
-    scenarios: &[Scenario {
-        name: "format_json",
-        happens: "both sidecars log JSON with other names, nested, which the agent is given",
-        recorded: "both sides: `matched` 1/1",
-        finds: &[],
-        pods: || pods(Format::Json(object())),
-        play: |session| understood(session, "/format-json", "\"target\":\"/format-json"),
-    }],
+    scenarios: &[
+        Scenario {
+            name: "format_json",
+            happens: "both sidecars log JSON with other names, nested, which the agent is given",
+            recorded: "both sides: `matched` 1/1",
+            finds: &[],
+            pods: || pods(Format::Json(object())),
+            play: |session| understood(session, "/format-json", "\"target\":\"/format-json"),
+        },
+        Scenario {
+            name: "who_asked",
+            happens: "a request bears a token, and the log names the identities in both certificates, which the agent is told to keep",
+            recorded: "both sides: `matched` 1/1, with the token's `sub` and the peer's identity",
+            finds: &[],
+            pods: || pods(Format::Json(object())),
+            play: who_asked,
+        },
+    ],
 };
 
 const STRING: &str = concat!(
@@ -51,6 +61,7 @@ fn object() -> Value {
             "from": "%DOWNSTREAM_REMOTE_ADDRESS%",
             "via": "%UPSTREAM_CLUSTER%",
         },
+        "identity": { "client": "%DOWNSTREAM_PEER_URI_SAN%", "server": "%UPSTREAM_PEER_URI_SAN%" },
     })
 }
 
@@ -59,7 +70,12 @@ pub(crate) fn with_string(config: Config) -> Config {
 }
 
 pub(crate) fn with_object(config: Config) -> Config {
-    config.setting("/logs/format", json!({ "json": object() }))
+    config
+        .setting("/logs/format", json!({ "json": object() }))
+        .setting(
+            "/redact",
+            json!({ "identity": { "jwt_claims": ["sub"], "form": "plain" } }),
+        )
 }
 
 fn pods(format: Format) -> Vec<PodSpec> {
@@ -67,6 +83,36 @@ fn pods(format: Format) -> Vec<PodSpec> {
         PodSpec::new("a").logging(format.clone()),
         PodSpec::new("b").logging(format),
     ]
+}
+
+fn who_asked(session: &mut Session) -> Result<Judge> {
+    // {"alg":"none"}.{"sub":"alice","aud":"shop"}.sig
+    const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImF1ZCI6InNob3AifQ.c2ln";
+    let header = format!("authorization: Bearer {TOKEN}");
+    ensure!(get(session, "a", "b", "/who-asked", &["-H", &header])? == 200);
+    judge(|evidence| {
+        matched_at_both(evidence, "a", "b", "/who-asked")?;
+        for (pod, side, peer) in [
+            ("a", "client", ("tls.server.subject", "/sa/b")),
+            ("b", "server", ("tls.client.subject", "/sa/a")),
+        ] {
+            for record in evidence.http(pod, side, "/who-asked").records {
+                let attribute = |name: &str| record.text(&format!("/attributes/{name}"));
+                let identity = attribute(peer.0);
+                let is_peer = identity.starts_with("spiffe://") && identity.ends_with(peer.1);
+                ensure!(
+                    is_peer && attribute("enduser.id") == "alice",
+                    "{}",
+                    record.line()
+                );
+            }
+        }
+        let token = evidence
+            .records
+            .find(|record| record.line().contains("eyJ"));
+        ensure!(token.is_empty(), "the token is in a record");
+        Ok(())
+    })
 }
 
 fn understood(session: &Session, path: &'static str, part: &'static str) -> Result<Judge> {

@@ -97,6 +97,14 @@ fn places_and_messages() {
             "mw.yaml:1: logs.proxy_containers: expected 1 to 16 names of containers",
         ),
         (
+            "redact: {identity: {jwt_claims: [sub, sub]}}",
+            "mw.yaml:1: redact.identity.jwt_claims: expected at most 16 names of claims, such as `sub`, each once",
+        ),
+        (
+            "redact: {identity: {jwt_claims: ['']}}",
+            "mw.yaml:1: redact.identity.jwt_claims: expected at most 16 names of claims, such as `sub`, each once",
+        ),
+        (
             "mesh: {listeners: [15001, 0]}",
             "mw.yaml:1: mesh.listeners[1]: expected a port from 1 to 65535, got `0`",
         ),
@@ -223,10 +231,6 @@ fn later_parts_are_refused_and_never_ignored() {
         ("mesh: {interception: tproxy}", "mesh.interception"),
         ("logs: {driver: docker}", "logs.driver"),
         ("capture: {scope: all}", "capture.scope"),
-        (
-            "redact: {identity: {jwt_claims: [sub]}}",
-            "redact.identity.jwt_claims",
-        ),
     ] {
         let error = error(text);
         assert!(

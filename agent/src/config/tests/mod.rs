@@ -95,7 +95,7 @@ mesh:
     - { expect: direct, direction: outbound, port: 3306, cidr: 10.0.0.0/8, workload: shop/*,
         reason: "the database has no sidecar" }
     - { expect: unlogged, method: GET, path: /health*, status: 2xx }
-redact: { query: drop, paths: [/reset/*], identity: { jwt_claims: [], form: plain } }
+redact: { query: drop, paths: [/reset/*], identity: { jwt_claims: [sub, iss], form: plain } }
 state: { dir: /srv/state }
 ledger: { interval: 5s }
 forward:
@@ -148,6 +148,7 @@ evidence: none
     assert_eq!(config.redact.query, QueryRedaction::Drop);
     assert!(config.redact.paths[0].matches("/reset/token"));
     assert_eq!(config.redact.identity.form, IdentityForm::Plain);
+    assert_eq!(config.redact.identity.jwt_claims, ["sub", "iss"]);
     assert_eq!(config.ledger.interval, Duration::from_secs(5));
     let include = &config.forward[0].include;
     assert_eq!(include.kinds, Some(vec![Kind::Finding]));

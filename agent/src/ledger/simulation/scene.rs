@@ -14,7 +14,7 @@ use super::{
 use crate::{
     http::Gap,
     ledger::{Input, Intake, Settings},
-    record::{Fingerprints, QueryRedaction, Redaction},
+    record::{Fingerprints, IdentityRedaction, QueryRedaction, Redaction},
     timestamp::Timestamp,
 };
 
@@ -202,6 +202,7 @@ fn settings(flush: Duration, random: &mut Random) -> Settings {
 fn intake() -> Intake {
     let headers = ["user-agent", "x-request-id", "x-forwarded-for"];
     let redaction = Redaction {
+        identity: IdentityRedaction::default(),
         query: QueryRedaction::Values,
         paths: Vec::new(),
         headers: headers.map(Into::into).to_vec(),

@@ -6,7 +6,7 @@ use crate::{
     envoy::{self, LogEntry, LogLine},
     http::{self, Request, RequestHead},
     ledger::{Intake, LineContent},
-    record::{Fingerprints, QueryRedaction, Redaction, Shown},
+    record::{Fingerprints, IdentityRedaction, QueryRedaction, Redaction, Shown},
     timestamp::Timestamp,
 };
 
@@ -14,6 +14,7 @@ fn redaction(headers: &[&str]) -> Redaction {
     Redaction {
         query: QueryRedaction::Values,
         paths: Vec::new(),
+        identity: IdentityRedaction::default(),
         headers: headers.iter().map(|name| Arc::from(*name)).collect(),
     }
 }
@@ -88,6 +89,7 @@ fn requests_and_lines_are_shown_without_secrets() {
         query: Some("token=REDACTED".into()),
         authority: Some("b.shop".into()),
         request_headers: vec![("user-agent".into(), vec!["curl".into()])],
+        identity: Vec::new(),
         grpc: false,
         response_headers: Vec::new(),
         conflicting_length: true,
@@ -98,6 +100,41 @@ fn requests_and_lines_are_shown_without_secrets() {
     };
     assert_eq!(*shown_of_request(&intake), request);
     assert_eq!(*shown_of_line(&intake), line);
+}
+
+#[test]
+fn who_asked_is_kept_and_the_token_is_not() {
+    // {"alg":"none"}.{"sub":"alice"}.sig
+    const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln";
+    let mut intake = intake(&["user-agent"]);
+    let shown = |intake: &Intake, undecoded| {
+        let mut told = told();
+        let authorization = format!("Bearer {TOKEN}");
+        let head = told.request.head.as_mut().unwrap();
+        head.headers = [("authorization", authorization.as_str())]
+            .into_iter()
+            .collect();
+        told.undecoded = undecoded;
+        intake.exchange(told).shown
+    };
+    assert_eq!(shown(&intake, false).identity, []);
+    let identity = |plain| IdentityRedaction::new(&["sub".to_owned()], plain);
+    let redact = |intake: &mut Intake, plain| {
+        intake.redact(Redaction {
+            identity: identity(plain),
+            ..redaction(&[])
+        });
+    };
+    redact(&mut intake, true);
+    for undecoded in [false, true] {
+        let shown = shown(&intake, undecoded);
+        assert_eq!(shown.identity, [("enduser.id".into(), "alice".to_owned())]);
+    }
+    redact(&mut intake, false);
+    let hashed = shown(&intake, false);
+    assert_eq!(&*hashed.identity[0].0, "enduser.pseudo.id");
+    let text = serde_json::to_string(&*hashed).unwrap();
+    assert!(!text.contains("alice") && !text.contains("eyJ"), "{text}");
 }
 
 #[test]

@@ -28,6 +28,8 @@ fn expected(text: impl Fn(&str) -> Option<String>) -> LogEntry {
     let address = |key: &str| text(key).map(|address| address.parse().unwrap());
     let time: jiff::Timestamp = text("start_time").unwrap().parse().unwrap();
     LogEntry {
+        downstream_peer: None,
+        upstream_peer: None,
         start_time: Some(crate::timestamp::Timestamp(
             time.as_nanosecond().try_into().unwrap(),
         )),
