@@ -175,6 +175,7 @@ impl Ledger {
                 };
                 self.announce(&alone);
                 self.leg_assigned(&alone);
+                self.meets_stranger(&alone);
                 Tracked::Alone(Box::new(alone))
             }
         };
@@ -458,11 +459,12 @@ impl Ledger {
         traffic.attributes.tls = tls;
         let judgement = Judgement {
             verdict,
-            reasons,
+            reasons: reasons.clone(),
             units,
         };
         let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
         self.leg_closed(&connection, &record);
+        self.stranger_closed(&connection, uid.as_ref(), &reasons, &record);
         if self.gathers(verdict) {
             self.gather_alone(&connection, Some(closed));
         }

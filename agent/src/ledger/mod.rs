@@ -27,6 +27,7 @@ mod judge_copies;
 mod judge_forwarded;
 mod judge_missing;
 mod judge_surplus;
+mod kept;
 mod leg;
 mod lines;
 mod log_marks;
@@ -44,6 +45,7 @@ mod settings;
 mod simulation;
 mod steady;
 mod stop;
+mod strangers;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,7 @@ use pod::PodBook;
 use refusals::Refusals;
 use roles::Roles;
 pub use settings::{Reconfiguration, Settings};
+use strangers::Strangers;
 pub use summary::PodSummary;
 use tracked::{Tracked, reason_of};
 use write::Writer;
@@ -128,6 +131,7 @@ pub struct Ledger {
     kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
     kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
     network_legs: NetworkLegs,
+    strangers: Strangers,
     /// Connections whose oldest line is due at this moment of the capture.
     line_agenda: BTreeSet<(Timestamp, ConnectionId)>,
     started: Timestamp,
@@ -168,6 +172,7 @@ impl Ledger {
             kubelet_tuples: BTreeSet::new(),
             kubelet_order: VecDeque::new(),
             network_legs: NetworkLegs::default(),
+            strangers: Strangers::default(),
             line_agenda: BTreeSet::new(),
             started: Timestamp::default(),
             captured_until: Timestamp::default(),

@@ -4,15 +4,11 @@
 //! another accepted, with the same two addresses, since there is no NAT between pods. So nobody is
 //! accused of a leg to where no sidecar is, and of none whose first bytes were not seen.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     Ledger,
+    kept::Kept,
     roles::Place,
     tracked::{AloneConnection, Tracked},
     write::{Judgement, connection_traffic},
@@ -33,12 +29,12 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 type Tuple = (SocketAddr, SocketAddr);
 
 /// Network legs of proxies, by the addresses of what their client ends send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NetworkLegs {
     /// Accepted at `mesh.listeners`: whose proxy has it, and since when.
-    accepted: Kept<(Arc<str>, Timestamp)>,
+    accepted: Kept<Tuple, (Arc<str>, Timestamp)>,
     /// In which a proxy sent plaintext, and of which no other end is known.
-    plain: Kept<PlainLeg>,
+    plain: Kept<Tuple, PlainLeg>,
 }
 
 /// A leg in which a proxy sent plaintext.
@@ -54,18 +50,11 @@ struct PlainLeg {
     record: Option<Arc<str>>,
 }
 
-/// The newest of something, by tuple.
-#[derive(Debug)]
-struct Kept<T> {
-    by_tuple: BTreeMap<Tuple, T>,
-    order: VecDeque<Tuple>,
-}
-
-impl<T> Default for Kept<T> {
+impl Default for NetworkLegs {
     fn default() -> Self {
         Self {
-            by_tuple: BTreeMap::new(),
-            order: VecDeque::new(),
+            accepted: Kept::new(KEPT),
+            plain: Kept::new(KEPT),
         }
     }
 }
@@ -74,21 +63,7 @@ impl<T> Default for Kept<T> {
 impl NetworkLegs {
     /// Legs with plaintext that are kept.
     pub(super) fn kept(&self) -> usize {
-        assert_eq!(self.plain.order.len(), self.plain.by_tuple.len());
-        self.plain.by_tuple.len()
-    }
-}
-
-impl<T> Kept<T> {
-    fn insert(&mut self, tuple: Tuple, value: T) {
-        if self.by_tuple.insert(tuple, value).is_none() {
-            self.order.push_back(tuple);
-        }
-        if self.order.len() > KEPT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_tuple.remove(&oldest);
-        }
+        self.plain.len()
     }
 }
 
@@ -108,7 +83,7 @@ impl Ledger {
         let (tuple, uid) = (tuple(connection), Arc::clone(&place.pod_uid));
         let accepted = (uid, connection.time);
         self.network_legs.accepted.insert(tuple, accepted);
-        let plain = self.network_legs.plain.by_tuple.get(&tuple).cloned();
+        let plain = self.network_legs.plain.get(&tuple).cloned();
         if let Some(plain) = plain {
             self.judge_plain(tuple, &plain);
         }
@@ -145,7 +120,7 @@ impl Ledger {
 
     /// The record of a leg's end was written.
     pub(super) fn leg_closed(&mut self, connection: &Connection, record: &Arc<str>) {
-        let plain = self.network_legs.plain.by_tuple.get_mut(&tuple(connection));
+        let plain = self.network_legs.plain.get_mut(&tuple(connection));
         if let Some(plain) = plain.filter(|plain| plain.id == connection.id) {
             plain.record = Some(Arc::clone(record));
         }
@@ -154,7 +129,7 @@ impl Ledger {
     /// Finds the leg if the proxy of another pod has its other end. True if nothing is left to
     /// learn of it.
     fn judge_plain(&mut self, tuple: Tuple, plain: &PlainLeg) -> bool {
-        let Some((uid, accepted)) = self.network_legs.accepted.by_tuple.get(&tuple) else {
+        let Some((uid, accepted)) = self.network_legs.accepted.get(&tuple) else {
             return false;
         };
         if *accepted + TOLERANCE < plain.opened {
@@ -170,7 +145,7 @@ impl Ledger {
         };
         let uid = Arc::clone(&plain.pod_uid);
         self.find(FindingKind::PlaintextLeg, Some(&uid), plain.sent, record);
-        self.network_legs.plain.by_tuple.remove(&tuple);
+        self.network_legs.plain.remove(&tuple);
         true
     }
 
@@ -188,12 +163,9 @@ impl Ledger {
             reasons: alone.reasons.clone(),
             units: Units::default(),
         };
-        let time = connection.time;
-        let record = self
-            .writer
-            .traffic(Kind::Connection, time, judgement, traffic);
+        let connection = connection.clone();
+        let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
         if self.gathers(verdict) {
-            let connection = connection.clone();
             self.gather_alone(&connection, None);
         }
         Some(record)

@@ -139,7 +139,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "plain_pod",
             happens: "a pod without a sidecar is asked, and asks a pod of the mesh",
             recorded: "its connections: `outside`, `no_sidecar`; the meshed server: `matched` 1/1",
-            finds: &[],
+            finds: &[("plain", "MW-113")],
             pods: || vec![PodSpec::new("b"), PodSpec::new("plain").without_sidecar()],
             play: plain_pod,
         },

@@ -39,6 +39,7 @@ mod resets;
 mod retries;
 mod sensitive;
 mod silent;
+mod strangers;
 mod summary;
 mod tls;
 mod tracked;
