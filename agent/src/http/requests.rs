@@ -88,7 +88,8 @@ impl Conversation {
                     self.requests.reader.give_up();
                     return;
                 }
-                self.lose(Direction::Requests, missed(missing), end.time, events);
+                let loss = missed(missing, sent.totals.followed);
+                self.lose(Direction::Requests, loss, end.time, events);
             }
         }
         if let Some(loss) = self.requests.reader.loss() {
@@ -141,16 +142,18 @@ impl Conversation {
     }
 }
 
-/// Bytes that were sent never came: a segment was lost, or the kernel side did not follow.
-pub(super) fn missed(segment: bool) -> Loss {
-    let cause = if segment {
-        Gap::RingLost
-    } else {
-        Gap::StreamGap
-    };
+/// Bytes that were sent never came: a segment was lost, or the kernel side did not follow. If it did,
+/// it left out what cannot be left out here.
+pub(super) fn missed(segment: bool, followed: bool) -> Loss {
+    if segment {
+        return Loss {
+            cause: Gap::RingLost,
+            trusting: true,
+        };
+    }
     Loss {
-        cause,
-        trusting: true,
+        trusting: !followed,
+        ..STRAYED
     }
 }
 

@@ -83,7 +83,8 @@ impl Conversation {
                 self.read(Direction::Responses, &[], end.time, events);
             } else {
                 let missing = sent.totals.segments > self.responses.positions.next_index();
-                self.lose(Direction::Responses, missed(missing), end.time, events);
+                let loss = missed(missing, sent.totals.followed);
+                self.lose(Direction::Responses, loss, end.time, events);
             }
         }
         if let Some(loss) = self.responses.reader.loss() {

@@ -547,7 +547,8 @@ impl Conversation {
         let refused = sent.totals.segments > half.positions.next_index();
         let may_be_left_out = half.reader.is_data(rest) || (!refused && sent.totals.followed);
         if !may_be_left_out || !self.pass(direction, rest, end.time, events) {
-            self.lose(direction, missed(refused), end.time, events);
+            let loss = missed(refused, sent.totals.followed);
+            self.lose(direction, loss, end.time, events);
         }
     }
 

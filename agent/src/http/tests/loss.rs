@@ -367,6 +367,29 @@ fn bytes_left_out_at_the_end_count() {
     assert_eq!(exchange.gap, None);
 }
 
+/// The kernel side, which has not seen that HEAD was asked for, takes all that follows for a body.
+#[test]
+fn bytes_that_cannot_have_been_left_out_are_a_gap() {
+    let script = Script::default()
+        .request("HEAD /a HTTP/1.1\r\n\r\n", "")
+        .response("HTTP/1.1 200 OK\r\n\r\n", "")
+        .request("GET /b HTTP/1.1\r\n\r\n", "");
+    let mut observations = script.observations(&Cutting::default());
+    for observation in &mut observations {
+        if let Observation::Socket(socket) = observation
+            && socket.phase == Phase::Closed
+            && socket.cookie == cookie(SERVER)
+        {
+            socket.bytes_sent += 100;
+        }
+    }
+    let expected = [
+        ("/a".to_owned(), Some(200), None),
+        ("/b".to_owned(), None, Some(Gap::StreamGap)),
+    ];
+    assert_eq!(told(&run(observations)), expected);
+}
+
 #[test]
 fn what_was_not_followed_may_hide_requests() {
     let script = serial(2);
