@@ -73,6 +73,10 @@ impl Facts {
     pub const FIN_RECEIVED: u32 = 1 << 11;
     /// That it is settled was reported.
     pub const TOLD: u32 = 1 << 12;
+    /// Both ends speak Multipath TCP.
+    pub const MULTIPATH: u32 = 1 << 13;
+    /// It joined a connection of Multipath TCP as a further path.
+    pub const JOINS: u32 = 1 << 14;
 
     /// Nobody was found yet.
     pub const PEER_UNKNOWN: u32 = 0;

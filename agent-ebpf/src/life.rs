@@ -20,7 +20,7 @@ use aya_ebpf::{
 
 use crate::{
     context::{address, field, long, word},
-    listen, report,
+    listen, multipath, report,
     storage::{Received, Socket, find, find_or_create},
 };
 
@@ -48,9 +48,7 @@ pub(crate) fn turn(context: &SockOpsContext) {
         }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             if let Some(socket) = find(sk) {
-                socket.set(Facts::ESTABLISHED);
-                socket.received = Received::from(field!(context.ops, bpf_sock_ops, rcv_nxt));
-                watch(context, socket);
+                connected(context, socket);
             }
         }
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
@@ -67,6 +65,19 @@ pub(crate) fn turn(context: &SockOpsContext) {
     }
 }
 
+/// A handshake was completed from this end.
+#[inline(always)]
+fn connected(context: &SockOpsContext, socket: &mut Socket) {
+    socket.set(Facts::ESTABLISHED);
+    socket.received = Received::from(field!(context.ops, bpf_sock_ops, rcv_nxt));
+    watch(context, socket);
+    multipath::established(context, socket);
+    // From now on a part of what the first path carried may come here: told before any does.
+    if socket.is(Facts::JOINS) && !socket.is(Facts::EXCLUDED) {
+        report::socket(socket, SocketRecord::SETTLED);
+    }
+}
+
 /// A handshake was completed from the far end. What the state holds is the listener's.
 #[inline(always)]
 fn accepted(context: &SockOpsContext, socket: &mut Socket) {
@@ -78,6 +89,7 @@ fn accepted(context: &SockOpsContext, socket: &mut Socket) {
     socket.next_sequence = field!(context.ops, bpf_sock_ops, snd_nxt);
     socket.received = Received::from(field!(context.ops, bpf_sock_ops, rcv_nxt));
     watch(context, socket);
+    multipath::established(context, socket);
 }
 
 /// Takes the addresses, which are gone at the close, and has the close told.

@@ -26,6 +26,7 @@ mod hello;
 mod identify;
 mod life;
 mod listen;
+mod multipath;
 mod packet;
 mod peer;
 mod process;

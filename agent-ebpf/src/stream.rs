@@ -89,7 +89,9 @@ pub(crate) fn advance(packet: &Packet, socket: &mut Socket) -> bool {
 
 #[inline(always)]
 fn is_looked_at(socket: &Socket) -> bool {
-    socket.facts.peer != Facts::PEER_REMOTE || socket.stream.is_beginning()
+    // One path of several is no stream of messages.
+    !socket.is(Facts::JOINS)
+        && (socket.facts.peer != Facts::PEER_REMOTE || socket.stream.is_beginning())
 }
 
 /// Bytes were not seen. That is no loss if they are body.

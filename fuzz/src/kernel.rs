@@ -9,7 +9,7 @@ use agent_common::{
     segment::SegmentHeader,
 };
 use meshwitness::{
-    capture::{Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
+    capture::{Multipath, Observation, Opener, Peer, Phase, Segment, Socket, StreamTotals},
     timestamp::Timestamp,
 };
 
@@ -399,6 +399,7 @@ fn socket(end: End) -> Observation {
         },
         established: true,
         preexisting: false,
+        multipath: Multipath::No,
         fin_sent: false,
         bytes_sent: 0,
         bytes_received: 0,

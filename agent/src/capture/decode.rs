@@ -13,8 +13,8 @@ use aya::Pod;
 use thiserror::Error;
 
 use super::{
-    FirstBytes, Listener, ListenerClosed, Observation, Opener, Peer, Phase, Process, Segment,
-    Socket, StreamTotals, clock::Clock,
+    FirstBytes, Listener, ListenerClosed, Multipath, Observation, Opener, Peer, Phase, Process,
+    Segment, Socket, StreamTotals, clock::Clock,
 };
 
 /// A record that the kernel side of this build does not write.
@@ -122,6 +122,11 @@ fn socket_facts(record: &SocketRecord, clock: &Clock) -> Result<Socket, Malforme
         peer: peer(facts)?,
         established: is(Facts::ESTABLISHED),
         preexisting: is(Facts::PREEXISTING),
+        multipath: match (is(Facts::MULTIPATH), is(Facts::JOINS)) {
+            (false, _) => Multipath::No,
+            (true, false) => Multipath::First,
+            (true, true) => Multipath::Joined,
+        },
         fin_sent: is(Facts::FIN_SENT),
         bytes_sent: facts.bytes_sent,
         bytes_received: facts.bytes_received,

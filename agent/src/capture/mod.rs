@@ -40,8 +40,8 @@ pub use self::{
     load::{MINIMUM_RING_BYTES, Options},
     mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
-        CgroupId, Cookie, FirstBytes, Listener, ListenerClosed, Observation, Opener, Peer, Phase,
-        Process, Refused, Segment, Socket, StreamTotals,
+        CgroupId, Cookie, FirstBytes, Listener, ListenerClosed, Multipath, Observation, Opener,
+        Peer, Phase, Process, Refused, Segment, Socket, StreamTotals,
     },
     privileges::drop_privileges,
     probe::{Probe, probe},

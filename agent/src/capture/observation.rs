@@ -147,6 +147,8 @@ pub struct Socket {
     pub established: bool,
     /// The connection is older than the programs.
     pub preexisting: bool,
+    /// What the handshake said of Multipath TCP; nothing for a connection older than the programs.
+    pub multipath: Multipath,
     /// It sent a FIN.
     pub fin_sent: bool,
     /// Payload bytes that it sent, each counted once.
@@ -157,6 +159,18 @@ pub struct Socket {
     pub retransmits: u32,
     /// What its stream has come to so far.
     pub stream: StreamTotals,
+}
+
+/// The part that a TCP connection has in one of Multipath TCP (RFC 8684).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Multipath {
+    /// None: both ends, or one of them, speak plain TCP.
+    #[default]
+    No,
+    /// It is the first path, and the only one as long as no other joins.
+    First,
+    /// It joined another as a further path: what is sent comes here or there.
+    Joined,
 }
 
 /// Which end opened a connection.

@@ -19,10 +19,12 @@ pub(super) struct Horizon {
 impl Horizon {
     pub(super) fn sample(sockets: &Ring, streams: &Ring) -> Self {
         let boot = boot_time();
+        // What was told of sockets before a segment is to be known with it.
+        let streams = streams.end();
         Self {
             boot,
             sockets: sockets.end(),
-            streams: streams.end(),
+            streams,
         }
     }
 

@@ -99,6 +99,8 @@ pub enum Gap {
     StreamMismatch,
     /// The bound of open connections or heads was reached.
     Evicted,
+    /// Multipath TCP carries a part of the connection on another path (RFC 8684).
+    Mptcp,
 }
 
 /// A TCP connection inside a pod, or between a pod and elsewhere.

@@ -8,7 +8,7 @@ use super::{
     endpoint::{Endpoint, LINGER, Over},
     event::{Connection, Gap, HttpEvent},
     greetings::Greetings,
-    opening,
+    multipath, opening,
     protocol::{NoRequest, Protocol},
     reader::Direction,
     refusals::Refusals,
@@ -35,6 +35,10 @@ pub(super) struct Leg {
     /// Which of them opened the connection, once that is settled.
     pub(super) client: Option<usize>,
     pub(super) first_seen: Timestamp,
+    /// The ends between which it is a path of Multipath TCP.
+    pub(super) path_of: Option<multipath::Ends>,
+    /// Other paths share what it would carry.
+    spread: bool,
     greetings: Greetings,
     state: State,
     /// What was told of it.
@@ -45,7 +49,7 @@ pub(super) struct Leg {
 ///
 /// ```text
 ///            ┌──▶ Read ─────┐
-/// Waiting ───┤              ├──▶ Evicted
+/// Waiting ───┤              ├──▶ Evicted, Spread
 ///            └──▶ Unread ───┘
 /// ```
 #[derive(Debug)]
@@ -58,6 +62,8 @@ enum State {
     Unread,
     /// Counted: so many requests are accounted for; why.
     Evicted(u32, Gap),
+    /// Dropped: it is one path of several, and nobody can count what they carry together.
+    Spread,
 }
 
 /// What is to be done with a leg.
@@ -97,6 +103,8 @@ impl Leg {
             ends: [Some(first), None],
             client: None,
             first_seen: now,
+            path_of: None,
+            spread: false,
             greetings: Greetings::default(),
             state: State::Waiting(Waiting::default()),
             told: None,
@@ -120,7 +128,7 @@ impl Leg {
             State::Read(protocol) => {
                 protocol.segment(direction(from_client), &segment, events);
             }
-            State::Unread => {}
+            State::Unread | State::Spread => {}
             State::Evicted(known, cause) if from_client => {
                 let messages = messages(&segment).saturating_sub(*known);
                 *known += messages;
@@ -165,6 +173,11 @@ impl Leg {
         if self.is_remote() {
             self.state = State::Unread;
             return;
+        }
+        if self.spread {
+            self.state = State::Spread;
+            let time = self.told.as_ref().map_or(self.first_seen, |it| it.time);
+            return self.lost(0, Gap::Mptcp, time, events);
         }
         let client = self.client.unwrap_or_default();
         let dropped = [waiting.dropped(client), waiting.dropped(1 - client)];
@@ -227,6 +240,7 @@ impl Leg {
                     self.lost(missed, cause, time, events);
                 }
             }
+            State::Spread => no_request = NoRequest::No,
             State::Waiting(_) | State::Unread => {}
         }
         if let Some(connection) = &self.told {
@@ -261,11 +275,25 @@ impl Leg {
                 )
             }
             State::Unread => (0, 0),
-            State::Evicted(..) => return true,
+            State::Evicted(..) | State::Spread => return true,
         };
         self.lost(told, cause, now, events);
         self.state = State::Evicted(known.saturating_add(told), cause);
         true
+    }
+
+    /// Another path carries a part of the connection from now on, or has all along: ends what is
+    /// open, and reads no more.
+    pub(super) fn spread(&mut self, now: Timestamp, events: &mut Vec<HttpEvent>) {
+        self.spread = true;
+        if let State::Read(protocol) = &mut self.state {
+            let (_, untold) = protocol.evict(Gap::Mptcp, now, events);
+            self.state = State::Spread;
+            if untold > 0 {
+                self.lost(untold, Gap::Mptcp, now, events);
+            }
+            self.lost(0, Gap::Mptcp, now, events);
+        }
     }
 
     /// Ends the exchanges that wait for their responses. What comes is read on.
@@ -284,6 +312,7 @@ impl Leg {
             waiting.join(more);
         }
         self.first_seen = self.first_seen.min(other.first_seen);
+        self.spread |= other.spread;
     }
 
     /// Nothing was told of it yet, and no peer is known.
@@ -301,7 +330,7 @@ impl Leg {
         let kept = match &self.state {
             State::Waiting(waiting) => waiting.bytes(),
             State::Read(protocol) => protocol.held(),
-            State::Unread | State::Evicted(..) => 0,
+            State::Unread | State::Evicted(..) | State::Spread => 0,
         };
         kept + self.greetings.held()
     }

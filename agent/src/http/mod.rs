@@ -23,6 +23,7 @@ pub mod hpack;
 mod http2;
 mod leg;
 mod line;
+mod multipath;
 mod opening;
 mod pairing;
 mod positions;

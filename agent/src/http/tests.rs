@@ -7,5 +7,6 @@ mod http2;
 mod loss;
 mod malformed;
 mod messages;
+mod multipath;
 mod properties;
 pub(crate) mod script;

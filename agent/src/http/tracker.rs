@@ -12,10 +12,14 @@ use super::{
     endpoint::Endpoint,
     event::{Gap, HttpEvent},
     leg::{Leg, Next},
+    multipath::{Path, Paths},
     refusals::Refusals,
 };
 use crate::{
-    capture::{CgroupId, Cookie, FirstBytes, Observation, Peer, Refusal, Refused, Segment, Socket},
+    capture::{
+        CgroupId, Cookie, FirstBytes, Multipath, Observation, Peer, Refusal, Refused, Segment,
+        Socket,
+    },
     number_map::NumberMap,
     timestamp::Timestamp,
 };
@@ -48,6 +52,7 @@ pub struct Tracker {
     /// Connections that were evicted, oldest first.
     evicted: BTreeMap<u64, usize>,
     departed: Departed,
+    paths: Paths,
     refusals: Refusals,
     /// When all connections are to be looked at because of refusals, on the steady clock.
     unsettled: Option<Timestamp>,
@@ -97,6 +102,7 @@ impl Tracker {
             charges: Charges::default(),
             evicted: BTreeMap::new(),
             departed: Departed::new(bounds.connections),
+            paths: Paths::default(),
             refusals: Refusals::default(),
             unsettled: None,
             counters: Counters::default(),
@@ -169,6 +175,7 @@ impl Tracker {
     fn socket(&mut self, socket: Socket, events: &mut Vec<HttpEvent>) {
         let (time, now) = (socket.time, self.steady(socket.time));
         let (cookie, peer) = (socket.cookie, socket.peer);
+        let path = Path::of(&socket);
         let Some(place) = self.place(cookie, socket.cgroup, socket.opened, time, events) else {
             return;
         };
@@ -180,10 +187,38 @@ impl Tracker {
         }
         if let Some(place) = self.sockets.get(&cookie) {
             let leg = place.leg;
+            if let Some(path) = path {
+                self.path(leg, &path, time, events);
+            }
             self.weigh(leg);
             self.settle(leg, events);
         }
         self.make_bytes(time, events);
+    }
+
+    /// Takes note of a path of Multipath TCP. Those that others share are not read.
+    fn path(&mut self, index: usize, path: &Path, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        let Some(leg) = &mut self.legs[index] else {
+            return;
+        };
+        let mut shared = BTreeSet::new();
+        if path.part == Multipath::Joined {
+            shared.insert(index);
+        }
+        if let (Some(ends), None) = (path.ends, leg.path_of) {
+            leg.path_of = Some(ends);
+            match path.part {
+                Multipath::Joined => shared.extend(self.paths.join(ends, time)),
+                _ if self.paths.begin(ends, index, path.opened) => _ = shared.insert(index),
+                _ => {}
+            }
+        }
+        for index in shared {
+            if let Some(leg) = &mut self.legs[index] {
+                leg.spread(time, events);
+            }
+            self.weigh(index);
+        }
     }
 
     /// What some connection waits for may be among what was refused.
@@ -396,6 +431,9 @@ impl Tracker {
     fn remove(&mut self, index: usize) -> Option<Leg> {
         let leg = self.legs[index].take()?;
         self.free.push(index);
+        if let Some(ends) = leg.path_of {
+            self.paths.end(ends, index);
+        }
         if let Some(deadline) = leg.deadline {
             self.deadlines.remove(&(deadline, index));
         }

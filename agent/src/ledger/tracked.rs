@@ -309,5 +309,6 @@ pub(super) fn reason_of(gap: Gap) -> Reason {
         Gap::StreamGap => Reason::StreamGap,
         Gap::StreamMismatch => Reason::StreamMismatch,
         Gap::Evicted => Reason::Evicted,
+        Gap::Mptcp => Reason::Mptcp,
     }
 }

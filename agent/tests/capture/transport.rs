@@ -9,10 +9,14 @@ use std::{
     thread,
 };
 
-use meshwitness::capture::Peer;
-use rustix::net::{AddressFamily, SocketType, bind, connect, ipproto, listen, socket};
+use meshwitness::{
+    capture::{Multipath, Observation, Peer, Phase},
+    http::{Bounds, Exchange, Gap, HttpEvent, Tracker},
+    timestamp::Timestamp,
+};
+use rustix::net::{AddressFamily, Protocol, SocketType, bind, connect, ipproto, listen, socket};
 
-use crate::scene::{Scene, Watched, ends, run};
+use crate::scene::{Scene, Watched, ends, run, sockets};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -266,23 +270,133 @@ fn sequence(stream: &TcpStream, queue: libc::c_int) -> u32 {
 /// path is a TCP connection of its own, and this one carries everything.
 #[test]
 fn one_path_of_multipath_tcp() {
-    for server_protocol in [ipproto::MPTCP, ipproto::TCP] {
+    for (server_protocol, part) in [
+        (ipproto::MPTCP, Multipath::First),
+        (ipproto::TCP, Multipath::No),
+    ] {
         let scene = Scene::new();
         let mut watched = scene.capture(1 << 20);
-        let socket =
-            |protocol| socket(AddressFamily::INET, SocketType::STREAM, Some(protocol)).unwrap();
-        scene.enter("server");
-        let listener = socket(server_protocol);
-        bind(&listener, &"127.0.0.1:0".parse::<SocketAddrV4>().unwrap()).unwrap();
-        listen(&listener, 8).unwrap();
-        let listener = TcpListener::from(listener);
-        scene.enter("client");
-        let client = socket(ipproto::MPTCP);
-        connect(&client, &listener.local_addr().unwrap()).unwrap();
-        let mut client = TcpStream::from(client);
-        let (server, _) = listener.accept().unwrap();
+        let (mut client, server, _) = multipath(&scene, "127.0.0.1:0", server_protocol);
         client.write_all(REQUEST).unwrap();
         answer(client, server);
         assert_followed(&mut watched);
+        let closed: Vec<_> = sockets(&watched.seen, Phase::Closed).collect();
+        assert!(closed.iter().all(|end| end.multipath == part), "{closed:?}");
+        let exchanges = exchanges(&events(&watched));
+        assert_eq!(exchanges.len(), 1);
+        assert!(exchanges[0].gap.is_none() && exchanges[0].response.is_some());
     }
+}
+
+/// Over two paths, each is told as what it is, and nothing that they carry is read: neither as what
+/// it is not, nor as if there were no more.
+#[test]
+fn two_paths_of_multipath_tcp() {
+    const BODY: usize = 8 << 20;
+    let scene = Scene::new();
+    for arguments in [
+        "address add 10.0.0.1/32 dev lo",
+        "address add 10.0.0.2/32 dev lo",
+        "mptcp limits set subflow 1 add_addr_accepted 1",
+        "mptcp endpoint add 10.0.0.2 dev lo subflow",
+    ] {
+        run("ip", &arguments.split(' ').collect::<Vec<_>>());
+    }
+    let mut watched = scene.capture(1 << 22);
+    let (mut client, mut server, _listener) = multipath(&scene, "10.0.0.1:0", ipproto::MPTCP);
+    // The second path joins once both ends know that there are no others.
+    client.write_all(REQUEST).unwrap();
+    server.read_exact(&mut [0; REQUEST.len()]).unwrap();
+    server.write_all(RESPONSE).unwrap();
+    client.read_exact(&mut [0; RESPONSE.len()]).unwrap();
+    watched.until(|seen| {
+        let mut told = sockets(seen, Phase::Settled);
+        told.find(|end| end.multipath == Multipath::Joined)
+    });
+    let upload = thread::spawn(move || {
+        for _ in 0..3 {
+            let head = format!("PUT /a HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY}\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            client.write_all(&vec![b'x'; BODY]).unwrap();
+            client.read_exact(&mut [0; RESPONSE.len()]).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let mut body = vec![0; BODY];
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            server.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        server.read_exact(&mut body).unwrap();
+        server.write_all(RESPONSE).unwrap();
+    }
+    upload.join().unwrap();
+    drop(server);
+    // The server's end tries to join too, at a port where nobody listens.
+    let closed = watched.until(|seen| {
+        let mut closed: Vec<_> = sockets(seen, Phase::Closed).collect();
+        closed.retain(|end| end.established);
+        (closed.len() == 4).then_some(closed)
+    });
+    watched.all();
+    for part in [Multipath::First, Multipath::Joined] {
+        let of_it = closed.iter().filter(|end| end.multipath == part);
+        assert_eq!(of_it.clone().count(), 2, "{closed:#?}");
+        assert!(of_it.map(|end| end.bytes_sent).sum::<u64>() > 1 << 20);
+    }
+    let events = events(&watched);
+    let lost = events.iter().filter(|event| {
+        let cause = Gap::Mptcp;
+        matches!(event, HttpEvent::Lost { cause: it, .. } if *it == cause)
+    });
+    assert_eq!(lost.count(), 2, "{events:#?}");
+    // The first was over before there were two paths; it may have been read by then.
+    for exchange in exchanges(&events) {
+        let head = exchange.request.head.unwrap();
+        assert_eq!((head.path.as_deref(), exchange.exchange), (Some("/"), 0));
+    }
+    // What comes to the first path has holes that the kernel side does not know of.
+    assert_eq!(watched.capture.malformed(), 0);
+}
+
+/// A connection of Multipath TCP to a server of a protocol, and who listens there: further paths are
+/// accepted from it.
+fn multipath(
+    scene: &Scene,
+    address: &str,
+    server: Protocol,
+) -> (TcpStream, TcpStream, TcpListener) {
+    let socket =
+        |protocol| socket(AddressFamily::INET, SocketType::STREAM, Some(protocol)).unwrap();
+    scene.enter("server");
+    let listener = socket(server);
+    bind(&listener, &address.parse::<SocketAddrV4>().unwrap()).unwrap();
+    listen(&listener, 8).unwrap();
+    let listener = TcpListener::from(listener);
+    scene.enter("client");
+    let client = socket(ipproto::MPTCP);
+    connect(&client, &listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (TcpStream::from(client), server, listener)
+}
+
+/// What follows from all that was seen.
+fn events(watched: &Watched) -> Vec<HttpEvent> {
+    let mut tracker = Tracker::new(Bounds::default());
+    let mut events = Vec::new();
+    let after = Observation::Progress(Timestamp(u64::MAX >> 1));
+    for observation in watched.seen.iter().cloned().chain([after]) {
+        tracker.observe(observation, &mut events);
+    }
+    events
+}
+
+fn exchanges(events: &[HttpEvent]) -> Vec<Exchange> {
+    let ended = |event: &HttpEvent| match event {
+        HttpEvent::Ended(exchange) => Some(exchange.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(ended).collect()
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::{
-    capture::{Cookie, Observation, Opener, Peer, Phase, Process, Segment, Socket, StreamTotals},
+    capture::{
+        Cookie, Multipath, Observation, Opener, Peer, Phase, Process, Segment, Socket, StreamTotals,
+    },
     http::{Bounds, Closed, Connection, Exchange, Gap, HttpEvent, Tracker},
     timestamp::Timestamp,
 };
@@ -290,6 +292,7 @@ pub(super) fn socket(end: usize) -> Socket {
         },
         established: true,
         preexisting: false,
+        multipath: Multipath::No,
         fin_sent: false,
         bytes_sent: 0,
         bytes_received: 0,

@@ -14,11 +14,12 @@ use crate::{
     record::{Reason, Verdict},
 };
 
-pub(super) const CAUSES: [Gap; 4] = [
+pub(super) const CAUSES: [Gap; 5] = [
     Gap::RingLost,
     Gap::StreamGap,
     Gap::StreamMismatch,
     Gap::Evicted,
+    Gap::Mptcp,
 ];
 
 /// What is missed, and why.
@@ -109,5 +110,6 @@ pub(super) fn reason(gap: Gap) -> Reason {
         Gap::StreamGap => Reason::StreamGap,
         Gap::StreamMismatch => Reason::StreamMismatch,
         Gap::Evicted => Reason::Evicted,
+        Gap::Mptcp => Reason::Mptcp,
     }
 }

@@ -246,3 +246,47 @@ fn late_lines_of_what_the_loss_excused_are_not_forged() {
     scene.settle();
     scene.stop();
 }
+
+/// What several paths carry together nobody can count: neither what was under way when the second
+/// joined, nor the lines of what came after.
+#[test]
+fn what_several_paths_carry_is_unverifiable_as_such() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let (leg, joined) = (scene.client_leg(), scene.client_leg());
+    let whole = scene.exchange(&leg, 0, &get("/whole"));
+    let time = scene.now;
+    let mut torn = super::exchange(leg.id, 1, time, time, &get("/torn"));
+    scene.begin(&leg, 1);
+    torn.gap = Some(Gap::Mptcp);
+    torn.response = None;
+    scene.tell_ended(&[torn.clone()]);
+    for id in [leg.id, joined.id] {
+        scene.feed(Input::Lost {
+            connection: id,
+            exchanges: 0,
+            time,
+            cause: Gap::Mptcp,
+        });
+    }
+    let unread = super::exchange(leg.id, 2, time, time, &get("/unread"));
+    for (exchange, path) in [(&whole, "/whole"), (&torn, "/torn"), (&unread, "/unread")] {
+        let line = scene.line(Side::Client, &leg, exchange, &get(path));
+        scene.read(line);
+    }
+    scene.close(&leg, 10, 10);
+    scene.close(&joined, 1000, 1000);
+    scene.settle();
+    let mut found = scene.verdicts()[1..].to_vec();
+    found.sort();
+    let unverifiable = |units| (Verdict::Unverifiable, units, vec![Reason::Mptcp]);
+    assert_eq!(
+        found,
+        [
+            (Verdict::Matched, (1, 1), vec![]),
+            unverifiable((0, 1)),
+            unverifiable((1, 1)),
+        ]
+    );
+    scene.stop();
+}
