@@ -241,10 +241,12 @@ impl Kernel {
         let stream = &mut self.ends[end.index()];
         let before = stream.messages();
         let (heads, framing) = (stream.heads, &mut stream.framing);
-        let (length, scan) = match left.len() {
-            ..=SegmentHeader::CLASS_SMALL => scan::<64>(framing, left, heads),
-            ..=SegmentHeader::CLASS_LARGE => scan::<256>(framing, left, heads),
-            _ => scan::<1024>(framing, left, heads),
+        let (length, scan) = if left.len() <= SegmentHeader::CLASS_SMALL {
+            scan::<64>(framing, left, heads)
+        } else if left.len() <= SegmentHeader::CLASS_LARGE {
+            scan::<256>(framing, left, heads)
+        } else {
+            scan::<1024>(framing, left, heads)
         };
         let scanned = usize::from(scan.scanned);
         let rest = left.len() - length;

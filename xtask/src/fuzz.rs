@@ -9,6 +9,8 @@ mod copy;
 mod planted;
 mod target;
 
+pub(crate) use build::lint;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};

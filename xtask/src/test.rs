@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use crate::{build, install, kernels, require_root, steps::Steps};
+use crate::{build, fuzz, install, kernels, require_root, steps::Steps};
 
 /// All packages but the one that compiles for BPF only. The same choice for each command: another
 /// would give dependencies other features, and have them compiled again.
@@ -47,6 +47,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             "warnings",
         ]))
     })?;
+    steps.run("lints, fuzz targets", fuzz::lint)?;
     steps.run("agent, release", || build::run(&build::Options::ALL))?;
     steps.run("tests, build", || {
         build::execute(cargo().arg("test").args(PACKAGES).arg("--no-run"))

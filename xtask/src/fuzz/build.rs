@@ -54,6 +54,20 @@ pub(super) fn targets(sources: Sources<'_>, targets: &[Target]) -> anyhow::Resul
     )
 }
 
+/// Lints them. Not instrumented, so that what they share with the other workspace is shared here too.
+pub(crate) fn lint() -> anyhow::Result<()> {
+    execute(
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["clippy", "--all-targets"])
+            .arg("--manifest-path")
+            .arg(workspace().join("fuzz/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(target_dir()?)
+            .args(["--", "--deny", "warnings"])
+            .current_dir(workspace()),
+    )
+}
+
 /// Where the binary of a target was built.
 pub(super) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(directory()?.join(host()?).join("release").join(name))
