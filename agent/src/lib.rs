@@ -32,6 +32,7 @@ pub mod ledger;
 mod number_map;
 pub mod record;
 pub mod replacement;
+pub mod suggest;
 pub mod telemetry;
 pub mod timestamp;
 pub mod tls;

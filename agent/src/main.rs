@@ -88,10 +88,23 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// What the mesh is expected to do past its logs.
+    #[command(subcommand)]
+    Policy(Policy),
     /// Reconcile a recording again: the same records, byte by byte, on stdout. Needs no root.
     Replay {
         /// The file that `record` wrote.
         file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Policy {
+    /// Propose rules of `mesh.policy`, for a person to review, from `bypassed` and `unlogged`
+    /// records.
+    Suggest {
+        /// The directory of a collector.
+        dir: PathBuf,
     },
 }
 
@@ -111,6 +124,7 @@ fn main() -> ExitCode {
         Command::Explain { id, config, json } => command::explain(&id, config.as_deref(), json),
         Command::Collect { config } => command::collect(&config),
         Command::Record { file, config } => command::record(&file, config.as_deref()),
+        Command::Policy(Policy::Suggest { dir }) => command::suggest_policy(&dir),
         Command::Replay { file } => command::replay(&file),
     };
     match outcome {

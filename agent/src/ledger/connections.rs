@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     capture::CgroupId,
-    config::Expectation,
+    config::{Expectation, PolicyRule},
     http::{Closed, Connection, ConnectionId},
     ledger::{KEPT_KUBELET_TUPLES, policy},
     record::{Kind, Reason, Side, Traffic, Units, Verdict},
@@ -150,9 +150,11 @@ impl Ledger {
                     let pod = self.pods.entry(place.pod_uid.clone()).or_default();
                     pod.network_opened(&connection);
                 }
+                let mut policy = None;
                 if verdict == Verdict::Bypassed
-                    && self.expects_direct(side, place.as_ref(), &connection)
+                    && let Some(rule) = self.direct_rule(side, place.as_ref(), &connection)
                 {
+                    policy = rule.reason.as_deref().map(Into::into);
                     verdict = Verdict::Outside;
                     reasons = vec![Reason::Policy];
                 }
@@ -168,6 +170,7 @@ impl Ledger {
                     side,
                     verdict,
                     reasons,
+                    policy,
                     reads_http,
                     exchanges: 0,
                     tls: None,
@@ -198,12 +201,12 @@ impl Ledger {
         }
     }
 
-    fn expects_direct(
+    fn direct_rule(
         &self,
         side: Side,
         place: Option<&super::roles::Place>,
         connection: &Connection,
-    ) -> bool {
+    ) -> Option<&PolicyRule> {
         let (server, remote) = match side {
             Side::Client => {
                 let server = connection.asked.unwrap_or(connection.destination);
@@ -218,7 +221,7 @@ impl Ledger {
             remote,
             exchange: None,
         };
-        policy::expects(
+        policy::rule(
             &self.settings.policy,
             &self.roles,
             Expectation::Direct,
@@ -397,7 +400,7 @@ impl Ledger {
                     units,
                 };
                 let place = alone.place.as_ref();
-                let traffic = exchange_traffic(
+                let mut traffic = exchange_traffic(
                     &self.roles,
                     alone.side,
                     place,
@@ -405,6 +408,7 @@ impl Ledger {
                     &exchange,
                     None,
                 );
+                traffic.attributes.policy.clone_from(&alone.policy);
                 let uid = place.map(|place| place.pod_uid.clone());
                 self.account(uid.as_ref())
                     .judge(judgement.verdict, &judgement.reasons, units);
@@ -434,6 +438,7 @@ impl Ledger {
             exchanges,
             found,
             tls,
+            policy,
             ..
         } = *alone;
         let uid = place.as_ref().map(|place| place.pod_uid.clone());
@@ -457,6 +462,7 @@ impl Ledger {
             spoke_http,
         );
         traffic.attributes.tls = tls;
+        traffic.attributes.policy = policy;
         let judgement = Judgement {
             verdict,
             reasons: reasons.clone(),

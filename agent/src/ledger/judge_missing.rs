@@ -11,7 +11,6 @@ use super::{
     write::Judgement,
 };
 use crate::{
-    config::Expectation,
     http::ConnectionId,
     record::{Reason, Side, Units, Verdict},
 };
@@ -97,26 +96,8 @@ impl Ledger {
         if unread || exchange.refused || mesh.never_began(exchange) {
             return (Verdict::Outside, vec![Reason::NoRequest]);
         }
-        let connection = &mesh.connection;
-        let server = connection.asked.unwrap_or(connection.destination);
-        let remote = if mesh.side == Side::Client {
-            server
-        } else {
-            connection.source
-        };
-        let subject = policy::Subject {
-            side: mesh.side,
-            place: Some(&mesh.place),
-            server,
-            remote,
-            exchange: Some(exchange),
-        };
-        if policy::expects(
-            &self.settings.policy,
-            &self.roles,
-            Expectation::Unlogged,
-            subject,
-        ) {
+        let rules = &self.settings.policy;
+        if policy::unlogged_rule(rules, &self.roles, mesh, exchange).is_some() {
             return (Verdict::Outside, vec![Reason::Policy]);
         }
         let uid = &mesh.place.pod_uid;

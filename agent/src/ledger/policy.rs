@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{
     input::Exchange,
     roles::{Place, Roles},
+    tracked::MeshConnection,
 };
 use crate::{
     config::{Direction, Expectation, PolicyRule},
@@ -23,18 +24,41 @@ pub(super) struct Subject<'a> {
     pub(super) exchange: Option<&'a Exchange>,
 }
 
-/// Whether a rule expects this.
-pub(super) fn expects(
-    rules: &[PolicyRule],
+/// The first rule that expects this.
+pub(super) fn rule<'a>(
+    rules: &'a [PolicyRule],
     roles: &Roles,
     expectation: Expectation,
     subject: Subject<'_>,
-) -> bool {
+) -> Option<&'a PolicyRule> {
     let names_it =
         |rule: &PolicyRule| rule.expect == expectation || rule.expect == Expectation::Outside;
     rules
         .iter()
-        .any(|rule| names_it(rule) && fits(rule, roles, subject))
+        .find(|rule| names_it(rule) && fits(rule, roles, subject))
+}
+
+/// The first rule that expects an exchange to have no line.
+pub(super) fn unlogged_rule<'a>(
+    rules: &'a [PolicyRule],
+    roles: &Roles,
+    mesh: &MeshConnection,
+    exchange: &Exchange,
+) -> Option<&'a PolicyRule> {
+    let connection = &mesh.connection;
+    let server = connection.asked.unwrap_or(connection.destination);
+    let remote = match mesh.side {
+        Side::Client => server,
+        _ => connection.source,
+    };
+    let subject = Subject {
+        side: mesh.side,
+        place: Some(&mesh.place),
+        server,
+        remote,
+        exchange: Some(exchange),
+    };
+    rule(rules, roles, Expectation::Unlogged, subject)
 }
 
 fn fits(rule: &PolicyRule, roles: &Roles, subject: Subject<'_>) -> bool {

@@ -6,6 +6,7 @@ use super::{
     Ledger,
     compare::Comparison,
     input::{Exchange, Line},
+    policy,
     tracked::Tracked,
     write::{Judgement, connection_traffic, envoy_body, exchange_traffic, peer_attributes},
 };
@@ -56,6 +57,12 @@ impl Ledger {
         let place = Some(&mesh.place);
         let (side, connection) = (mesh.side, &mesh.connection);
         let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);
+        if judgement.reasons.contains(&Reason::Policy) {
+            let rules = &self.settings.policy;
+            let rule = policy::unlogged_rule(rules, &self.roles, mesh, exchange);
+            let reason = rule.and_then(|rule| rule.reason.as_deref());
+            traffic.attributes.policy = reason.map(Into::into);
+        }
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
         if side == Side::Server {
             pod.attempts.forget(exchange);

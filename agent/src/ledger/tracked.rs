@@ -111,6 +111,8 @@ pub(super) struct AloneConnection {
     pub(super) side: Side,
     pub(super) verdict: Verdict,
     pub(super) reasons: Vec<Reason>,
+    /// The reason that the rule has which expects it.
+    pub(super) policy: Option<Arc<str>>,
     pub(super) reads_http: bool,
     /// What it is a finding of.
     pub(super) found: Option<FindingKind>,

@@ -36,6 +36,8 @@ pub struct Attributes {
     pub grpc_status: Option<u32>,
     /// `network.transport`.
     pub transport: Option<&'static str>,
+    /// `meshwitness.policy.reason`: why this is expected, as the policy has it.
+    pub policy: Option<Arc<str>>,
     /// `server.address` and `server.port`.
     pub server: Option<SocketAddr>,
     /// `tls.…`.
@@ -75,6 +77,7 @@ impl Serialize for Attributes {
             response,
         )?;
         self.identity(&mut map, "meshwitness.")?;
+        entry(&mut map, "meshwitness.policy.reason", &self.policy)?;
         let peer = ["network.peer.address", "network.peer.port"];
         address(&mut map, peer, self.peer)?;
         entry(&mut map, "network.protocol.name", &self.protocol)?;
@@ -204,6 +207,7 @@ mod tests {
             protocol_version: Some("1.1".into()),
             grpc_status: Some(5),
             transport: Some("tcp"),
+            policy: Some("the old registry".into()),
             server: "10.0.0.2:80".parse().ok(),
             tls: Some(Box::new(Tls {
                 client_subject: Some("spiffe://a".into()),
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!(sorted["network.peer.address"], "fd00::1");
         assert_eq!(sorted["server.port"], 80);
         assert_eq!(sorted["http.request.header.user-agent"][1], "2");
-        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(32));
+        assert_eq!(sorted.as_object().map(serde_json::Map::len), Some(33));
     }
 
     #[test]

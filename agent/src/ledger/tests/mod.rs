@@ -40,6 +40,7 @@ mod retries;
 mod sensitive;
 mod silent;
 mod strangers;
+mod suggested;
 mod summary;
 mod tls;
 mod tracked;

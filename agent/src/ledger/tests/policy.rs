@@ -6,7 +6,7 @@ use super::{Scene, UID, address, get};
 use crate::{
     config::{Direction, Expectation, PolicyRule},
     ledger::{
-        policy::{Subject, expects},
+        policy::{Subject, rule as found},
         roles::Place,
     },
     record::{Reason, Side, Verdict},
@@ -49,7 +49,7 @@ fn expected(rule: &PolicyRule, known: bool) -> bool {
         exchange: known.then_some(&exchange),
     };
     let rules = std::slice::from_ref(rule);
-    expects(rules, &scene.ledger.roles, Expectation::Unlogged, subject)
+    found(rules, &scene.ledger.roles, Expectation::Unlogged, subject).is_some()
 }
 
 #[test]

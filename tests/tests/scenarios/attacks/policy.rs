@@ -52,6 +52,10 @@ fn declared(session: &mut Session) -> Result<Judge> {
             .are("outside")?
             .with_reason("policy")?
             .of_units(1, 0)?;
+        for record in to(9001).records {
+            let reason = record.text("/attributes/meshwitness.policy.reason");
+            ensure!(reason == "the old registry", "{}", record.line());
+        }
         to(80).are("bypassed")?.of_units(1, 0)?;
         Ok(())
     })
