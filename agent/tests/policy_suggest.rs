@@ -1,17 +1,16 @@
 //! `meshwitness policy suggest` as a command.
 
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::{Command, Output},
 };
 
-fn suggest(dir: &Path) -> Output {
+fn suggest(dir: &Path) -> io::Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_meshwitness"))
         .args(["policy", "suggest"])
         .arg(dir)
         .output()
-        .unwrap()
 }
 
 const BYPASSED: &str = r#"{"id":"s-1","time":"2026-11-22T07:25:10.806123Z","kind":"connection","verdict":"bypassed","reasons":[],"units":{"observed":1,"logged":0},"side":"client","workload":{"k8s.namespace.name":"shop","k8s.pod.name":"web"},"attributes":{"server.address":"192.0.2.1","server.port":9001}}"#;
@@ -30,7 +29,7 @@ fn what_a_collector_stored_becomes_a_proposal() {
     )
     .unwrap();
     fs::write(sender.join("other.txt"), BYPASSED.replace("9001", "9002")).unwrap();
-    let output = suggest(dir.path());
+    let output = suggest(dir.path()).unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -49,7 +48,7 @@ fn what_a_collector_stored_becomes_a_proposal() {
 fn a_directory_without_records_is_bad_usage() {
     let dir = tempfile::tempdir().unwrap();
     for dir in [dir.path(), &dir.path().join("missing")] {
-        let output = suggest(dir);
+        let output = suggest(dir).unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(output.stdout.is_empty());
     }
