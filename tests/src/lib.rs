@@ -13,7 +13,7 @@
 //! - [`envoy`], [`iptables`], [`nginx`], [`cri`]: the parts of a pod
 //! - [`pod`], [`outside`], [`Lab`]: the whole
 //! - [`agent`], [`collector`], [`receiver`], [`delivery`]: the program under test and who receives
-//! - [`records`], [`books`], [`stream`]: what was received, added up again
+//! - [`records`], [`books`], [`counts`], [`stream`]: what was received, added up again
 //! - [`Session`]: a lab with an agent and a receiver
 //!
 //! A lab needs root and refuses to start without it. There is one at a time on a machine: a second
@@ -24,6 +24,7 @@ pub mod books;
 pub mod certificate;
 pub mod cgroup;
 pub mod collector;
+pub mod counts;
 pub mod cri;
 pub mod delivery;
 pub mod envoy;

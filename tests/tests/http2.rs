@@ -2,16 +2,13 @@
 //! ones met in the middle. The ground truth is nginx's log, which the project did not write.
 #![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use lab::{
     Lab, Session,
     agent::{Agent, Config},
-    nginx::{self, Exchange},
+    counts::{difference, matched, truth},
+    nginx,
     pod::{APP, Pod, PodSpec},
     process::User,
     receiver::Receiver,
@@ -28,9 +25,6 @@ const PATHS: usize = 100;
 const AGENTS: usize = 3;
 /// How long each of them stays.
 const STAY: Duration = Duration::from_secs(4);
-
-/// How often a method, path and status occurred.
-type Counts = BTreeMap<(String, String, u64), usize>;
 
 #[test]
 fn every_stream_is_matched_once_at_each_side() {
@@ -147,38 +141,7 @@ fn curl(pod: &Pod, words: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
-fn truth(exchanges: &[Exchange]) -> Counts {
-    let mut counts = Counts::new();
-    for exchange in exchanges {
-        let (method, path) = (exchange.method().to_owned(), exchange.path().to_owned());
-        let key = (method, path, u64::from(exchange.status));
-        *counts.entry(key).or_default() += 1;
-    }
-    counts
-}
-
-fn matched(records: &Records, pod: &str, side: &str) -> Counts {
-    let mut counts = Counts::new();
-    for record in records.find(|record| record.kind() == "http" && record.verdict() == "matched") {
-        if record.pod() == pod && record.side() == side {
-            let (method, path) = (record.method().to_owned(), record.path().to_owned());
-            let key = (method, path, record.status().unwrap_or_default());
-            *counts.entry(key).or_default() += 1;
-        }
-    }
-    counts
-}
-
 const NONE: Vec<String> = Vec::new();
-
-fn difference(expected: &Counts, got: &Counts) -> Vec<String> {
-    let keys: BTreeSet<_> = expected.keys().chain(got.keys()).collect();
-    let told = keys.into_iter().filter_map(|key| {
-        let (expected, got) = (expected.get(key), got.get(key));
-        (expected != got).then(|| format!("{key:?}: expected {expected:?}, got {got:?}"))
-    });
-    told.collect()
-}
 
 fn accused(records: &Records) -> Vec<String> {
     records.accusing().into_iter().map(Record::brief).collect()

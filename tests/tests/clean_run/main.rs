@@ -4,15 +4,14 @@
 //! nginx's log, which the project did not write.
 #![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
-mod counts;
 mod traffic;
 
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
-use counts::{difference, matched, truth};
 use jiff::Timestamp;
 use lab::{
     Outcome, Session,
+    counts::{difference, matched, truth},
     cri::Stream,
     envoy::Format,
     nginx::Exchange,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lab::{nginx::Exchange, records::Records};
+use crate::{nginx::Exchange, records::Records};
 
 /// What one side of the books says, or nginx: how often a method, path and status occurred.
-pub(crate) type Counts = BTreeMap<(String, String, u64), usize>;
+pub type Counts = BTreeMap<(String, String, u64), usize>;
 
-/// What nginx says of what came through the sidecar.
-pub(crate) fn truth(exchanges: &[Exchange]) -> Counts {
+/// What nginx says of what came through the sidecar: of all but the probes.
+#[must_use]
+pub fn truth(exchanges: &[Exchange]) -> Counts {
     let mut counts = Counts::new();
     for exchange in exchanges.iter().filter(|found| found.path() != "/healthz") {
         let key = (
@@ -22,7 +23,12 @@ pub(crate) fn truth(exchanges: &[Exchange]) -> Counts {
 }
 
 /// What the matched records of one side say.
-pub(crate) fn matched(records: &Records, pod: &str, side: &str) -> Counts {
+///
+/// # Panics
+///
+/// If one of them is not one exchange and one line.
+#[must_use]
+pub fn matched(records: &Records, pod: &str, side: &str) -> Counts {
     let mut counts = Counts::new();
     for record in records.find(|record| {
         record.kind() == "http"
@@ -41,7 +47,8 @@ pub(crate) fn matched(records: &Records, pod: &str, side: &str) -> Counts {
 }
 
 /// Where two counts differ.
-pub(crate) fn difference(expected: &Counts, got: &Counts) -> Vec<String> {
+#[must_use]
+pub fn difference(expected: &Counts, got: &Counts) -> Vec<String> {
     let keys: BTreeSet<_> = expected.keys().chain(got.keys()).collect();
     keys.into_iter()
         .filter(|key| expected.get(key) != got.get(key))
