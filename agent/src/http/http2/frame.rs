@@ -70,6 +70,15 @@ impl Kind {
     }
 }
 
+/// Takes the first byte, which there must be.
+pub(super) fn take_byte(input: &mut &[u8]) -> u8 {
+    let Some((first, rest)) = input.split_first() else {
+        return 0;
+    };
+    *input = rest;
+    *first
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Header, Kind};

@@ -4,14 +4,18 @@
 //! one of them from frame to frame, `streams` keeps the exchanges that are open, and `fields` makes
 //! heads of header blocks.
 
+mod block;
+mod control;
 mod conversation;
 mod exchange;
 mod fields;
 mod frame;
+mod loss;
 mod opening;
 mod reader;
 mod requests;
 mod responses;
+mod step;
 mod streams;
 
 pub(super) use conversation::{Conversation, Start};

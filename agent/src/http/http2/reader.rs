@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use super::{
-    frame::{Header, Kind},
+    block::{Block, Fragment},
+    control::Control,
+    frame::{Header, Kind, take_byte},
     opening::PREFACE,
+    step::Step,
 };
 use crate::{
     http::reader::{Direction, Loss},
@@ -67,19 +70,6 @@ enum Payload {
     Ignored(u64),
 }
 
-/// A part of a header block, with so many bytes of each.
-#[derive(Debug)]
-struct Fragment {
-    /// The length of the padding comes first.
-    padded: bool,
-    /// The priority, or the promised stream.
-    lead: u32,
-    /// All that is still to come, padding included.
-    left: u32,
-    padding: u32,
-    end_headers: bool,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Data {
     stream: u32,
@@ -87,67 +77,6 @@ struct Data {
     padding: u32,
     end_stream: bool,
 }
-
-/// A frame that consists of numbers.
-#[derive(Debug)]
-struct Control {
-    kind: Kind,
-    stream: u32,
-    left: u32,
-    /// The number in progress.
-    unit: [u8; 6],
-    held: usize,
-    /// The size of the table in SETTINGS, the last stream in GOAWAY.
-    found: Option<u32>,
-}
-
-/// A header block that is not whole.
-#[derive(Debug)]
-struct Block {
-    stream: u32,
-    promise: bool,
-    end_stream: bool,
-    /// Its bytes; none if they are too many.
-    bytes: Option<Vec<u8>>,
-}
-
-/// What a reader came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
-    /// The first bytes are not the preface: these, and the rest of the input.
-    NotHttp2(Vec<u8>),
-    /// The header of a HEADERS frame.
-    Headers { stream: u32 },
-    /// A whole header block.
-    Block {
-        stream: u32,
-        /// It is the request of a promised response.
-        promise: bool,
-        end_stream: bool,
-        bytes: Cow<'a, [u8]>,
-    },
-    /// A header block that cannot be read: beyond [`BLOCK_LIMIT`], interrupted, or without its
-    /// beginning.
-    Unreadable { stream: u32, end_stream: bool },
-    /// So many bytes of content, and whether they are the last.
-    Data {
-        stream: u32,
-        content: u64,
-        end_stream: bool,
-    },
-    /// RST_STREAM, and why (RFC 9113 section 7).
-    Reset { stream: u32, code: u32 },
-    /// SETTINGS: the largest table that its sender decodes with, if it says so.
-    Settings { table_size: Option<u32> },
-    /// GOAWAY: the last stream that its sender looks at.
-    GoAway { last: u32 },
-}
-
-/// Bytes of a header block that are kept while it is not whole. Envoy takes 60 KiB of fields.
-pub(super) const BLOCK_LIMIT: usize = 256 << 10;
-
-/// SETTINGS_HEADER_TABLE_SIZE (RFC 9113 section 6.5.2).
-const HEADER_TABLE_SIZE: u16 = 1;
 
 impl Reader {
     pub(super) fn new(direction: Direction) -> Self {
@@ -171,7 +100,7 @@ impl Reader {
     ) -> Option<Step<'a>> {
         loop {
             let step = match &mut self.state {
-                State::Payload(Payload::Fragment(fragment)) if fragment.left == 0 => {
+                State::Payload(Payload::Fragment(fragment)) if fragment.is_over() => {
                     self.end_fragment()
                 }
                 _ if input.is_empty() => return None,
@@ -199,7 +128,7 @@ impl Reader {
                     }
                     Payload::Control(control) => {
                         let step = control.read(input);
-                        if control.left == 0 {
+                        if control.is_over() {
                             self.state = State::Boundary;
                         }
                         step
@@ -285,8 +214,7 @@ impl Reader {
 
     /// Bytes that are kept.
     pub(super) fn held(&self) -> usize {
-        let open = self.open.as_ref().and_then(|open| open.bytes.as_ref());
-        open.map_or(0, Vec::capacity)
+        self.open.as_ref().map_or(0, Block::held)
     }
 
     /// A frame begins where the kernel side says.
@@ -363,8 +291,7 @@ impl Reader {
             // Nothing may stand between the parts of a block (RFC 9113 section 4.3): the peer
             // closes.
             _ if !continues && let Some(open) = self.open.take() => {
-                let (stream, end_stream) = (open.stream, open.end_stream);
-                (ignored, Some(Step::Unreadable { stream, end_stream }))
+                (ignored, Some(open.unreadable()))
             }
             Kind::Data => {
                 let data = Data {
@@ -387,12 +314,8 @@ impl Reader {
                     (false, true) => 5,
                     (false, false) => 0,
                 };
-                self.open = Some(Block {
-                    stream,
-                    promise,
-                    end_stream: !promise && header.has(Header::END_STREAM),
-                    bytes: Some(Vec::new()),
-                });
+                let end_stream = !promise && header.has(Header::END_STREAM);
+                self.open = Some(Block::new(stream, promise, end_stream));
                 let step = (!promise).then_some(Step::Headers { stream });
                 (Payload::Fragment(Fragment::new(&header, lead)), step)
             }
@@ -459,22 +382,9 @@ impl Reader {
         let State::Payload(Payload::Fragment(fragment)) = &mut self.state else {
             return None;
         };
-        if std::mem::take(&mut fragment.padded) {
-            fragment.left -= 1;
-            fragment.padding = u32::from(take_byte(input));
-            return None;
-        }
-        fragment.take(input, fragment.lead);
-        if fragment.lead > 0 {
-            return None;
-        }
-        let content = fragment.left.saturating_sub(fragment.padding);
-        let bytes = fragment.take(input, content);
-        if bytes.len() == content as usize {
-            fragment.take(input, fragment.left);
-        }
+        let bytes = fragment.read(input)?;
         let open = self.open.as_mut()?;
-        if fragment.left == 0 && fragment.end_headers && open.is_empty() {
+        if fragment.is_over() && fragment.ends_block() && open.is_empty() {
             // The whole block in one piece.
             let step = open.whole(Cow::Borrowed(bytes));
             self.open = None;
@@ -490,130 +400,11 @@ impl Reader {
         let State::Payload(Payload::Fragment(fragment)) = &self.state else {
             return None;
         };
-        let end_headers = fragment.end_headers;
+        let ends_block = fragment.ends_block();
         self.state = State::Boundary;
-        if !end_headers {
+        if !ends_block {
             return None;
         }
-        let mut open = self.open.take()?;
-        match open.bytes.take() {
-            Some(bytes) => Some(open.whole(Cow::Owned(bytes))),
-            None => Some(open.unreadable()),
-        }
+        Some(self.open.take()?.kept())
     }
-}
-
-impl Fragment {
-    fn new(header: &Header, lead: u32) -> Self {
-        let padded = header.has(Header::PADDED);
-        Self {
-            padded: padded && header.length > 0,
-            lead: lead.min(header.length - u32::from(padded && header.length > 0)),
-            left: header.length,
-            padding: 0,
-            end_headers: header.has(Header::END_HEADERS),
-        }
-    }
-
-    /// Takes at most so many bytes.
-    fn take<'a>(&mut self, input: &mut &'a [u8], most: u32) -> &'a [u8] {
-        let length = input.len().min(most as usize);
-        let (taken, rest) = input.split_at(length);
-        *input = rest;
-        // At most `most`.
-        let length = u32::try_from(length).unwrap_or(most);
-        self.lead = self.lead.saturating_sub(length);
-        self.left = self.left.saturating_sub(length);
-        taken
-    }
-}
-
-impl Block {
-    fn is_empty(&self) -> bool {
-        self.bytes.as_ref().is_some_and(Vec::is_empty)
-    }
-
-    fn push(&mut self, more: &[u8]) {
-        if let Some(bytes) = &mut self.bytes {
-            bytes.extend_from_slice(more);
-            if bytes.len() > BLOCK_LIMIT {
-                self.bytes = None;
-            }
-        }
-    }
-
-    fn whole<'a>(&self, bytes: Cow<'a, [u8]>) -> Step<'a> {
-        Step::Block {
-            stream: self.stream,
-            promise: self.promise,
-            end_stream: self.end_stream,
-            bytes,
-        }
-    }
-
-    fn unreadable(&self) -> Step<'static> {
-        Step::Unreadable {
-            stream: self.stream,
-            end_stream: self.end_stream,
-        }
-    }
-}
-
-impl Control {
-    fn new(kind: Kind, stream: u32, length: u32) -> Self {
-        Self {
-            kind,
-            stream,
-            left: length,
-            unit: [0; 6],
-            held: 0,
-            found: None,
-        }
-    }
-
-    /// Reads on, to the end of the frame or of the input.
-    fn read(&mut self, input: &mut &[u8]) -> Option<Step<'static>> {
-        while self.left > 0 && !input.is_empty() {
-            self.unit[self.held] = take_byte(input);
-            self.held += 1;
-            self.left -= 1;
-            let [a, b, c, d, e, f] = self.unit;
-            match (self.kind, self.held) {
-                (Kind::GoAway, 4) if self.found.is_none() => {
-                    self.found = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
-                }
-                (Kind::Reset, 4) => self.found = Some(u32::from_be_bytes([a, b, c, d])),
-                (_, 6) => {
-                    self.held = 0;
-                    let is_size = u16::from_be_bytes([a, b]) == HEADER_TABLE_SIZE;
-                    if self.kind == Kind::Settings && is_size {
-                        let size = u32::from_be_bytes([c, d, e, f]);
-                        self.found = Some(self.found.map_or(size, |known| known.max(size)));
-                    }
-                }
-                _ => {}
-            }
-        }
-        if self.left > 0 {
-            return None;
-        }
-        match (self.kind, self.found) {
-            (Kind::Settings, table_size) => Some(Step::Settings { table_size }),
-            (Kind::GoAway, Some(last)) => Some(Step::GoAway { last }),
-            (Kind::Reset, code) => Some(Step::Reset {
-                stream: self.stream,
-                code: code.unwrap_or_default(),
-            }),
-            _ => None,
-        }
-    }
-}
-
-/// Takes the first byte, which there must be.
-fn take_byte(input: &mut &[u8]) -> u8 {
-    let Some((first, rest)) = input.split_first() else {
-        return 0;
-    };
-    *input = rest;
-    *first
 }

@@ -4,7 +4,7 @@ use super::{
     conversation::Conversation,
     exchange::{Open, Side},
     fields::{Fields, Status},
-    reader::Step,
+    step::Step,
 };
 use crate::{
     http::{
