@@ -12,6 +12,8 @@ pub const ACCOUNTS_PER_BUCKET: usize = 8;
 pub const BUCKETS: usize = 512;
 /// The bucket behind them. Its first account is for all cgroups whose own bucket is full.
 pub const OVERFLOW_BUCKET: usize = BUCKETS;
+/// The account after that counts the flows of all cgroups, and nothing else.
+pub const ALL_FLOWS: usize = OVERFLOW_BUCKET * ACCOUNTS_PER_BUCKET + 1;
 
 /// The ring of sockets, as an index.
 pub const RING_SOCKETS: usize = 0;
@@ -34,17 +36,20 @@ pub enum Refusal {
     Intricate,
     /// A socket that could not be given memory to be followed in.
     NoStorage,
+    /// A UDP flow: the ration of its cgroup, or its place in the table or the ring, was used up.
+    Flow,
 }
 
 impl Refusal {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::SocketsFull,
         Self::SocketsRation,
         Self::StreamsFull,
         Self::StreamsRation,
         Self::Intricate,
         Self::NoStorage,
+        Self::Flow,
     ];
 }
 
@@ -60,8 +65,12 @@ pub struct Account {
     pub consumed: [u64; 2],
     /// What was refused, by [`Refusal`]. Written by the kernel side.
     pub refused: [u64; 8],
+    /// UDP flows that began. Written by the kernel side.
+    pub flows_begun: u64,
+    /// Of these, those that ended. Written by the agent.
+    pub flows_ended: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: u64,
 }
 
 const _: () = assert!(size_of::<Account>() == 128);

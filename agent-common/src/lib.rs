@@ -1,5 +1,5 @@
 //! What the BPF programs and the agent share: the layouts of ring records and of the shared
-//! table, and the framing of HTTP/1 and HTTP/2.
+//! tables, and the framing of HTTP/1 and HTTP/2.
 //!
 //! Layouts are `repr(C)` without padding, and asserted: both sides are compiled from here, but by
 //! two compilers for two targets.
@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod endpoint;
+pub mod flow;
 pub mod frames;
 pub mod framing;
 pub mod process;
@@ -22,6 +23,7 @@ mod plain {
 
     use crate::{
         account::Bucket,
+        flow::{FlowRecord, FlowsClosedRecord, RawSocketRecord},
         record::Header,
         segment::SegmentHeader,
         socket::{ListenerRecord, SocketRecord},
@@ -35,6 +37,12 @@ mod plain {
     unsafe impl Pod for ListenerRecord {}
     // SAFETY: as above.
     unsafe impl Pod for SegmentHeader {}
+    // SAFETY: as above.
+    unsafe impl Pod for FlowRecord {}
+    // SAFETY: as above.
+    unsafe impl Pod for FlowsClosedRecord {}
+    // SAFETY: as above.
+    unsafe impl Pod for RawSocketRecord {}
     // SAFETY: as above.
     unsafe impl Pod for Bucket {}
 }

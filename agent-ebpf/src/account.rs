@@ -5,8 +5,9 @@
 //! comes to hold a sixth, and a third stays free.
 
 use agent_common::account::{
-    ACCOUNTS_PER_BUCKET, Account, BUCKETS, Bucket, OVERFLOW_BUCKET, Refusal, bucket_of,
+    ACCOUNTS_PER_BUCKET, ALL_FLOWS, Account, BUCKETS, Bucket, OVERFLOW_BUCKET, Refusal, bucket_of,
 };
+use agent_common::flow::MOST_FLOWS;
 use aya_ebpf::{Global, bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 
 #[btf_map]
@@ -123,6 +124,38 @@ impl Charged {
             // SAFETY: the account lives as long as the map.
             unsafe { add(&raw mut (*account).produced[ring & 1], bytes) };
         }
+    }
+
+    /// Whether the cgroup has as many UDP flows as it may: the rule is that of the rings.
+    #[inline(always)]
+    pub(crate) fn has_too_many_flows(self) -> bool {
+        let (own, all) = (self.flows(), Self(ALL_FLOWS as u32).flows());
+        let free = MOST_FLOWS.saturating_sub(all);
+        own >= (MOST_FLOWS / RATION).min(free / RATION_OF_FREE)
+    }
+
+    /// Books a UDP flow.
+    #[inline(always)]
+    pub(crate) fn begin_flow(self) {
+        for charged in [self, Self(ALL_FLOWS as u32)] {
+            if let Some(account) = charged.account() {
+                // SAFETY: as above.
+                unsafe { add(&raw mut (*account).flows_begun, 1) };
+            }
+        }
+    }
+
+    /// UDP flows that have not ended.
+    #[inline(always)]
+    fn flows(self) -> u64 {
+        let Some(account) = self.account() else {
+            return MOST_FLOWS;
+        };
+        // SAFETY: as above. Others write to them, hence volatile.
+        let ended = unsafe { (&raw const (*account).flows_ended).read_volatile() };
+        // SAFETY: as above.
+        let begun = unsafe { (&raw const (*account).flows_begun).read_volatile() };
+        begun.wrapping_sub(ended)
     }
 
     /// Books something that was refused.

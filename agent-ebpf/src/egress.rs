@@ -15,6 +15,7 @@ use crate::{
     account::Charged,
     connect::TCP,
     context::field,
+    datagram_socket::UDP,
     packet::Packet,
     peer, report,
     storage::{Socket, find_or_create, is_excluded},
@@ -28,6 +29,10 @@ pub(crate) fn sent(context: &SkBuffContext) {
         return;
     };
     let protocol = field!(sk, bpf_sock, protocol);
+    if protocol == UDP {
+        stream::go_to_datagram(context);
+        return;
+    }
     let state = field!(sk, bpf_sock, state);
     // The answer to a SYN is sent with the listener's socket, and behind CLOSE comes only a RST.
     if protocol != TCP || state == BPF_TCP_LISTEN || state == BPF_TCP_CLOSE {

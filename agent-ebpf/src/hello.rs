@@ -31,9 +31,6 @@ const MOST: u32 = SegmentHeader::HELLO_BYTES as u32;
 // One record or two.
 const _: () = assert!(SegmentHeader::HELLO_BYTES <= 2 * LARGE);
 
-/// `LOOPBACK_IFINDEX`: the same in each network namespace.
-const LOOPBACK: u32 = 1;
-
 /// Packets with a part of a hello that are looked at: an attacker may send them again and again.
 const MOST_PIECES: u32 = 16;
 
@@ -92,17 +89,9 @@ pub(crate) fn sends_plain(socket: &mut Socket) {
     );
 }
 
-/// A packet comes in.
+/// A packet comes in from elsewhere.
 #[inline(always)]
-pub(crate) fn received(context: &SkBuffContext) {
-    // SAFETY: a field of the context.
-    if unsafe { (*context.skb.skb).ifindex } == LOOPBACK {
-        // Its sender is in this place, and was seen.
-        return;
-    }
-    let Some(sk) = whole_socket(context) else {
-        return;
-    };
+pub(crate) fn received(context: &SkBuffContext, sk: *mut bpf_sock) {
     let Some(socket) = find(sk) else {
         return;
     };

@@ -20,10 +20,15 @@ mod account;
 mod block;
 mod connect;
 mod context;
+mod create;
+mod datagram;
+mod datagram_socket;
 mod egress;
+mod flows;
 mod frames;
 mod hello;
 mod identify;
+mod ingress;
 mod life;
 mod listen;
 mod multipath;
@@ -49,6 +54,13 @@ const HUGE: usize = SegmentHeader::CLASS_HUGE;
 
 /// What every program returns: go on.
 const PASS: i32 = 1;
+
+/// A process makes a socket.
+#[cgroup_sock(sock_create)]
+fn create(context: SockContext) -> i32 {
+    create::created(&context);
+    PASS
+}
 
 /// A call of `connect` on an IPv4 socket.
 #[cgroup_sock_addr(connect4)]
@@ -102,7 +114,14 @@ fn egress(context: SkBuffContext) -> i32 {
 /// Each packet that a watched socket receives.
 #[cgroup_skb(ingress)]
 fn ingress(context: SkBuffContext) -> i32 {
-    hello::received(&context);
+    ingress::received(&context);
+    PASS
+}
+
+/// A packet of UDP that a watched socket sends.
+#[cgroup_skb(egress)]
+fn datagram(context: SkBuffContext) -> i32 {
+    datagram::sent(&context);
     PASS
 }
 

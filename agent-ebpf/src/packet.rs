@@ -3,7 +3,7 @@
 use agent_common::endpoint::Endpoint;
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::connect::TCP;
+use crate::{connect::TCP, datagram_socket::UDP};
 
 /// What the headers of a TCP segment say.
 pub(crate) struct Packet {
@@ -40,11 +40,8 @@ impl Packet {
     /// Reads the headers; `None` if this is not TCP over IP.
     #[inline(always)]
     pub(crate) fn parse(context: &SkBuffContext) -> Option<Self> {
-        let skb = context.skb.skb;
-        // SAFETY: fields of the context.
-        let (data, data_end, end) =
-            unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).len) };
-        let headers = Headers { data, data_end };
+        let headers = Headers::of(context);
+        let end = context.len();
         let first = headers.at::<Ipv4>(0)?;
         match first.before[0] >> 4 {
             4 => headers.v4(first, end),
@@ -52,6 +49,68 @@ impl Packet {
             _ => None,
         }
     }
+}
+
+/// What the headers of a UDP datagram say.
+pub(crate) struct Datagram {
+    /// The source, after NAT.
+    pub(crate) source: Endpoint,
+    /// The destination, after NAT.
+    pub(crate) destination: Endpoint,
+    /// Where the payload begins in the packet.
+    pub(crate) payload: u32,
+    /// Where it ends: the packet's length. (One packet may hold many datagrams that the device
+    /// cuts: UDP_SEGMENT.)
+    pub(crate) end: u32,
+}
+
+impl Datagram {
+    /// How many bytes of payload there are.
+    #[inline(always)]
+    pub(crate) const fn length(&self) -> u32 {
+        self.end.saturating_sub(self.payload)
+    }
+
+    /// Reads the headers; `None` if this is not UDP over IP.
+    #[inline(always)]
+    pub(crate) fn parse(context: &SkBuffContext) -> Option<Self> {
+        let headers = Headers::of(context);
+        let end = context.len();
+        let first = headers.at::<Ipv4>(0)?;
+        match first.before[0] >> 4 {
+            4 => {
+                let at = usize::from(first.before[0] & 0xf) * 4;
+                let (source, destination) = headers.ports(at)?;
+                Some(Self {
+                    source: Endpoint::v4(first.source, source),
+                    destination: Endpoint::v4(first.destination, destination),
+                    payload: at as u32 + UDP_HEADER,
+                    end,
+                })
+            }
+            6 => {
+                let ip = headers.at::<Ipv6>(0)?;
+                let at = headers.behind_extensions(ip)?;
+                let (source, destination) = headers.ports(at)?;
+                Some(Self {
+                    source: Endpoint::v6(ip.source, source),
+                    destination: Endpoint::v6(ip.destination, destination),
+                    payload: at as u32 + UDP_HEADER,
+                    end,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The length of a UDP header.
+const UDP_HEADER: u32 = 8;
+
+/// Hop-by-hop options, routing and destination options, which have one form (RFC 8200 section 4).
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(next, 0 | 43 | 60)
 }
 
 /// The part of a packet that can be read directly, from the IP header on. The headers always are
@@ -94,6 +153,33 @@ struct Tcp {
 }
 
 impl Headers {
+    #[inline(always)]
+    fn of(context: &SkBuffContext) -> Self {
+        let skb = context.skb.skb;
+        // SAFETY: fields of the context.
+        let (data, data_end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+        Self { data, data_end }
+    }
+
+    /// The source and the destination of a UDP header.
+    #[inline(always)]
+    fn ports(self, at: usize) -> Option<(u16, u16)> {
+        let [source, destination] = *self.at::<[u16; 2]>(at)?;
+        Some((u16::from_be(source), u16::from_be(destination)))
+    }
+
+    /// Where UDP begins behind an IPv6 header and at most one extension.
+    #[inline(always)]
+    fn behind_extensions(self, ip: &Ipv6) -> Option<usize> {
+        let (mut next, mut at) = (ip.next, size_of::<Ipv6>());
+        if is_extension(next) {
+            let [following, length] = *self.at::<[u8; 2]>(at)?;
+            next = following;
+            at += (usize::from(length) + 1) * 8;
+        }
+        (u32::from(next) == UDP).then_some(at)
+    }
+
     #[inline(always)]
     fn at<T: Copy>(self, offset: usize) -> Option<&'static T> {
         let start = self.data + offset;

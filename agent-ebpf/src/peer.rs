@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The network namespace of the packet's socket (`BPF_F_CURRENT_NETNS`).
-const THIS_NAMESPACE: u64 = u64::MAX;
+pub(crate) const THIS_NAMESPACE: u64 = u64::MAX;
 /// Lookups after which a receiver counts as settled although its cookie is not known: it never
 /// sent anything that was watched.
 const PATIENCE: u32 = 16;
@@ -221,7 +221,16 @@ fn with_tuple(
     socket: &Socket,
     look_up: impl Fn(*mut bpf_sock_tuple, u32) -> *mut bpf_sock,
 ) -> *mut bpf_sock {
-    let (source, destination) = (&socket.facts.source, &socket.facts.destination);
+    with_addresses(&socket.facts.source, &socket.facts.destination, look_up)
+}
+
+/// Looks up with the addresses of a packet's header.
+#[inline(always)]
+pub(crate) fn with_addresses(
+    source: &Endpoint,
+    destination: &Endpoint,
+    look_up: impl Fn(*mut bpf_sock_tuple, u32) -> *mut bpf_sock,
+) -> *mut bpf_sock {
     let (source_port, destination_port) = (source.port.to_be(), destination.port.to_be());
     if source.is_v4() {
         let mut tuple = V4 {

@@ -10,6 +10,7 @@ use aya_ebpf::{
 use crate::{
     connect::TCP,
     context::field,
+    datagram_socket::{self, is_datagram_socket},
     process, report,
     storage::{find, is_excluded},
 };
@@ -21,6 +22,10 @@ use crate::{
 /// whose end tells of their process's end.
 #[inline(always)]
 pub(crate) fn released(context: &SockContext) {
+    if is_datagram_socket(context.sock) {
+        datagram_socket::released(context);
+        return;
+    }
     let Some(socket) = find(context.sock) else {
         released_unknown(context);
         return;

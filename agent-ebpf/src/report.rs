@@ -3,11 +3,12 @@
 use agent_common::{
     account::{RING_SOCKETS, Refusal, ring_bytes},
     endpoint::Endpoint,
+    flow::{FlowRecord, FlowsClosedRecord, RawSocketRecord},
     process::Process,
     record::Header,
     socket::{ListenerRecord, SocketRecord},
 };
-use aya_ebpf::{btf_maps::RingBuf, macros::btf_map};
+use aya_ebpf::{btf_maps::RingBuf, macros::btf_map, maps::ring_buf::RingBufEntry};
 
 use crate::{
     account::{Charged, Part},
@@ -76,6 +77,53 @@ pub(crate) fn old_listener(cgroup: u64, process: Process) {
         local: Endpoint::default(),
         closed: 1,
     });
+}
+
+/// Ships that a UDP socket was closed.
+#[inline(always)]
+pub(crate) fn flows_closed(cgroup: u64, cookie: u64) {
+    let charged = Charged::of(cgroup);
+    ship(charged, Part::Whole, |time| FlowsClosedRecord {
+        header: Header {
+            kind: FlowsClosedRecord::KIND,
+            account: charged.0,
+            time,
+        },
+        cookie,
+    });
+}
+
+/// Ships that a raw socket was made.
+#[inline(always)]
+pub(crate) fn raw_socket(cgroup: u64, record: impl FnOnce(Header) -> RawSocketRecord) {
+    let charged = Charged::of(cgroup);
+    ship(charged, Part::Whole, |time| {
+        record(Header {
+            kind: RawSocketRecord::KIND,
+            account: charged.0,
+            time,
+        })
+    });
+}
+
+/// Room for the first datagram of a flow, which is charged. A flood of them leaves half of the
+/// ration for what connections do.
+#[inline(always)]
+pub(crate) fn flow_room(charged: Charged) -> Option<RingBufEntry<FlowRecord>> {
+    let bytes = ring_bytes(size_of::<FlowRecord>());
+    let used = ring::used(&raw const SOCKETS);
+    if charged.exhausted(RING_SOCKETS, used, bytes, Part::Half) {
+        return None;
+    }
+    let room = SOCKETS.reserve_untyped::<FlowRecord>(0)?;
+    charged.charge(RING_SOCKETS, bytes);
+    Some(room)
+}
+
+/// Hands over a record that is filled.
+#[inline(always)]
+pub(crate) fn hand_over<R>(room: RingBufEntry<R>) {
+    room.submit(QUIET);
 }
 
 #[inline(always)]

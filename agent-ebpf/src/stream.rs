@@ -26,7 +26,7 @@ use crate::{
 /// The programs that look at a packet's bytes, in the order of the constants below. Filled by the
 /// loader.
 #[btf_map]
-static STAGES: ProgramArray<11> = ProgramArray::new();
+static STAGES: ProgramArray<12> = ProgramArray::new();
 
 const STAGE_SMALL: u32 = 0;
 const STAGE_LARGE: u32 = 1;
@@ -39,6 +39,7 @@ const STAGE_FRAMES_LARGE: u32 = 7;
 const STAGE_FRAMES_HUGE: u32 = 8;
 pub(crate) const STAGE_FRAMES_REFUSED: u32 = 9;
 pub(crate) const STAGE_HELLO: u32 = 10;
+const STAGE_DATAGRAM: u32 = 11;
 
 /// The blocks of a packet that are at most large. With huge ones for the others, the 33 programs
 /// that may call each other suffice for the longest packet (about 184 KiB).
@@ -250,6 +251,13 @@ pub(crate) fn go(context: &SkBuffContext, socket: &mut Socket, stage: u32) {
     // SAFETY: nothing here waits to be dropped.
     unsafe { STAGES.tail_call(context, stage) };
     give_up(socket);
+}
+
+/// Goes on with a packet of UDP.
+#[inline(always)]
+pub(crate) fn go_to_datagram(context: &SkBuffContext) {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { STAGES.tail_call(context, STAGE_DATAGRAM) };
 }
 
 /// The rest of the packet cannot be followed: its position is given up.

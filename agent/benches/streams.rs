@@ -195,6 +195,7 @@ fn inputs(workload: Workload) -> Vec<Input> {
                 asked: Some(asked),
                 established: true,
                 preexisting: false,
+                udp: None,
             }
         })
         .collect();

@@ -5,6 +5,7 @@
 //! - [`timestamp`]: a moment on the wall clock
 //! - [`capture`]: the kernel side's shell; ring buffers into observations
 //! - [`http`]: bytes into exchanges
+//! - [`flow`]: datagrams into UDP flows
 //! - [`envoy`]: log files into entries
 //! - [`workload`]: cgroups into pods
 //! - [`record`]: what goes out, and what never does
@@ -26,6 +27,7 @@ pub mod command;
 pub mod config;
 pub mod envoy;
 pub mod explain;
+pub mod flow;
 pub mod forward;
 pub mod http;
 pub mod ledger;

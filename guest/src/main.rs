@@ -39,12 +39,18 @@ fn run() -> anyhow::Result<()> {
         }
     }
     let expected = traffic::send(&network::Pair::join()?)?;
-    let told = watch.finish(expected.connections.len())?;
+    let told = watch.finish(expected.connections.len() + expected.flows.len())?;
     for connection in &told.connections {
         println!("record {connection:?}");
     }
     for listener in &told.listeners {
         println!("record {listener:?}");
+    }
+    for flow in &told.flows {
+        println!("record {flow:?}");
+    }
+    for socket in &told.raw_sockets {
+        println!("record {socket:?}");
     }
     for (expected, told) in expected.connections.iter().zip(&told.connections) {
         ensure!(expected == told, "expected {expected:#?}, got {told:#?}");

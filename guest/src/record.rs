@@ -9,6 +9,8 @@ use meshwitness::http::Gap;
 pub(crate) struct Told {
     pub(crate) connections: Vec<Connection>,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) flows: Vec<Flow>,
+    pub(crate) raw_sockets: Vec<RawSocket>,
 }
 
 /// A connection, told by one or both of its ends.
@@ -28,6 +30,27 @@ pub(crate) struct Connection {
     pub(crate) server_bytes: u64,
     pub(crate) both_fin: bool,
     pub(crate) client_closed_first: bool,
+}
+
+/// A UDP flow, told by one or both of its ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Flow {
+    pub(crate) destination: SocketAddr,
+    /// None where that end is elsewhere.
+    pub(crate) client: Option<End>,
+    pub(crate) server: Option<End>,
+    pub(crate) inside: bool,
+    pub(crate) quic: bool,
+    pub(crate) client_bytes: u64,
+    pub(crate) server_bytes: u64,
+}
+
+/// A raw socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RawSocket {
+    pub(crate) owner: End,
+    pub(crate) ipv6: bool,
+    pub(crate) protocol: u32,
 }
 
 /// Whose an end of a connection is.

@@ -2,18 +2,24 @@
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
 
+use rustix::net::{AddressFamily, SocketType, ipproto};
+
 use crate::{
     machine,
     network::{Network, Pair},
-    record::{Connection, End, Listener, Told},
+    record::{Connection, End, Flow, Listener, RawSocket, Told},
     script::{self, Script, Speaker},
 };
+
+/// How long to wait for a datagram.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends everything on every path, and returns what must be told of it.
 pub(crate) fn send(pair: &Pair) -> anyhow::Result<Told> {
@@ -36,9 +42,29 @@ pub(crate) fn send(pair: &Pair) -> anyhow::Result<Told> {
             send_script(&script, client, server, at, &mut expected)
                 .with_context(|| format!("port {port} of {} at {address}", server.pod))?;
         }
+        let at = SocketAddr::new(address, 8004);
+        send_datagrams(client, server, at, &mut expected)
+            .with_context(|| format!("datagrams to {} at {address}", server.pod))?;
+    }
+    for (family, ipv6) in [(AddressFamily::INET, false), (AddressFamily::INET6, true)] {
+        near.enter()?;
+        let owner = owner(near, "app");
+        machine::enter(&owner.cgroup)?;
+        drop(rustix::net::socket(
+            family,
+            SocketType::RAW,
+            Some(ipproto::UDP),
+        )?);
+        expected.raw_sockets.push(RawSocket {
+            owner,
+            ipv6,
+            protocol: 17,
+        });
     }
     expected.connections.sort();
     expected.listeners.sort();
+    expected.flows.sort();
+    expected.raw_sockets.sort();
     Ok(expected)
 }
 
@@ -109,6 +135,69 @@ fn send_script(
         owner: server_owner,
         closed: true,
     });
+    Ok(())
+}
+
+/// What QUIC begins with: a long header of version 1 with two connection ids.
+const QUIC: &[u8] = b"\xc3\0\0\0\x01\x04abcd\x04efghpayload";
+
+/// Sends datagrams both ways between one pod's app and the other's, and closes the sockets.
+fn send_datagrams(
+    client_pod: &Network,
+    server_pod: &Network,
+    at: SocketAddr,
+    expected: &mut Told,
+) -> anyhow::Result<()> {
+    let (client_owner, server_owner) = (owner(client_pod, "app"), owner(server_pod, "proxy"));
+    server_pod.enter()?;
+    machine::enter(&server_owner.cgroup)?;
+    let server = UdpSocket::bind(at)?;
+    client_pod.enter()?;
+    machine::enter(&client_owner.cgroup)?;
+    let any: IpAddr = match at {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let client = UdpSocket::bind((any, 0))?;
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(PATIENCE))?;
+    }
+    let mut got = [0; 2000];
+    for answer in [&[b'x'; 1000][..], b"", b"an answer"] {
+        client.send_to(QUIC, at)?;
+        let (length, from) = server.recv_from(&mut got)?;
+        ensure!(
+            &got[..length] == QUIC,
+            "another question came than was sent"
+        );
+        server.send_to(answer, from)?;
+        let length = client.recv(&mut got)?;
+        ensure!(
+            &got[..length] == answer,
+            "another answer came than was sent"
+        );
+    }
+    let told = Flow {
+        destination: at,
+        client: Some(client_owner),
+        server: Some(server_owner),
+        inside: is_local(at.ip()),
+        quic: true,
+        client_bytes: 3 * QUIC.len() as u64,
+        server_bytes: 1009,
+    };
+    if told.inside {
+        expected.flows.push(told);
+    } else {
+        expected.flows.push(Flow {
+            server: None,
+            ..told.clone()
+        });
+        expected.flows.push(Flow {
+            client: None,
+            ..told
+        });
+    }
     Ok(())
 }
 

@@ -13,13 +13,14 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use meshwitness::{
     capture::{Capture, CgroupId, Cookie, Observation, Options, ProgramFacts, drop_privileges},
-    http::{self, Bounds, HttpEvent, Tracker},
+    flow::Flows,
+    http::{self, Bounds, Closed, HttpEvent, Tracker},
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::{
     machine,
-    record::{Connection, End, Exchange, Listener, Told},
+    record::{Connection, End, Exchange, Flow, Listener, RawSocket, Told},
 };
 
 /// How long to wait for what must come.
@@ -72,7 +73,7 @@ impl Watch {
         &self.programs
     }
 
-    /// Waits until so many connections were told as closed.
+    /// Waits until so many connections and flows were told as closed.
     pub(crate) fn finish(self, connections: usize) -> anyhow::Result<Told> {
         self.connections.send(connections).ok();
         join(self.reader)
@@ -107,15 +108,18 @@ fn read(mut capture: Capture, expected: &Receiver<usize>) -> anyhow::Result<Told
     let mut tracker = Tracker::new(Bounds::default());
     let mut events = Vec::new();
     let mut listeners = BTreeMap::new();
+    let mut datagrams = Datagrams::default();
     let mut deadline = None;
     let mut connections = usize::MAX;
     loop {
         capture.drain(|observation| {
             note_listener(&observation, &mut listeners);
+            datagrams.note(&observation);
             tracker.observe(observation, &mut events);
         });
+        datagrams.look(&mut capture);
         let is_close = |event: &&HttpEvent| matches!(event, HttpEvent::Closed(_));
-        let closed = events.iter().filter(is_close).count();
+        let closed = events.iter().filter(is_close).count() + datagrams.closed;
         if closed >= connections {
             break;
         }
@@ -140,10 +144,81 @@ fn read(mut capture: Capture, expected: &Receiver<usize>) -> anyhow::Result<Told
     let mut told = Told {
         connections: connections_of(&events)?,
         listeners: listeners.into_values().collect(),
+        flows: datagrams.told.into_values().collect(),
+        raw_sockets: datagrams.raw_sockets,
     };
+    told.flows.sort();
+    told.raw_sockets.sort();
     told.connections.sort();
     told.listeners.sort();
     Ok(told)
+}
+
+/// What is told of UDP flows and raw sockets.
+#[derive(Default)]
+struct Datagrams {
+    flows: Flows,
+    told: BTreeMap<http::ConnectionId, Flow>,
+    closed: usize,
+    raw_sockets: Vec<RawSocket>,
+}
+
+impl Datagrams {
+    fn note(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Flow(flow) => {
+                if let Some(flow) = self.flows.begin(flow.clone()) {
+                    self.told.insert(flow.id, begin_flow(&flow));
+                }
+            }
+            Observation::FlowsClosed { cookie, time } => self.flows.close(*cookie, *time),
+            Observation::RawSocket(socket) => self.raw_sockets.push(RawSocket {
+                owner: End {
+                    cgroup: cgroup(socket.cgroup),
+                    process: Some(socket.process.pid),
+                },
+                ipv6: socket.ipv6,
+                protocol: socket.protocol,
+            }),
+            _ => {}
+        }
+    }
+
+    fn look(&mut self, capture: &mut Capture) {
+        let (told, closed) = (&mut self.told, &mut self.closed);
+        let end = |end: Closed| {
+            *closed += 1;
+            if let Some(flow) = told.get_mut(&end.connection) {
+                (flow.client_bytes, flow.server_bytes) = (end.client_bytes, end.server_bytes);
+            }
+        };
+        let orders = self.flows.sweep(|place| capture.flow_count(place), end);
+        for place in orders.end {
+            capture.end_flow(place);
+        }
+        for place in orders.free {
+            capture.free_flow(place);
+        }
+    }
+}
+
+fn begin_flow(flow: &http::Connection) -> Flow {
+    Flow {
+        destination: flow.destination,
+        client: flow.client.as_ref().map(end_of),
+        server: flow.server.as_ref().map(end_of),
+        inside: flow.udp.is_some_and(|udp| udp.inside),
+        quic: flow.udp.is_some_and(|udp| udp.quic),
+        client_bytes: 0,
+        server_bytes: 0,
+    }
+}
+
+fn end_of(end: &http::End) -> End {
+    End {
+        cgroup: cgroup(end.cgroup),
+        process: end.process.as_ref().map(|process| process.pid),
+    }
 }
 
 fn note_listener(observation: &Observation, listeners: &mut BTreeMap<Cookie, Listener>) {
@@ -207,15 +282,11 @@ fn connections_of(events: &[HttpEvent]) -> anyhow::Result<Vec<Connection>> {
 }
 
 fn begin(opened: &http::Connection) -> Connection {
-    let end = |end: &http::End| End {
-        cgroup: cgroup(end.cgroup),
-        process: end.process.as_ref().map(|process| process.pid),
-    };
     Connection {
         destination: opened.destination,
         asked: opened.asked,
-        client: opened.client.as_ref().map(end),
-        server: opened.server.as_ref().map(end),
+        client: opened.client.as_ref().map(end_of),
+        server: opened.server.as_ref().map(end_of),
         established: false,
         exchanges: Vec::new(),
         lost: 0,

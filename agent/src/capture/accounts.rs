@@ -9,8 +9,8 @@ use std::{
 };
 
 use agent_common::account::{
-    ACCOUNTS_PER_BUCKET, Account, BUCKETS, OVERFLOW_BUCKET, RING_SOCKETS, RING_STREAMS, Refusal,
-    ring_bytes,
+    ACCOUNTS_PER_BUCKET, ALL_FLOWS, Account, BUCKETS, OVERFLOW_BUCKET, RING_SOCKETS, RING_STREAMS,
+    Refusal, ring_bytes,
 };
 use rustix::param::page_size;
 
@@ -80,6 +80,13 @@ impl Accounts {
         self.table.consumed(account, RING_STREAMS, length);
     }
 
+    /// A UDP flow ended that was booked there.
+    pub(super) fn flow_ended(&self, account: u32) {
+        for number in [account as usize, ALL_FLOWS] {
+            self.table.flow_ended(number);
+        }
+    }
+
     pub(super) fn losses(&mut self) -> Vec<Loss> {
         let mut losses = Vec::new();
         for (number, seen) in self.seen.iter_mut().enumerate() {
@@ -99,7 +106,7 @@ impl Accounts {
             let produced = table.produced(number);
             let used = produced != seen.produced;
             let losing = table.losses(number, seen, &mut losses);
-            if used || losing {
+            if used || losing || table.has_flows(number) {
                 seen.produced = produced;
                 seen.since = now;
             } else if now.duration_since(seen.since) >= quiet {
@@ -139,6 +146,19 @@ impl Table {
             }
         }
         losses.len() > before
+    }
+
+    fn flow_ended(&self, number: usize) {
+        if let Some(ended) = self.number(number, offset_of!(Account, flows_ended)) {
+            // Nobody else writes it.
+            let flows = ended.load(Ordering::Relaxed);
+            ended.store(flows.wrapping_add(1), Ordering::Release);
+        }
+    }
+
+    fn has_flows(&self, number: usize) -> bool {
+        let begun = self.load(number, offset_of!(Account, flows_begun));
+        begun != self.load(number, offset_of!(Account, flows_ended))
     }
 
     fn cgroup(&self, number: usize) -> CgroupId {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use agent_common::{
     endpoint::Endpoint,
+    flow::{FlowRecord, FlowsClosedRecord, RawSocketRecord},
     process,
     record::Header,
     segment::SegmentHeader,
@@ -13,8 +14,8 @@ use aya::Pod;
 use thiserror::Error;
 
 use super::{
-    FirstBytes, Listener, ListenerClosed, Multipath, Observation, Opener, Peer, Phase, Process,
-    Segment, Socket, StreamTotals, clock::Clock,
+    FirstBytes, Flow, FlowPlace, Listener, ListenerClosed, Multipath, Observation, Opener, Peer,
+    Phase, Process, RawSocket, Receiver, Segment, Socket, StreamTotals, clock::Clock,
 };
 
 /// A record that the kernel side of this build does not write.
@@ -38,6 +39,15 @@ pub(super) fn socket(record: &[u8], clock: &Clock) -> Result<(u32, Observation),
     let observation = match header.kind {
         SocketRecord::KIND => Observation::Socket(socket_facts(&read(record)?, clock)?),
         ListenerRecord::KIND => listener(&read(record)?, clock),
+        FlowRecord::KIND => Observation::Flow(flow(&read(record)?, clock)),
+        FlowsClosedRecord::KIND => {
+            let closed: FlowsClosedRecord = read(record)?;
+            Observation::FlowsClosed {
+                cookie: closed.cookie,
+                time: clock.wall(closed.header.time),
+            }
+        }
+        RawSocketRecord::KIND => Observation::RawSocket(raw_socket(&read(record)?, clock)),
         kind => return Err(Malformed::Kind(kind)),
     };
     Ok((header.account, observation))
@@ -114,7 +124,7 @@ fn socket_facts(record: &SocketRecord, clock: &Clock) -> Result<Socket, Malforme
         } else {
             Opener::Unknown
         },
-        process: (facts.process.thread_group != 0).then(|| process(&facts.process)),
+        process: known_process(&facts.process),
         asked: known(facts.asked),
         local: address(facts.local),
         remote: address(facts.remote),
@@ -168,6 +178,53 @@ const fn peer(facts: &Facts) -> Result<Peer, Malformed> {
         Facts::PEER_LOCAL => Peer::Local { cookie, cgroup },
         peer => return Err(Malformed::Peer(peer)),
     })
+}
+
+fn flow(record: &FlowRecord, clock: &Clock) -> Flow {
+    let is = |flag| record.flags & flag != 0;
+    let mut payload = Vec::with_capacity(FlowRecord::PAYLOAD);
+    for word in record.payload {
+        // The word stands in memory as it does in the datagram.
+        payload.extend_from_slice(&word.to_ne_bytes());
+    }
+    payload.truncate(record.length as usize);
+    Flow {
+        cookie: record.cookie,
+        time: clock.wall(record.header.time),
+        cgroup: record.cgroup,
+        process: known_process(&record.process),
+        sent: is(FlowRecord::SENT),
+        inside: is(FlowRecord::INSIDE),
+        receiver: (record.peer_cgroup != 0).then(|| Receiver {
+            cookie: (record.peer_cookie != 0).then_some(record.peer_cookie),
+            cgroup: record.peer_cgroup,
+            process: known_process(&record.peer_process),
+        }),
+        source: address(record.source),
+        destination: address(record.destination),
+        connected: known(record.connected),
+        length: record.length,
+        payload,
+        place: FlowPlace {
+            number: record.place,
+            account: record.header.account,
+        },
+    }
+}
+
+fn raw_socket(record: &RawSocketRecord, clock: &Clock) -> RawSocket {
+    RawSocket {
+        cookie: record.cookie,
+        time: clock.wall(record.header.time),
+        cgroup: record.cgroup,
+        process: process(&record.process),
+        ipv6: record.family == u32::from(rustix::net::AddressFamily::INET6.as_raw()),
+        protocol: record.protocol,
+    }
+}
+
+fn known_process(known: &process::Process) -> Option<Process> {
+    (known.thread_group != 0).then(|| process(known))
 }
 
 fn process(process: &process::Process) -> Process {

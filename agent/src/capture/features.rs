@@ -113,8 +113,8 @@ const FEATURES: [(&str, &str, &[Question]); 11] = [
         &[Program(CgroupSockAddr)],
     ),
     (
-        "cgroup/post_bind and sock_release",
-        "learns who listens, and when sockets end",
+        "cgroup/sock_create, post_bind and sock_release",
+        "learns who makes sockets and who listens, and when sockets end",
         &[Program(CgroupSock)],
     ),
     (
@@ -146,6 +146,7 @@ const FEATURES: [(&str, &str, &[Question]); 11] = [
         &[
             Helper(BpfHelper::BPF_FUNC_sk_lookup_tcp, CgroupSkb),
             Helper(BpfHelper::BPF_FUNC_skc_lookup_tcp, CgroupSkb),
+            Helper(BpfHelper::BPF_FUNC_sk_lookup_udp, CgroupSkb),
         ],
     ),
     (
@@ -165,6 +166,7 @@ const FEATURES: [(&str, &str, &[Question]); 11] = [
             Helper(BpfHelper::BPF_FUNC_get_socket_cookie, CgroupSkb),
             Helper(BpfHelper::BPF_FUNC_get_socket_cookie, SockOps),
             Helper(BpfHelper::BPF_FUNC_get_socket_cookie, CgroupSockAddr),
+            Helper(BpfHelper::BPF_FUNC_get_socket_cookie, CgroupSock),
         ],
     ),
     (

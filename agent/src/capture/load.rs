@@ -1,7 +1,9 @@
 //! Loading and attaching.
 
 use std::{
+    collections::hash_map::RandomState,
     fs::File,
+    hash::BuildHasher,
     io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
@@ -11,11 +13,13 @@ use agent_common::segment::SCRATCH_PIECES;
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, Map, MapData, ProgramArray},
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError},
+    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError},
     util::nr_cpus,
 };
 
-use super::{Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, ring::Ring};
+use super::{
+    Capture, CgroupId, LoadError, accounts::Accounts, clock::Clock, flows::Flows, ring::Ring,
+};
 
 /// The smallest ring of streams: a quarter of it, which is the most that a cgroup may have of it,
 /// holds the largest record.
@@ -27,7 +31,8 @@ const SOCKETS_BYTES: u32 = 4 << 20;
 /// In the order in which they are attached. The turns of a connection's life come first and its
 /// packets last: a connection whose packets are seen is one whose beginning was seen, or is known
 /// to be older.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
+    "create",
     "life",
     "post_bind4",
     "post_bind6",
@@ -39,7 +44,7 @@ const PROGRAMS: [&str; 8] = [
 ];
 
 /// Those that are only called by `egress`, in the order of their numbers.
-const STAGES: [&str; 11] = [
+const STAGES: [&str; 12] = [
     "block_small",
     "block_large",
     "block_huge",
@@ -51,6 +56,7 @@ const STAGES: [&str; 11] = [
     "frames_huge",
     "frames_refused",
     "hello",
+    "datagram",
 ];
 
 /// The verifier gives up with EAGAIN when a signal comes, as one may while the agent starts.
@@ -83,6 +89,7 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
         .map_max_entries("SCRATCH", pieces)
         .map_max_entries("CLAIMS", pieces)
         .override_global("RING_BYTES", rings.as_slice(), true)
+        .override_global("FLOW_SEED", &RandomState::new().hash_one(0), true)
         .load(object()?)
         .map_err(LoadError::object)?;
 
@@ -98,6 +105,7 @@ pub(super) fn load(options: &Options<'_>) -> Result<Capture, LoadError> {
             Ring::map(map, SOCKETS_BYTES)
         })?,
         streams: map_memory(&mut programs, "STREAMS", |map| Ring::map(map, ring_bytes))?,
+        flows: map_memory(&mut programs, "FLOWS", Flows::map)?,
         clock: Clock::new(),
         horizon: None,
         _stages: stages,
@@ -170,18 +178,19 @@ pub(super) fn attach(programs: &mut Ebpf, cgroup: &Path) -> Result<(), LoadError
     Ok(())
 }
 
+/// Where a program for packets is attached.
+fn packets(program: &CgroupSkb) -> CgroupSkbAttachType {
+    match program.expected_attach_type() {
+        Some(CgroupSkbAttachType::Ingress) => CgroupSkbAttachType::Ingress,
+        _ => CgroupSkbAttachType::Egress,
+    }
+}
+
 /// Links of cgroups allow others beside them by nature, and refuse the flag that would say so.
 fn attach_program(program: &mut Program, directory: &File) -> Result<(), ProgramError> {
     let mode = CgroupAttachMode::Single;
     match program {
-        Program::CgroupSkb(program) => {
-            // Its section in the object says which.
-            let direction = match program.expected_attach_type() {
-                Some(CgroupSkbAttachType::Ingress) => CgroupSkbAttachType::Ingress,
-                _ => CgroupSkbAttachType::Egress,
-            };
-            program.attach(directory, direction, mode).map(drop)
-        }
+        Program::CgroupSkb(program) => program.attach(directory, packets(program), mode).map(drop),
         Program::CgroupSock(program) => program.attach(directory, mode).map(drop),
         Program::CgroupSockAddr(program) => program.attach(directory, mode).map(drop),
         Program::SockOps(program) => program.attach(directory, mode).map(drop),

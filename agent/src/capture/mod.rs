@@ -6,6 +6,7 @@ mod clock;
 mod decode;
 mod error;
 mod features;
+mod flows;
 mod foreign;
 mod load;
 mod mapping;
@@ -29,6 +30,7 @@ pub use agent_common::account::Refusal;
 use self::{
     accounts::Accounts,
     clock::Clock,
+    flows::Flows,
     progress::Horizon,
     ring::{Place, Ring},
 };
@@ -36,12 +38,13 @@ pub use self::{
     accounts::Loss,
     error::LoadError,
     features::{Feature, FeatureStanding},
+    flows::{FlowCount, FlowPlace},
     foreign::{ForeignEffect, ForeignPrograms},
     load::{MINIMUM_RING_BYTES, Options},
     mounts::{MountError, cgroup2_root, is_cgroup2_root},
     observation::{
-        CgroupId, Cookie, FirstBytes, Listener, ListenerClosed, Multipath, Observation, Opener,
-        Peer, Phase, Process, Refused, Segment, Socket, StreamTotals,
+        CgroupId, Cookie, FirstBytes, Flow, Listener, ListenerClosed, Multipath, Observation,
+        Opener, Peer, Phase, Process, RawSocket, Receiver, Refused, Segment, Socket, StreamTotals,
     },
     privileges::drop_privileges,
     probe::{Probe, probe},
@@ -57,6 +60,7 @@ pub struct Capture {
     accounts: Accounts,
     sockets: Ring,
     streams: Ring,
+    flows: Flows,
     clock: Clock,
     horizon: Option<Horizon>,
     /// The programs call each other through it only as long as it is held.
@@ -129,6 +133,24 @@ impl Capture {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.wall(clock::boot_time())
+    }
+
+    /// What was counted of a UDP flow so far.
+    #[must_use]
+    pub fn flow_count(&self, place: FlowPlace) -> FlowCount {
+        self.flows.count(place, &self.clock)
+    }
+
+    /// Ends a UDP flow: a datagram that follows begins another. One that is on its way is counted
+    /// here within milliseconds; after that, [`free_flow`](Self::free_flow).
+    pub fn end_flow(&mut self, place: FlowPlace) {
+        self.flows.end(place);
+    }
+
+    /// Frees the place of a UDP flow that was ended.
+    pub fn free_flow(&mut self, place: FlowPlace) {
+        self.flows.free(place);
+        self.accounts.flow_ended(place.account);
     }
 
     /// What the kernel side refused since the last call, by cgroup and reason.

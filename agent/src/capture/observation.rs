@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
+use super::{FlowPlace, Refusal};
 use crate::timestamp::Timestamp;
 
 /// A socket's cookie: unique on a node until it reboots, never reused.
@@ -30,6 +30,17 @@ pub enum Observation {
     Segment(Segment),
     /// How a direction of a connection with a remote end begins.
     FirstBytes(FirstBytes),
+    /// The first datagram of a UDP flow.
+    Flow(Flow),
+    /// A UDP socket that had flows was closed by its last holder.
+    FlowsClosed {
+        /// The socket.
+        cookie: Cookie,
+        /// When.
+        time: Timestamp,
+    },
+    /// A process made a raw socket.
+    RawSocket(RawSocket),
     /// Something was not reported.
     Refused(Refused),
     /// The wall clock was set, by this many nanoseconds (negative: back).
@@ -82,6 +93,65 @@ pub struct ListenerClosed {
     pub cgroup: CgroupId,
     /// Who bound it; of one older than the programs, who closed it.
     pub process: Process,
+}
+
+/// The first datagram of a UDP flow, which is one socket's traffic with one remote address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The socket.
+    pub cookie: Cookie,
+    /// When it was seen.
+    pub time: Timestamp,
+    /// The socket's own cgroup.
+    pub cgroup: CgroupId,
+    /// Who made the socket; unknown if it is older than the programs.
+    pub process: Option<Process>,
+    /// The socket sent it; else it received it.
+    pub sent: bool,
+    /// It was sent within this network namespace.
+    pub inside: bool,
+    /// Of one that was sent within the namespace: the socket that receives it, if there is one.
+    pub receiver: Option<Receiver>,
+    /// The source in its headers; of one that was sent, after NAT.
+    pub source: SocketAddr,
+    /// The destination in its headers; of one that was sent, after NAT.
+    pub destination: SocketAddr,
+    /// The address that the socket is connected to, if it is: before NAT.
+    pub connected: Option<SocketAddr>,
+    /// The length of its payload.
+    pub length: u32,
+    /// The beginning of its payload, at most 32 bytes.
+    pub payload: Vec<u8>,
+    /// Where the flow is counted.
+    pub place: FlowPlace,
+}
+
+/// The socket that receives a datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// The socket; none if it is older than the programs and sent nothing since.
+    pub cookie: Option<Cookie>,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// Who made it; unknown if it is older than the programs.
+    pub process: Option<Process>,
+}
+
+/// A raw socket of one of the internet families, as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawSocket {
+    /// The socket.
+    pub cookie: Cookie,
+    /// When.
+    pub time: Timestamp,
+    /// The cgroup of the process.
+    pub cgroup: CgroupId,
+    /// Who made it.
+    pub process: Process,
+    /// Of the family IPv6; else IPv4.
+    pub ipv6: bool,
+    /// The protocol that it was made for (IANA's protocol numbers).
+    pub protocol: u32,
 }
 
 /// A process as the kernel named it when it called `connect` or `bind`.

@@ -75,6 +75,8 @@ impl Agent {
         self.settle();
         let losses = self.desk.forwarder.take_last_losses();
         self.tell_losses(losses);
+        let desk = &mut self.desk;
+        self.witness.tell_open_flows(&mut |input| desk.take(input));
         self.desk.take(Input::Stopped(now()));
         self.desk.deliver();
         self.keep();

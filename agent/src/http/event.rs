@@ -103,7 +103,7 @@ pub enum Gap {
     Mptcp,
 }
 
-/// A TCP connection inside a pod, or between a pod and elsewhere.
+/// A TCP connection or a UDP flow inside a pod, or between a pod and elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Its identity.
@@ -121,10 +121,21 @@ pub struct Connection {
     pub destination: SocketAddr,
     /// The destination that the client's process asked for, before NAT.
     pub asked: Option<SocketAddr>,
-    /// The handshake was completed.
+    /// The handshake was completed; of a UDP flow, a datagram passed.
     pub established: bool,
-    /// It is older than the programs.
+    /// It is older than the programs. A UDP flow is what is seen of it.
     pub preexisting: bool,
+    /// It is a UDP flow. The end that sent first is the client.
+    pub udp: Option<Udp>,
+}
+
+/// What is known of a UDP flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Udp {
+    /// It stays in its network namespace, whether anybody is there or not.
+    pub inside: bool,
+    /// Its first datagram is QUIC.
+    pub quic: bool,
 }
 
 /// One end of a connection.

@@ -44,7 +44,7 @@ mod waiting;
 pub use bounds::Bounds;
 pub use event::{
     Closed, Connection, ConnectionId, End, Exchange, Gap, Greeting, HttpEvent, Request,
-    RequestHead, Response,
+    RequestHead, Response, Udp,
 };
 pub use headers::Headers;
 pub use tracker::{Counters, Tracker};

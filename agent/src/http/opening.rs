@@ -62,6 +62,7 @@ pub(super) fn connection(ends: &[Option<Endpoint>; 2], client: usize) -> Option<
         asked: near.and_then(|near| near.asked),
         established: both().any(|facts| facts.established),
         preexisting: both().any(|facts| facts.preexisting),
+        udp: None,
     })
 }
 

@@ -123,7 +123,11 @@ impl Tracker {
                 self.steps = self.steps.saturating_add(nanoseconds);
             }
             Observation::Refused(refused) => self.refused(&refused),
-            Observation::Listener(_) | Observation::ListenerClosed(_) => {}
+            Observation::Listener(_)
+            | Observation::ListenerClosed(_)
+            | Observation::Flow(_)
+            | Observation::FlowsClosed { .. }
+            | Observation::RawSocket(_) => {}
         }
     }
 
@@ -227,7 +231,7 @@ impl Tracker {
         let times = match refused.refusal {
             Refusal::SocketsFull | Refusal::SocketsRation => &mut self.refusals.facts,
             Refusal::StreamsFull | Refusal::StreamsRation => &mut self.refusals.segments,
-            Refusal::Intricate | Refusal::NoStorage => return,
+            Refusal::Intricate | Refusal::NoStorage | Refusal::Flow => return,
         };
         times.note(refused.cgroup, to);
         self.unsettled.get_or_insert(to + BETWEEN_SWEEPS);

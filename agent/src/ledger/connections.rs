@@ -9,7 +9,7 @@ use super::{
     input::Input,
     leg::Begun,
     tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
-    write::{Judgement, connection_traffic, exchange_traffic, workload},
+    write::{Judgement, connection_traffic, exchange_traffic, is_client, workload},
 };
 use crate::{
     capture::CgroupId,
@@ -119,7 +119,9 @@ impl Ledger {
         let id = connection.id;
         let tracked = match course {
             Course::Kubelet => {
-                self.remember_kubelet(&connection);
+                if connection.udp.is_none() {
+                    self.remember_kubelet(&connection);
+                }
                 Tracked::Kubelet
             }
             Course::Mesh {
@@ -144,6 +146,7 @@ impl Ledger {
             } => {
                 if side == Side::Proxy
                     && connection.client.is_none()
+                    && connection.udp.is_none()
                     && !reasons.contains(&Reason::PilotAgent)
                     && let Some(place) = &place
                 {
@@ -175,7 +178,9 @@ impl Ledger {
                     exchanges: 0,
                     tls: None,
                     open: BTreeMap::new(),
+                    carried: (0, 0),
                 };
+                self.flow_begins(&alone);
                 self.announce(&alone);
                 self.leg_assigned(&alone);
                 self.meets_stranger(&alone);
@@ -428,6 +433,17 @@ impl Ledger {
         let Some(Tracked::Alone(alone)) = self.connections.remove(&id) else {
             return;
         };
+        if alone.side == Side::Proxy
+            && let Some(place) = &alone.place
+            && let Some(pod) = self.pods.get_mut(&place.pod_uid)
+        {
+            pod.network_closed(alone.connection.source, id, closed.time);
+        }
+        self.end_alone(*alone, Some(closed));
+    }
+
+    /// A connection that is judged by itself has ended, or, of a flow, the agent does before it.
+    pub(super) fn end_alone(&mut self, alone: AloneConnection, closed: Option<&Closed>) {
         let announced = alone.announces();
         let AloneConnection {
             connection,
@@ -439,18 +455,17 @@ impl Ledger {
             found,
             tls,
             policy,
+            carried,
             ..
-        } = *alone;
+        } = alone;
         let uid = place.as_ref().map(|place| place.pod_uid.clone());
-        if side == Side::Proxy
-            && let Some(pod) = uid.as_ref().and_then(|uid| self.pods.get_mut(uid))
-        {
-            pod.network_closed(connection.source, id, closed.time);
-        }
         let is_unit = side != Side::Proxy && exchanges == 0;
         let units = Units::new(u64::from(is_unit), 0);
         let account = self.account(uid.as_ref());
-        account.enter(units);
+        // A flow entered with its first datagram.
+        if connection.udp.is_none() {
+            account.enter(units);
+        }
         account.judge(verdict, &reasons, units);
         let spoke_http = exchanges > 0;
         let mut traffic = connection_traffic(
@@ -458,11 +473,16 @@ impl Ledger {
             side,
             place.as_ref(),
             &connection,
-            Some(closed),
+            closed,
             spoke_http,
         );
         traffic.attributes.tls = tls;
         traffic.attributes.policy = policy;
+        if closed.is_none()
+            && let Some(body) = &mut traffic.connection
+        {
+            body.count(carried, is_client(side, &connection));
+        }
         let judgement = Judgement {
             verdict,
             reasons: reasons.clone(),
@@ -472,7 +492,7 @@ impl Ledger {
         self.leg_closed(&connection, &record);
         self.stranger_closed(&connection, uid.as_ref(), &reasons, &record);
         if self.gathers(verdict) {
-            self.gather_alone(&connection, Some(closed));
+            self.gather_alone(&connection, closed);
         }
         match (announced, found) {
             (Some(kind), _) => self.no_longer(kind, uid.as_ref(), record),

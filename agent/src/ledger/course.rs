@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::roles::{Place, PodKind, Role, Roles};
+use super::{
+    flows::flow_course,
+    roles::{Place, PodKind, Role, Roles},
+};
 use crate::{
     http::{Connection, End},
     record::{Reason, Side, Verdict},
@@ -88,27 +91,29 @@ pub(super) fn course(
             Reason::NoSidecar,
         ));
     }
+    let waits = !moment.closed && !moment.last_chance;
+    let young = |patience| waits && age < patience;
+    if let Some(udp) = connection.udp {
+        return match own {
+            Role::Foreign(_) | Role::PilotAgent(_) if young(PATIENCE_WITH_FOREIGN_PROGRAMS) => None,
+            _ => Some(flow_course(connection, udp, side, (own, other), place)),
+        };
+    }
     match other {
         Some(other) => Some(inside(connection, roles, own, other)),
-        None => {
-            let waits = !moment.closed && !moment.last_chance;
-            let young = |patience| waits && age < patience;
-            match &own {
-                Role::Foreign(_) | Role::PilotAgent(_) if young(PATIENCE_WITH_FOREIGN_PROGRAMS) => {
-                    None
-                }
-                Role::App(_)
-                    if side == Side::Server
-                        && roles.has_kubelet()
-                        && !is_kubelet_tuple
-                        && age < PATIENCE_WITH_KUBELET
-                        && !moment.last_chance =>
-                {
-                    None
-                }
-                _ => Some(across(connection, side, own, place, is_kubelet_tuple)),
+        None => match &own {
+            Role::Foreign(_) | Role::PilotAgent(_) if young(PATIENCE_WITH_FOREIGN_PROGRAMS) => None,
+            Role::App(_)
+                if side == Side::Server
+                    && roles.has_kubelet()
+                    && !is_kubelet_tuple
+                    && age < PATIENCE_WITH_KUBELET
+                    && !moment.last_chance =>
+            {
+                None
             }
-        }
+            _ => Some(across(connection, side, own, place, is_kubelet_tuple)),
+        },
     }
 }
 
@@ -224,7 +229,7 @@ fn across(
     }
 }
 
-fn from_proxy_container(place: Place) -> Course {
+pub(super) fn from_proxy_container(place: Place) -> Course {
     alone(
         Some(place),
         Side::Client,
@@ -233,7 +238,7 @@ fn from_proxy_container(place: Place) -> Course {
     )
 }
 
-fn alone(place: Option<Place>, side: Side, verdict: Verdict, reason: Reason) -> Course {
+pub(super) fn alone(place: Option<Place>, side: Side, verdict: Verdict, reason: Reason) -> Course {
     Course::Alone {
         place,
         side,

@@ -127,6 +127,11 @@ impl Ledger {
         }
     }
 
+    /// Of what is told without a connection, whose record was written last.
+    pub(super) fn gather_without_connection(&mut self) {
+        self.gathered(None, None, Vec::new(), Leads::default());
+    }
+
     /// Of the line alone whose record was written last.
     pub(super) fn gather_line(&mut self, line: &Line, verdict: Verdict) {
         let sequence = self.writer.last_sequence();

@@ -78,6 +78,19 @@ pub enum Input {
     },
     /// A connection ended.
     Closed(Closed),
+    /// What a UDP flow that goes on has carried so far.
+    Carried {
+        /// The flow.
+        connection: ConnectionId,
+        /// Payload bytes that the client end sent.
+        client_bytes: u64,
+        /// Payload bytes that the server end sent.
+        server_bytes: u64,
+    },
+    /// UDP flows that the kernel side could not tell of.
+    FlowsLost(FlowsLost),
+    /// A process made a raw socket.
+    RawSocket(RawSocketFact),
     /// A line of a proxy's log.
     Line(Box<Line>),
     /// How far a proxy's log was read.
@@ -160,6 +173,34 @@ pub struct ListenerEnd {
     pub cgroup: CgroupId,
     /// The thread group that bound it, or, of one older than the programs, that closed it.
     pub pid: u32,
+}
+
+/// UDP flows that the kernel side had no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsLost {
+    /// Whose; none: of one of many cgroups.
+    pub cgroup: Option<CgroupId>,
+    /// How many.
+    pub flows: u64,
+    /// When that was noticed.
+    pub time: Timestamp,
+}
+
+/// A raw socket of one of the internet families, and who made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawSocketFact {
+    /// The socket.
+    pub cookie: Cookie,
+    /// When it was made.
+    pub time: Timestamp,
+    /// The cgroup of the process.
+    pub cgroup: CgroupId,
+    /// Who made it.
+    pub process: Process,
+    /// Of the family IPv6; else IPv4.
+    pub ipv6: bool,
+    /// The protocol that it was made for (IANA's protocol numbers).
+    pub protocol: u32,
 }
 
 /// A value that is compared, but not kept.

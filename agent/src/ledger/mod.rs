@@ -16,6 +16,7 @@ mod doubt;
 pub mod evidence;
 mod findings;
 mod finish;
+mod flows;
 mod forwarded;
 mod gather;
 mod greetings;
@@ -38,6 +39,7 @@ mod pod;
 mod policy;
 mod proxy_end;
 mod put;
+mod raw_sockets;
 mod refusals;
 mod roles;
 mod settings;
@@ -65,8 +67,8 @@ use clock::SteadyClock;
 use evidence::Evidence;
 use findings::Findings;
 pub use input::{
-    ComparedPath, Entry, Exchange, HttpPort, Input, Line, LineContent, ListenerEnd, ListenerFact,
-    ResponseFact,
+    ComparedPath, Entry, Exchange, FlowsLost, HttpPort, Input, Line, LineContent, ListenerEnd,
+    ListenerFact, RawSocketFact, ResponseFact,
 };
 pub use intake::Intake;
 use plaintext::NetworkLegs;
@@ -106,7 +108,12 @@ const KEPT_KUBELET_TUPLES: usize = 16_384;
 const KEPT_HTTP_PORTS: usize = 65_536;
 
 /// What this version does not look at; said in each start record.
-const NOT_COVERED: [&str; 2] = ["udp", "tls payload of applications"];
+const NOT_COVERED: [&str; 4] = [
+    "unix sockets",
+    "packet sockets (AF_PACKET)",
+    "transports other than tcp and udp",
+    "tls payload of applications",
+];
 
 /// The ledger. See the module.
 #[derive(Debug)]
@@ -128,6 +135,8 @@ pub struct Ledger {
     writer: Writer,
     findings: Findings,
     unnamed_listeners: VecDeque<ListenerFact>,
+    /// Raw sockets of which it is not known whose they are.
+    raw_sockets: VecDeque<RawSocketFact>,
     kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
     kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
     network_legs: NetworkLegs,
@@ -169,6 +178,7 @@ impl Ledger {
             writer,
             findings: Findings::default(),
             unnamed_listeners: VecDeque::new(),
+            raw_sockets: VecDeque::new(),
             kubelet_tuples: BTreeSet::new(),
             kubelet_order: VecDeque::new(),
             network_legs: NetworkLegs::default(),
@@ -196,6 +206,13 @@ impl Ledger {
                 self.workloads_changed = true;
                 self.retry_listeners();
             }
+            Input::RawSocket(socket) => self.raw_socket(socket),
+            Input::FlowsLost(lost) => self.flows_lost(&lost),
+            Input::Carried {
+                connection,
+                client_bytes,
+                server_bytes,
+            } => self.flow_carried(connection, (client_bytes, server_bytes)),
             Input::Listener(listener) => self.listener(listener),
             Input::SpeaksHttp(port) => {
                 let pod = self.pods.entry(port.pod_uid.into()).or_default();
@@ -313,6 +330,7 @@ impl Ledger {
 
     fn tick(&mut self, now: Timestamp) {
         self.reconsider_waiting(now);
+        self.retry_raw_sockets(now, false);
         self.judge_waiting_lines();
         let silent: Vec<Arc<str>> = self
             .pods

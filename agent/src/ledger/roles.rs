@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -418,6 +419,18 @@ impl Roles {
                 Some(self.role_in_container(place, name, end))
             }
         }
+    }
+
+    /// The role of whoever it is in a cgroup.
+    pub(super) fn role_in(&self, cgroup: CgroupId) -> Option<Role> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.role(&End {
+            cookie: 0,
+            cgroup,
+            process: None,
+            local: nowhere,
+            remote: nowhere,
+        })
     }
 
     /// The role of an end whose container's name never became known.

@@ -25,6 +25,8 @@ impl Ledger {
             Input::Listener(listener) => listener.time = clock.of_kernel(listener.time),
             Input::ListenerClosed(end) => end.time = clock.of_kernel(end.time),
             Input::Closed(closed) => closed.time = clock.of_kernel(closed.time),
+            Input::FlowsLost(lost) => lost.time = clock.of_kernel(lost.time),
+            Input::RawSocket(socket) => socket.time = clock.of_kernel(socket.time),
             Input::Ended(exchange) => self.exchange_on_the_steady_clock(exchange),
             Input::Line(line) => self.line_on_the_steady_clock(line),
             Input::LogProgress {
@@ -44,6 +46,7 @@ impl Ledger {
             Input::ClockStep { .. }
             | Input::Workload(_)
             | Input::SpeaksHttp(_)
+            | Input::Carried { .. }
             | Input::LogProgress { .. } => {}
         }
         input

@@ -38,6 +38,7 @@ impl Ledger {
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.stop_lines(&uid);
         }
+        self.retry_raw_sockets(time, true);
         self.close_findings(time);
         self.close_interval(time);
         self.writer.lifecycle(time, Lifecycle::Stop);
@@ -106,7 +107,11 @@ impl Ledger {
             let exchange = Exchange::cut_off(id, begun, time);
             self.on_connection(id, Input::Ended(Box::new(exchange)));
         }
-        self.connections.remove(&id);
+        if let Some(Tracked::Alone(alone)) = self.connections.remove(&id)
+            && alone.connection.udp.is_some()
+        {
+            self.end_alone(*alone, None);
+        }
     }
 
     fn stop_lines(&mut self, uid: &str) {

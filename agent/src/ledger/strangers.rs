@@ -50,7 +50,9 @@ impl Ledger {
         let AloneConnection {
             connection, place, ..
         } = alone;
-        let is_across = connection.client.is_none() != connection.server.is_none();
+        // Datagrams are no traffic that a sidecar would have carried, names of the cluster least.
+        let is_across =
+            connection.udp.is_none() && connection.client.is_none() != connection.server.is_none();
         let now = self.captured_until;
         let mut kind_of = |uid: &str| self.roles.kind(uid, now);
         let is_meshed = place
@@ -76,7 +78,8 @@ impl Ledger {
         reasons: &[Reason],
         record: &Arc<str>,
     ) {
-        let (Some(uid), true) = (uid, reasons.contains(&Reason::NoSidecar)) else {
+        let is_plain = reasons.contains(&Reason::NoSidecar) && connection.udp.is_none();
+        let (Some(uid), true) = (uid, is_plain) else {
             return;
         };
         let plain = PlainEnd {

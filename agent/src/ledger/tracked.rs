@@ -121,6 +121,8 @@ pub(super) struct AloneConnection {
     pub(super) tls: Option<Box<Tls>>,
     /// Exchanges that began and did not end.
     pub(super) open: BTreeMap<u32, Begun>,
+    /// Payload bytes of a UDP flow that goes on, from its client and from its server, as last told.
+    pub(super) carried: (u64, u64),
 }
 
 impl AloneConnection {

@@ -216,7 +216,11 @@ pub(super) fn addresses(side: Side, connection: &Connection, entry: Option<&Entr
         client: Some(client),
         server: Some(server),
         peer: own.map(|end| end.remote),
-        transport: Some("tcp"),
+        transport: Some(if connection.udp.is_some() {
+            "udp"
+        } else {
+            "tcp"
+        }),
         ..Attributes::default()
     }
 }
@@ -349,36 +353,37 @@ pub(super) fn connection_traffic(
     let mut attributes = addresses(side, connection, None);
     if spoke_http {
         attributes.protocol = Some("http");
+    } else if connection.udp.is_some_and(|udp| udp.quic) {
+        attributes.protocol = Some("quic");
     }
-    let own_is_client = match side {
-        Side::Client => true,
-        Side::Server => false,
-        Side::Proxy => connection.client.is_some(),
-    };
-    let (sent, received) = closed.map_or((0, 0), |closed| {
-        let (client, server) = (closed.client_bytes, closed.server_bytes);
-        if own_is_client {
-            (client, server)
-        } else {
-            (server, client)
-        }
-    });
+    let bytes = closed.map_or((0, 0), |closed| (closed.client_bytes, closed.server_bytes));
     let state = if closed.is_some() {
         ConnectionState::Closed
     } else {
         ConnectionState::Open
     };
+    let mut body = ConnectionBody {
+        state,
+        bytes_sent: 0,
+        bytes_received: 0,
+        retransmits: closed.map_or(0, |closed| closed.retransmits),
+    };
+    body.count(bytes, is_client(side, connection));
     Traffic {
         side: Some(side),
         workload: workload(roles, place, own_end(side, connection)),
         attributes,
         duration: closed.map(|closed| closed.time.since(connection.time).as_secs_f64()),
-        connection: Some(ConnectionBody {
-            state,
-            bytes_sent: sent,
-            bytes_received: received,
-            retransmits: closed.map_or(0, |closed| closed.retransmits),
-        }),
+        connection: Some(body),
         ..Traffic::default()
+    }
+}
+
+/// Whether the workload's end is the client's.
+pub(super) const fn is_client(side: Side, connection: &Connection) -> bool {
+    match side {
+        Side::Client => true,
+        Side::Server => false,
+        Side::Proxy => connection.client.is_some(),
     }
 }

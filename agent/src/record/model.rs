@@ -181,6 +181,16 @@ pub struct ConnectionBody {
     pub retransmits: u32,
 }
 
+impl ConnectionBody {
+    /// Takes what the client and the server sent, as one of the two sees it.
+    pub fn count(&mut self, (client, server): (u64, u64), is_client: bool) {
+        (self.bytes_sent, self.bytes_received) = match is_client {
+            true => (client, server),
+            false => (server, client),
+        };
+    }
+}
+
 /// Whether a connection had ended when its record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

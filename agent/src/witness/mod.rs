@@ -1,5 +1,6 @@
 //! The rooms put together: kernel, logs and pods into one sequence of ledger inputs.
 
+mod flows;
 mod http_ports;
 mod recording;
 mod refusals;
@@ -16,6 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use flows::FlowWatch;
 pub use http_ports::HttpPorts;
 pub use recording::{Recorder, Recording, RecordingError, replay};
 use standstill::{Pulse, Standstill};
@@ -24,11 +26,15 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    capture::{self, Capture, LoadError, MountError, Observation, Options, ProgramFacts, Refusal},
+    capture::{
+        self, Capture, LoadError, MountError, Observation, Options, ProgramFacts, RawSocket,
+        Refusal,
+    },
     config::{self, CgroupMount, Config, IdentityForm, LogFormat},
     envoy::{Content, Format, FormatError, LogEvent, LogReader, LogReaderSettings, Positions},
+    flow::Flows,
     http::{Bounds, HttpEvent, Tracker},
-    ledger::{Input, Intake, ListenerEnd, ListenerFact},
+    ledger::{Input, Intake, ListenerEnd, ListenerFact, RawSocketFact},
     record::{Fingerprints, IdentityRedaction, Redaction},
     telemetry::{Health, Heartbeat, LogLineKind, Metrics},
     timestamp::Timestamp,
@@ -54,6 +60,8 @@ pub struct Witness {
     events: Vec<HttpEvent>,
     capture: Capture,
     tracker: Tracker,
+    flows: Flows,
+    flow_watch: FlowWatch,
     directory: Directory,
     reader: LogReader,
     intake: Intake,
@@ -138,6 +146,8 @@ impl Witness {
             events: Vec::new(),
             capture,
             tracker: Tracker::new(Bounds::default()),
+            flows: Flows::default(),
+            flow_watch: FlowWatch::new(),
             directory,
             reader,
             intake,
@@ -164,6 +174,7 @@ impl Witness {
         self.drain(take);
         self.first_lines.drain(..).for_each(&mut *take);
         if looks {
+            self.look_at_flows(take);
             self.read_logs(take);
             take(Input::Tick(self.capture.now()));
             self.last_look = Some(Instant::now());
@@ -227,6 +238,7 @@ impl Witness {
         let Self {
             capture,
             tracker,
+            flows,
             intake,
             events,
             fullest,
@@ -267,6 +279,20 @@ impl Witness {
                 Observation::Progress(time) => {
                     *captured = now;
                     Some(Input::CaptureProgress(*time))
+                }
+                Observation::Flow(flow) => {
+                    if let Some(flow) = flows.begin(flow.clone()) {
+                        take(Input::Opened(Box::new(flow)));
+                    }
+                    None
+                }
+                Observation::FlowsClosed { cookie, time } => {
+                    flows.close(*cookie, *time);
+                    None
+                }
+                Observation::RawSocket(socket) => {
+                    take(Input::RawSocket(raw_socket(socket)));
+                    None
                 }
                 Observation::Refused(_)
                 | Observation::Socket(_)
@@ -342,6 +368,17 @@ fn kind_of(content: &Content) -> LogLineKind {
         Content::Other => LogLineKind::Other,
         Content::Unknown => LogLineKind::Unknown,
         Content::Hole => LogLineKind::Hole,
+    }
+}
+
+fn raw_socket(socket: &RawSocket) -> RawSocketFact {
+    RawSocketFact {
+        cookie: socket.cookie,
+        time: socket.time,
+        cgroup: socket.cgroup,
+        process: socket.process.clone(),
+        ipv6: socket.ipv6,
+        protocol: socket.protocol,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The version of the format; another one is refused.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The longest line that is read back: an input with a head of 64 KiB, escaped.
 const MOST_BYTES_A_LINE: u64 = 16 << 20;

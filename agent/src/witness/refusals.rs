@@ -34,6 +34,11 @@ impl Witness {
             self.refused += loss.count;
             let (cgroup, refusal) = (loss.cgroup, loss.refusal);
             self.metrics.capture_refused.add(word(refusal), loss.count);
+            if refusal == Refusal::Flow {
+                // That excuses no line.
+                self.flow_watch.lose(&loss);
+                continue;
+            }
             take(Input::Refused {
                 cgroup,
                 from,
@@ -64,6 +69,7 @@ pub(super) fn word(refusal: Refusal) -> &'static str {
         Refusal::StreamsRation => "streams_ration",
         Refusal::Intricate => "intricate",
         Refusal::NoStorage => "no_storage",
+        Refusal::Flow => "flow",
     }
 }
 
@@ -71,6 +77,7 @@ pub(super) fn word(refusal: Refusal) -> &'static str {
 fn cause(refusal: Refusal) -> Gap {
     match refusal {
         Refusal::Intricate => Gap::StreamGap,
+        Refusal::Flow => Gap::Evicted,
         Refusal::SocketsFull
         | Refusal::SocketsRation
         | Refusal::StreamsFull

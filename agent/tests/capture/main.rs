@@ -5,7 +5,9 @@
     reason = "a test that panics has failed, and its numbers are small"
 )]
 
+mod datagrams;
 mod exchange;
+mod far;
 mod frames;
 mod hellos;
 mod joins;

@@ -121,6 +121,9 @@ impl Watched {
                 Observation::Socket(socket) => assert!(socket.time >= before),
                 Observation::Segment(segment) => assert!(segment.time >= before),
                 Observation::FirstBytes(first) => assert!(first.time >= before),
+                Observation::Flow(flow) => assert!(flow.time >= before),
+                Observation::FlowsClosed { time, .. } => assert!(*time >= before),
+                Observation::RawSocket(socket) => assert!(socket.time >= before),
                 Observation::Progress(time) => *progress = *time,
                 Observation::Refused(_) | Observation::ClockStep { .. } => {
                     panic!("{observation:?}")

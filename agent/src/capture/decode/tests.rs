@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use agent_common::{
     endpoint::Endpoint,
+    flow::{FlowRecord, FlowsClosedRecord, RawSocketRecord},
     process::Process,
     record::Header,
     segment::{SegmentHeader, SegmentRecord},
@@ -65,6 +66,86 @@ fn a_socket_is_read_from_anywhere() {
 }
 
 #[test]
+fn a_flow_is_read_with_the_beginning_of_its_payload() {
+    let clock = Clock::new();
+    let record = FlowRecord {
+        header: Header {
+            kind: FlowRecord::KIND,
+            account: 9,
+            time: 5,
+        },
+        cookie: 77,
+        cgroup: 11,
+        place: 300,
+        flags: FlowRecord::SENT,
+        source: Endpoint::v4(u32::from_ne_bytes([10, 0, 0, 1]), 3000),
+        destination: Endpoint::v4(u32::from_ne_bytes([10, 0, 0, 2]), 53),
+        length: 10,
+        payload: [
+            u64::from_ne_bytes(*b"hello, w"),
+            u64::from_ne_bytes(*b"or\0\0\0\0\0\0"),
+            0,
+            0,
+        ],
+        ..FlowRecord::default()
+    };
+    let read = |record: FlowRecord| match socket(&bytes(&record), &clock) {
+        Ok((9, Observation::Flow(flow))) => flow,
+        other => panic!("{other:?}"),
+    };
+    let flow = read(record);
+    assert_eq!((flow.cookie, flow.cgroup, flow.process), (77, 11, None));
+    assert_eq!((flow.length, &flow.payload[..]), (10, &b"hello, wor"[..]));
+    assert_eq!((flow.place.number, flow.place.account), (300, 9));
+    assert_eq!(flow.destination.to_string(), "10.0.0.2:53");
+    assert!(flow.sent && !flow.inside && flow.receiver.is_none() && flow.connected.is_none());
+    let inside = read(FlowRecord {
+        flags: FlowRecord::SENT | FlowRecord::INSIDE,
+        peer_cgroup: 12,
+        length: 1200,
+        ..record
+    });
+    assert!(inside.inside);
+    assert_eq!((inside.length, inside.payload.len()), (1200, 32));
+    let receiver = inside.receiver.unwrap();
+    assert_eq!((receiver.cookie, receiver.cgroup), (None, 12));
+}
+
+#[test]
+fn the_close_of_a_flows_socket_and_raw_sockets_are_read() {
+    let clock = Clock::new();
+    let header = |kind| Header {
+        kind,
+        account: 9,
+        time: 5,
+    };
+    let closed = FlowsClosedRecord {
+        header: header(FlowsClosedRecord::KIND),
+        cookie: 77,
+    };
+    let observation = socket(&bytes(&closed), &clock).unwrap().1;
+    assert!(matches!(
+        observation,
+        Observation::FlowsClosed { cookie: 77, .. }
+    ));
+    for (family, is_v6) in [(2, false), (10, true)] {
+        let raw = RawSocketRecord {
+            header: header(RawSocketRecord::KIND),
+            cgroup: 11,
+            family,
+            protocol: 58,
+            ..RawSocketRecord::default()
+        };
+        match socket(&bytes(&raw), &clock).unwrap().1 {
+            Observation::RawSocket(raw) => {
+                assert_eq!((raw.cgroup, raw.ipv6, raw.protocol), (11, is_v6, 58));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_no_program_writes_is_refused() {
     let clock = Clock::new();
     let refused = |change: fn(&mut SocketRecord)| {
@@ -72,7 +153,7 @@ fn what_no_program_writes_is_refused() {
         change(&mut record);
         socket(&bytes(&record), &clock).unwrap_err()
     };
-    assert_eq!(refused(|record| record.header.kind = 3), Malformed::Kind(3));
+    assert_eq!(refused(|record| record.header.kind = 6), Malformed::Kind(6));
     assert_eq!(refused(|record| record.phase = 9), Malformed::Phase(9));
     assert_eq!(refused(|record| record.facts.peer = 4), Malformed::Peer(4));
     let whole = bytes(&record());
@@ -104,7 +185,7 @@ fn what_no_program_writes_is_refused() {
 
 proptest! {
     #[test]
-    fn whatever_comes_is_read_or_refused(mut record in vec(any::<u8>(), 0..400), kind in 0_u8..4) {
+    fn whatever_comes_is_read_or_refused(mut record in vec(any::<u8>(), 0..400), kind in 0_u8..7) {
         let clock = Clock::new();
         if let Some(first) = record.first_mut() {
             *first = kind;
@@ -113,7 +194,7 @@ proptest! {
             *byte = 0;
         }
         if socket(&record, &clock).is_ok() {
-            assert!(record.len() >= 80);
+            assert!(record.len() >= 24);
         }
         if let Ok((_, Observation::Segment(segment))) = segment(&record, &clock) {
             assert!(segment.bytes.len() + 64 <= record.len());

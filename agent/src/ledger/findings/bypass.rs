@@ -78,6 +78,12 @@ impl Ledger {
     }
 
     fn found_bypass(&self, connection: &Connection, place: &Place, side: Side) -> FindingKind {
+        // No redirection covers datagrams, whoever sends them and when.
+        match connection.udp {
+            Some(udp) if udp.quic => return FindingKind::UnproxiedQuic,
+            Some(_) => return FindingKind::UnproxiedUdp,
+            None => {}
+        }
         let process = own_end(side, connection).and_then(|end| end.process.as_ref());
         let server = connection.asked.unwrap_or(connection.destination);
         let pod = self.pods.get(&place.pod_uid);
@@ -104,6 +110,7 @@ impl Ledger {
         let port = connection.destination.port();
         let is_app = |end| self.roles.is_app(end);
         self.settings.mesh_admin.contains(&port)
+            && connection.udp.is_none()
             && connection.client.as_ref().is_some_and(is_app)
             && !is_app(server)
     }

@@ -95,7 +95,9 @@ fn unverifiable(reason: Reason, units: Units) -> Option<FindingKind> {
     }
 }
 
-/// Whether what is judged went through the sidecar of its pod.
+/// Whether what is judged went through the sidecar of its pod. What has no side may have gone
+/// anywhere.
 fn is_of_sidecar(verdict: Verdict, side: Option<Side>) -> bool {
-    !matches!(verdict, Verdict::Bypassed | Verdict::Outside) && side != Some(Side::Proxy)
+    !matches!(verdict, Verdict::Bypassed | Verdict::Outside)
+        && side.is_some_and(|side| side != Side::Proxy)
 }

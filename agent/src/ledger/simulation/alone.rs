@@ -180,6 +180,7 @@ impl Scene {
             asked: Some(destination),
             established,
             preexisting: false,
+            udp: None,
         };
         let mut now = opened + self.random.micros(20, 2_000);
         self.tell(now, Input::Opened(Box::new(connection)));

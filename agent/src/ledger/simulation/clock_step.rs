@@ -100,6 +100,7 @@ impl ClockStep {
             }
             Input::ListenerClosed(end) => of_kernel(&mut end.time),
             Input::Closed(closed) => of_kernel(&mut closed.time),
+            Input::FlowsLost(lost) => of_kernel(&mut lost.time),
             Input::Ended(exchange) => each_time(exchange, of_kernel),
             Input::Line(line) => {
                 of_now(&mut line.time);

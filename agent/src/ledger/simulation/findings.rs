@@ -102,8 +102,14 @@ fn proves(record: &Record) -> Option<(&'static str, u64)> {
     let reasons = record.reasons.as_deref().unwrap_or_default();
     let state = traffic.connection.as_ref().map(|body| body.state);
     if record.verdict == Some(Verdict::Bypassed) {
-        let is_open = state == Some(ConnectionState::Open);
-        return is_open.then_some((BYPASSED, 1));
+        let is_told = state == Some(ConnectionState::Open) && units == Units::default();
+        let is_flow = traffic.attributes.transport == Some("udp");
+        let id = match traffic.attributes.protocol {
+            _ if !is_flow || reasons.contains(&Reason::FromProxyContainer) => BYPASSED,
+            Some("quic") => "MW-110",
+            _ => "MW-109",
+        };
+        return is_told.then_some((id, 1));
     }
     if units == Units::default() {
         return None;

@@ -11,6 +11,7 @@ mod case;
 mod clock_step;
 mod delivery;
 mod findings;
+mod flows;
 mod interrupted;
 mod killed;
 mod leg;

@@ -185,7 +185,7 @@ impl Pod {
         }
     }
 
-    fn cgroup(&self, part: Part) -> CgroupId {
+    pub(super) fn cgroup(&self, part: Part) -> CgroupId {
         match part {
             Part::App => self.first_cgroup(),
             Part::Proxy | Part::PilotAgent | Part::Foreign => self.first_cgroup() + 1,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    http::{Connection, ConnectionId},
+    http::{Closed, Connection, ConnectionId},
     ledger::{Input, ListenerEnd},
     timestamp::Timestamp,
 };
@@ -32,6 +32,8 @@ pub(super) fn seen_since(told: &[(Timestamp, Input)], start: Timestamp) -> Vec<(
                     older.missed.insert(*exchange);
                 }
             }
+            // It is quiet, so that it is seen no more.
+            (Input::Closed(closed), false) if is_quiet_flow(&older, closed) => {}
             (Input::Closed(closed), true) => {
                 older.remove(&closed.connection);
             }
@@ -65,6 +67,13 @@ pub(super) fn seen_since(told: &[(Timestamp, Input)], start: Timestamp) -> Vec<(
         }
     }
     seen
+}
+
+fn is_quiet_flow(older: &BTreeMap<ConnectionId, Older>, closed: &Closed) -> bool {
+    let opened = older
+        .get(&closed.connection)
+        .and_then(|older| older.opened.as_ref());
+    opened.is_some_and(|connection| connection.udp.is_some())
 }
 
 /// A connection that is older than the agent.

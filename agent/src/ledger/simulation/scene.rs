@@ -1,9 +1,10 @@
 //! One scene, made from a seed: what happens on a node, how it is told, and the truth about it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, mem, time::Duration};
 
 use super::{
     clock_step::ClockStep,
+    flows,
     log::{Damage, Log, Written},
     losses::CAUSES,
     pod::{Kind, Pod},
@@ -67,6 +68,7 @@ impl Script {
     pub(super) fn new(seed: u64) -> (Self, Random) {
         let mut scene = Scene::new(seed);
         scene.play();
+        scene.play_datagrams(seed);
         scene.finish()
     }
 }
@@ -134,6 +136,19 @@ impl Scene {
         }
     }
 
+    /// What goes by UDP, by chance of its own: the rest is what it is without.
+    fn play_datagrams(&mut self, seed: u64) {
+        let rest = mem::replace(&mut self.random, Random::new(!seed));
+        for pod in 0..self.pods.len() {
+            match self.pods[pod].kind {
+                Kind::Meshed => self.datagrams(pod),
+                Kind::Plain => self.datagrams_without_a_sidecar(pod),
+                Kind::Gateway => {}
+            }
+        }
+        self.random = rest;
+    }
+
     /// A moment near `time` at which nothing else of the scene happens: moments name units.
     pub(super) fn moment(&mut self, mut time: Timestamp) -> Timestamp {
         while !self.moments.insert(time) {
@@ -194,7 +209,7 @@ fn settings(flush: Duration, random: &mut Random) -> Settings {
         interval: Duration::from_secs(*random.pick(&[1, 5, 60])),
         earlier_run: false,
         observe: false,
-        policy: Vec::new(),
+        policy: vec![flows::declared()],
         sinks: Vec::new(),
     }
 }

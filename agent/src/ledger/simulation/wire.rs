@@ -50,6 +50,7 @@ impl Wire {
             asked: Some(self.asked),
             established: true,
             preexisting: self.preexisting,
+            udp: None,
         }
     }
 

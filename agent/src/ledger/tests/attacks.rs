@@ -60,6 +60,7 @@ fn a_bypass_older_than_the_programs_is_a_bypass() {
         asked: None,
         established: true,
         preexisting: true,
+        udp: None,
     };
     scene.feed(Input::Opened(Box::new(connection.clone())));
     scene.close(&connection, 100, 100);

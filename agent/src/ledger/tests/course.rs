@@ -101,6 +101,7 @@ fn connection(client: Option<(u64, u32)>, server: Option<(u64, u32)>, port: u16)
         asked: None,
         established: true,
         preexisting: false,
+        udp: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod evidence;
 mod facts;
 mod faults;
 mod findings;
+mod flows;
 mod forwarded;
 mod intake;
 mod late;
@@ -32,6 +33,7 @@ mod plaintext;
 mod policy;
 mod proofs;
 mod proven;
+mod raw_sockets;
 mod records;
 mod refusals;
 mod reload;
@@ -283,6 +285,7 @@ impl Scene {
             asked,
             established: true,
             preexisting: false,
+            udp: None,
         };
         self.feed(Input::Opened(Box::new(connection.clone())));
         connection

@@ -36,6 +36,7 @@ fn connection(id: ConnectionId, opened: Timestamp) -> Connection {
         asked: Some(address("10.0.0.9", 80)),
         established: true,
         preexisting: false,
+        udp: None,
     }
 }
 
