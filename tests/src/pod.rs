@@ -256,17 +256,40 @@ impl Drop for Pod {
 /// which would be traffic.
 pub fn wait_for_listener(process: u32, port: u16) -> Result<()> {
     let deadline = Instant::now() + READY;
-    // proc_pid_net(5): the local address, the remote one, the state; 0A is LISTEN.
+    // 0A is LISTEN.
+    wait_for_socket(process, port, ["tcp", "tcp6"], "0A", deadline)
+}
+
+/// Waits until a UDP socket in the namespace of `process` is bound to `port` and takes datagrams
+/// from everywhere.
+///
+/// # Errors
+///
+/// If none comes to be.
+pub fn wait_for_datagram_socket(process: u32, port: u16) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    // 07 is CLOSE: it is not connected.
+    wait_for_socket(process, port, ["udp", "udp6"], "07", deadline)
+}
+
+fn wait_for_socket(
+    process: u32,
+    port: u16,
+    tables: [&str; 2],
+    state: &str,
+    deadline: Instant,
+) -> Result<()> {
+    // proc_pid_net(5): the local address, the remote one, the state.
     let suffix = format!(":{port:04X}");
     loop {
-        let listens = ["tcp", "tcp6"].iter().any(|table| {
+        let listens = tables.iter().any(|table| {
             fs::read_to_string(format!("/proc/{process}/net/{table}"))
                 .unwrap_or_default()
                 .lines()
                 .any(|line| {
                     let fields: Vec<&str> = line.split_whitespace().collect();
                     fields.get(1).is_some_and(|local| local.ends_with(&suffix))
-                        && fields.get(3) == Some(&"0A")
+                        && fields.get(3) == Some(&state)
                 })
         });
         if listens {

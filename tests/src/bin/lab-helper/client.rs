@@ -291,7 +291,7 @@ fn frame(first: u8, payload: &[u8]) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-fn unescape(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

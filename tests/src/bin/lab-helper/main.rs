@@ -4,6 +4,7 @@
 mod app;
 mod attack;
 mod client;
+mod datagrams;
 mod mesh_init;
 mod pilot_agent;
 mod server;
@@ -44,6 +45,11 @@ fn run(words: &[&str]) -> Result<()> {
         ["half-close", address, path, count] => client::half_close(address, path, count),
         ["transfer", address, count, bytes] => client::transfer(address, count, bytes),
         ["serve", "echo", port] => server::echo(port),
+        ["serve", "datagrams", port] => datagrams::answer(port),
+        ["datagrams", address, text, bytes, answers] => {
+            datagrams::send(address, text, bytes, answers)
+        }
+        ["raw-sockets"] => datagrams::raw_sockets(),
         ["validate", own] => mesh_init::validate(own),
         ["websocket", address, path, count] => client::websocket(address, path, count),
         ["linger", address, path, file] => attack::linger(address, path, file),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bypasses;
 pub(crate) mod bytes;
+pub(crate) mod datagrams;
 pub(crate) mod guards;
 pub(crate) mod injection;
 pub(crate) mod lines;
