@@ -227,9 +227,9 @@ mod tests {
         assert_eq!(value["state"], "warning");
         let parts = value["not_covered"].as_array().unwrap();
         for word in [
-            "HTTP/2",
-            "UDP",
+            "unix",
             "AF_PACKET",
+            "raw sockets",
             "sockmap",
             "TPROXY",
             "ambient",
