@@ -90,6 +90,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// and for the second end to close.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What was sent at a moment is told when all before the next one was.
+const MOMENT: Duration = Duration::from_nanos(1);
+
 /// How long both ends may be silent on what is open, where something of them may have been refused.
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
@@ -395,6 +398,8 @@ impl Leg {
         match (over(0), over(1)) {
             (None, None) => due(self.first_seen + PATIENCE),
             (Some(Over::Since(_)), Some(Over::Since(_))) => Next::Close,
+            // How it began may be told after its end.
+            (Some(Over::Since(at)), None) if self.is_remote() => due(at + MOMENT),
             (Some(Over::Since(_)), None) if self.ends[1].is_none() => Next::Close,
             // The other end, of which nothing is known, may still tell something.
             (Some(Over::Since(at)), None) | (None, Some(Over::Since(at))) => due(at + LINGER),

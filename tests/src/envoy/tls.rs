@@ -49,6 +49,11 @@ pub(super) fn downstream(sidecar: &Sidecar<'_>) -> Value {
 
 fn common(sidecar: &Sidecar<'_>) -> Value {
     json!({
+        // Istio's own; Envoy's client would go no further than 1.2.
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_2",
+            "tls_maximum_protocol_version": "TLSv1_3",
+        },
         "tls_certificates": [{
             "certificate_chain": { "filename": sidecar.certificate.certificate },
             "private_key": { "filename": sidecar.certificate.key },

@@ -33,6 +33,7 @@ mod sockets;
 mod stage;
 mod table;
 mod tcp;
+mod tls;
 mod traffic;
 
 use std::{
@@ -59,6 +60,7 @@ const GROUPS: [&Group; 13] = [
             &retries::CHAPTER,
             &replies::CHAPTER,
             &tcp::CHAPTER,
+            &tls::CHAPTER,
             &sockets::CHAPTER,
             &attacks::datagrams::ODDITIES,
             &pods::CHAPTER,
@@ -71,6 +73,7 @@ const GROUPS: [&Group; 13] = [
         chapters: &[
             &attacks::lines::CHAPTER,
             &attacks::bytes::CHAPTER,
+            &attacks::tls::CHAPTER,
             &attacks::bypasses::CHAPTER,
             &attacks::datagrams::CHAPTER,
             &attacks::guards::CHAPTER,

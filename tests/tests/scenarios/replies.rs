@@ -83,7 +83,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             happens: "nobody listens on the port of the app; its sidecar answers 503",
             recorded: "server: `proxy_answered` 0/1; client: `matched`",
             finds: &[],
-            pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
+            pods: || vec![PodSpec::new("a"), PodSpec::new("idle").naming(CLOSED_PORT)],
             play: inbound_app_refuses_connection,
         },
         Scenario {
@@ -208,12 +208,12 @@ fn outbound(session: &Session, path: &'static str, options: &[&str]) -> Result<J
 
 fn inbound_app_refuses_connection(session: &mut Session) -> Result<Judge> {
     let path = "/refused-by-app";
-    let address = session.lab.pod("b").addresses().v4;
+    let address = session.lab.pod("idle").addresses().v4;
     let url = format!("http://{address}:{CLOSED_PORT}{path}");
     let received = curl(session.lab.pod("a"), &[&url])?;
     ensure!(received == 503, "expected 503, got {received}");
     judge(move |evidence| {
-        let found = evidence.http("b", "server", path);
+        let found = evidence.http("idle", "server", path);
         found.are("proxy_answered")?.of_units(0, 1)?;
         matched(evidence, "a", "client", path)
     })

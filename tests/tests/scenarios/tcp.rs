@@ -27,15 +27,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "both sides: connections, `matched` 1/1 each",
             finds: &[],
             pods: || vec![PodSpec::new("a"), PodSpec::new("b").naming(MESH_PORT)],
-            play: |session| transferred(session, MESH_PORT),
+            play: |session| transferred(session, ["a", "b"], MESH_PORT),
         },
         Scenario {
             name: "tcp_passthrough",
-            happens: "the same to a port that no service names",
+            happens: "the same to a port that no service names, for which the sidecar has no mutual TLS",
             recorded: "both sides: connections, `matched` 1/1 each",
-            finds: &[],
-            pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
-            play: |session| transferred(session, UNNAMED_PORT),
+            finds: &[("passer", "MW-112")],
+            pods: || vec![PodSpec::new("passer"), PodSpec::new("passed")],
+            play: |session| transferred(session, ["passer", "passed"], UNNAMED_PORT),
         },
         Scenario {
             name: "http_as_tcp",
@@ -85,7 +85,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             happens: "nobody listens on the port of the app",
             recorded: "server: `proxy_answered` 0/1; client: a connection, `matched` 1/1",
             finds: &[],
-            pods: || vec![PodSpec::new("a"), PodSpec::new("b")],
+            pods: || {
+                vec![
+                    PodSpec::new("a"),
+                    PodSpec::new("refuser").naming(CLOSED_PORT),
+                ]
+            },
             play: refused_by_app,
         },
     ],
@@ -117,13 +122,14 @@ fn connections<'a>(evidence: &'a Evidence, pod: &str, port: u16) -> Found<'a> {
     })
 }
 
-fn transferred(session: &Session, port: u16) -> Result<Judge> {
-    let _echo = session.lab.pod("b").serve("echo", port)?;
-    let server = endpoint(session, "b", port);
-    let client = session.lab.pod("a");
+fn transferred(session: &Session, pods: [&'static str; 2], port: u16) -> Result<Judge> {
+    let [client, server] = pods;
+    let _echo = session.lab.pod(server).serve("echo", port)?;
+    let server = endpoint(session, server, port);
+    let client = session.lab.pod(client);
     client.client(&["transfer", &server, "3", "100000"])?;
     judge(move |evidence| {
-        for pod in ["a", "b"] {
+        for pod in pods {
             let lines = evidence.lines(pod, " 100000 100000 ")?;
             let of_port = format!(":{port} ");
             let lines = lines.iter().filter(|line| line.contains(&of_port)).count();
@@ -227,15 +233,15 @@ fn refused_outside(session: &mut Session) -> Result<Judge> {
 }
 
 fn refused_by_app(session: &mut Session) -> Result<Judge> {
-    let server = endpoint(session, "b", CLOSED_PORT);
+    let server = endpoint(session, "refuser", CLOSED_PORT);
     session
         .lab
         .pod("a")
         .client(&["bytes", &server, BYTES, "500"])?;
-    let line = wait_for_line(session, "b", &format!("{server} "))?;
+    let line = wait_for_line(session, "refuser", &format!("{server} "))?;
     ensure!(line.contains("UF"), "{line}");
     judge(|evidence| {
-        let at_app = connections(evidence, "b", CLOSED_PORT);
+        let at_app = connections(evidence, "refuser", CLOSED_PORT);
         at_app.are("proxy_answered")?.of_units(0, 1)?;
         let address = |record: &Record| record.server().map(|(host, _)| host.to_owned());
         let found = evidence.of("a", "connections", |record| {

@@ -9,3 +9,4 @@ pub(crate) mod lines;
 pub(crate) mod older;
 pub(crate) mod policy;
 mod tamper;
+pub(crate) mod tls;
