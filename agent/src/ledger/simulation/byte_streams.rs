@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     envoy::LogEntry,
+    http::{Greeting, hello::ClientHello},
     ledger::Input,
     record::{Reason, Side, Verdict},
 };
@@ -22,6 +23,8 @@ enum Fate {
     Logged,
     /// The line has other bytes.
     Edited,
+    /// The app speaks TLS, and the line has another server name.
+    Renamed,
     /// There is no line.
     Removed,
     /// Nothing was sent, and there is no line.
@@ -30,9 +33,10 @@ enum Fate {
     Http,
 }
 
-const FATES: [Fate; 5] = [
+const FATES: [Fate; 6] = [
     Fate::Logged,
     Fate::Edited,
+    Fate::Renamed,
     Fate::Removed,
     Fate::Idle,
     Fate::Http,
@@ -62,6 +66,22 @@ impl Scene {
             now,
             Input::Opened(Box::new(wire.connection(&self.pods[pod]))),
         );
+        let speaks_tls = fate == Fate::Renamed || fate == Fate::Logged && self.random.chance(50);
+        if speaks_tls {
+            now = now + self.random.micros(10, 5_000);
+            let hello = ClientHello {
+                server_name: Some("Shop.example".to_owned()),
+                ..ClientHello::default()
+            };
+            self.tell(
+                now,
+                Input::Greeted {
+                    connection: wire.id,
+                    time: now,
+                    greeting: Greeting::Client(hello),
+                },
+            );
+        }
         if fate == Fate::Http {
             for number in 0..2 {
                 let begun = now + self.random.micros(10, 5_000);
@@ -109,9 +129,24 @@ impl Scene {
             entry.upstream_local_address = Some(wire.source);
             entry.downstream_remote_address = Some(wire.network.1);
         }
+        if speaks_tls {
+            // Inbound it is the name that the other sidecar asked for.
+            let name = if side == Side::Server {
+                "outbound_.5432_._.database"
+            } else {
+                "shop.example"
+            };
+            entry.requested_server_name = self.random.chance(80).then(|| name.to_owned());
+        }
         let mut says = Statement::new(Verdict::Matched, side).observed(likeness);
         match fate {
             Fate::Logged => {}
+            Fate::Renamed if side == Side::Server => {}
+            Fate::Renamed => {
+                entry.requested_server_name = Some("elsewhere.example".to_owned());
+                says.verdict = Verdict::Mismatched;
+                says = says.differing("tls.client.server_name");
+            }
             Fate::Edited => {
                 entry.bytes_sent = Some(bytes.1 + 7);
                 says.verdict = Verdict::Mismatched;

@@ -93,7 +93,9 @@ impl ClockStep {
         let of_now = |time: &mut Timestamp| *time = self.reading(*time, self.at);
         match input {
             Input::Opened(connection) => of_kernel(&mut connection.time),
-            Input::Begun { time, .. } | Input::Lost { time, .. } => of_kernel(time),
+            Input::Greeted { time, .. } | Input::Begun { time, .. } | Input::Lost { time, .. } => {
+                of_kernel(time);
+            }
             Input::Refused { from, to, .. } => {
                 of_kernel(from);
                 of_kernel(to);

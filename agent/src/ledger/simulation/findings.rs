@@ -1,6 +1,9 @@
 //! What was found, held against the verdicts: each that proves something is in one finding.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use crate::record::{
     Body, ConnectionState, FindingState, Kind, Reason, Record, Traffic, Units, Verdict,
@@ -11,6 +14,9 @@ const UNLOGGED: &str = "MW-003 or MW-004";
 
 /// What connections past their sidecar are.
 const BYPASSED: &str = "MW-101 to MW-108";
+
+/// Plaintext between sidecars.
+const PLAIN: &str = "MW-112";
 
 /// Pod and finding.
 type Key = (String, &'static str);
@@ -38,14 +44,19 @@ pub(super) fn check(records: &[Record]) -> Result<(), String> {
             false => *proven.entry((pod, id)).or_default() += count,
         }
     }
+    let plain = plain_legs(records);
+    for (pod, (certain, _)) in &plain {
+        *proven.entry((pod.clone(), PLAIN)).or_default() += certain;
+    }
     let found = found(records, &pods)?;
     let keys: BTreeSet<&Key> = proven.keys().chain(found.keys()).collect();
     for key in keys {
         let count = |of: &BTreeMap<Key, u64>| of.get(key).copied().unwrap_or_default();
         // A line may come when the finding is closed already.
-        let late = match key.1 == UNLOGGED {
-            true => taken_back.get(&key.0).copied().unwrap_or_default(),
-            false => 0,
+        let late = match key.1 {
+            UNLOGGED => taken_back.get(&key.0).copied().unwrap_or_default(),
+            PLAIN => plain.get(&key.0).map_or(0, |(_, doubtful)| *doubtful),
+            _ => 0,
         };
         let (proven, found) = (count(&proven), count(&found));
         if found < proven || found > proven + late {
@@ -135,6 +146,32 @@ fn proves(record: &Record) -> Option<(&'static str, u64)> {
         _ => return None,
     };
     Some((id, count))
+}
+
+/// Of each pod, the legs in which its sidecar sent plaintext to another: those that must be found,
+/// and those that may be, since the sending end is known for the sidecar by name alone. The
+/// scene's sidecars send plaintext to nobody else.
+fn plain_legs(records: &[Record]) -> BTreeMap<String, (u64, u64)> {
+    let mut legs: BTreeMap<(String, SocketAddr), bool> = BTreeMap::new();
+    for record in records {
+        let Some(traffic) = traffic(record) else {
+            continue;
+        };
+        let attributes = &traffic.attributes;
+        if let (Some(tls), Some(own)) = (&attributes.tls, attributes.client)
+            && tls.plain
+        {
+            let reasons = record.reasons.as_deref().unwrap_or_default();
+            let is_certain = !reasons.contains(&Reason::RoleByName);
+            legs.insert((pod(traffic), own), is_certain);
+        }
+    }
+    let mut plain: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for ((pod, _), is_certain) in legs {
+        let (certain, doubtful) = plain.entry(pod).or_default();
+        *if is_certain { certain } else { doubtful } += 1;
+    }
+    plain
 }
 
 fn traffic(record: &Record) -> Option<&Traffic> {

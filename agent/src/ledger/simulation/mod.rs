@@ -23,6 +23,7 @@ mod random;
 mod restart;
 mod retries;
 mod scene;
+mod sidecars;
 mod sinks;
 mod story;
 mod streams;
