@@ -26,8 +26,8 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             happens: "three connections with 100 kB each way; the lines count the bytes",
             recorded: "both sides: connections, `matched` 1/1 each",
             finds: &[],
-            pods: || vec![PodSpec::new("a"), PodSpec::new("b").naming(MESH_PORT)],
-            play: |session| transferred(session, ["a", "b"], MESH_PORT),
+            pods: || vec![PodSpec::new("a"), PodSpec::new("echo").naming(MESH_PORT)],
+            play: |session| transferred(session, ["a", "echo"], MESH_PORT),
         },
         Scenario {
             name: "tcp_passthrough",
