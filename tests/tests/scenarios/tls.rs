@@ -121,7 +121,7 @@ fn posture(session: &mut Session) -> Result<Judge> {
                     && record.kind() == "connection"
                     && record.side() == "proxy"
                     && record.text("/attributes/client.address") == client
-                    && record.text("/attributes/tls.client.server_name") != ""
+                    && !record.text("/attributes/tls.client.server_name").is_empty()
             });
             ensure!(legs.len() == 1, "{pod} has {} legs with TLS", legs.len());
             let told: Value = tls_of(legs[0]).into_iter().collect();

@@ -125,7 +125,7 @@ impl Scene {
                     }
                     self.answers_of_the_proxy(pod);
                     self.past_the_proxy(pod);
-                    self.to_other_sidecars(pod);
+                    self.among_sidecars(pod);
                 }
                 Kind::Plain => self.without_a_sidecar(pod),
                 Kind::Gateway => self.through_a_gateway(pod),

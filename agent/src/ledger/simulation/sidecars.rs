@@ -16,7 +16,7 @@ use crate::{
 impl Scene {
     /// Legs from a pod's sidecar to those of others: most with TLS, some without, and of some the
     /// beginning was not seen.
-    pub(super) fn to_other_sidecars(&mut self, pod: usize) {
+    pub(super) fn among_sidecars(&mut self, pod: usize) {
         for other in 0..self.pods.len() {
             let is_meshed = self.pods[other].kind != Kind::Plain;
             if other == pod || !is_meshed || self.pods[other].v6 != self.pods[pod].v6 {
