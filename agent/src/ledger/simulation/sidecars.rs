@@ -97,6 +97,7 @@ impl Scene {
             asked,
             established: true,
             preexisting: false,
+            udp: None,
         };
         self.tell(told, Input::Opened(Box::new(connection)));
         id
