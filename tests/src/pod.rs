@@ -191,7 +191,7 @@ impl Pod {
 
     /// Starts one of the helper's servers in the app container and waits until it listens.
     ///
-    /// `echo`: sends back what comes.
+    /// `echo`: sends back what comes. `garble`: answers what is no HTTP. `mute`: says nothing.
     ///
     /// # Errors
     ///

@@ -69,6 +69,23 @@ impl Records {
         self.repeated
     }
 
+    /// Those of which `holds` is true, and the others.
+    #[must_use]
+    pub fn partition(self, holds: impl Fn(&Record) -> bool) -> (Self, Self) {
+        let (those, others) = self.all.into_iter().partition(holds);
+        (Self::of(those), Self::of(others))
+    }
+
+    fn of(all: Vec<Record>) -> Self {
+        let places = all.iter().enumerate();
+        let places = places.map(|(place, record)| (record.id().to_owned(), place));
+        Self {
+            places: places.collect(),
+            all,
+            repeated: 0,
+        }
+    }
+
     /// Those that no other record replaces.
     #[must_use]
     pub fn standing(&self) -> Vec<&Record> {

@@ -113,17 +113,3 @@ impl Copies {
         (doubles >= 2).then_some(true)
     }
 }
-
-/// What is written while an exchange goes on, or beside its own line (`ACCESS_LOG_TYPE`).
-pub(super) fn is_interim(entry: &Entry) -> bool {
-    let kind = entry.access_log_type.as_deref().unwrap_or_default();
-    [
-        "Start",
-        "Periodic",
-        "Connected",
-        "UpstreamEnd",
-        "Established",
-    ]
-    .iter()
-    .any(|end| kind.ends_with(end))
-}

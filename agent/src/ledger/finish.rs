@@ -4,6 +4,7 @@ use super::{
     Ledger,
     compare::{Comparison, compare_connection},
     input::{Line, LineContent},
+    interim::may_be_of_the_end,
     judge::client_pid,
     judge_missing::outside_by_name,
     put::TakenOver,
@@ -31,7 +32,8 @@ impl Ledger {
         } else if mesh.finished {
             self.judge_strays(id);
         } else if !mesh.has_exchanges() || mesh.is_carried_as_tcp() {
-            if !mesh.connection_lines.is_empty() || past_close {
+            let of_the_end = |line: &Box<Line>| may_be_of_the_end(line, closed.time);
+            if past_close || mesh.connection_lines.iter().any(of_the_end) {
                 self.finish_as_connection(id);
             }
         } else if mesh.leg.open_exchanges() == 0 {

@@ -11,7 +11,7 @@ use super::{
     write::Judgement,
 };
 use crate::{
-    http::{Connection, ConnectionId},
+    http::{Connection, ConnectionId, Gap},
     record::{FindingKind, Reason, Side, Units, Verdict},
     timestamp::Timestamp,
 };
@@ -180,6 +180,9 @@ impl Ledger {
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
+        if let Some(entry) = line.entry() {
+            mesh.long_pairs.note(entry);
+        }
         let mut reasons = comparison.reasons.clone();
         let cut_off = lost_its_answer(mesh, exchange, &comparison);
         reasons.extend(cut_off.then_some(Reason::Aborted));
@@ -188,7 +191,9 @@ impl Ledger {
         let verdict = if agrees && matches!(line.content, LineContent::Ambiguous(_)) {
             reasons.insert(0, Reason::LineAmbiguous);
             Verdict::Unverifiable
-        } else if let Some(gap) = exchange.gap {
+        } else if let Some(gap) = exchange.gap
+            && !(agrees && both_call_it_no_http(exchange, line))
+        {
             reasons.insert(0, reason_of(gap));
             Verdict::Unverifiable
         } else if agrees && exchange.undecoded {
@@ -303,4 +308,11 @@ pub(super) fn client_pid(connection: &Connection) -> Option<u32> {
         .as_ref()
         .and_then(|end| end.process.as_ref());
     process.map(|process| process.pid)
+}
+
+/// The app answered what is no HTTP, and its proxy says so, too (`UPE`).
+fn both_call_it_no_http(exchange: &Exchange, line: &Line) -> bool {
+    exchange.gap == Some(Gap::StreamMismatch)
+        && exchange.method.is_some()
+        && line.entry().is_some_and(|entry| entry.has_flag("UPE"))
 }

@@ -17,6 +17,10 @@ use crate::{
 impl Ledger {
     /// No exchange of its connection fits a line.
     pub(super) fn conclude_line(&mut self, id: ConnectionId, line: &Line) {
+        if self.is_of_a_pair(id, line) {
+            self.judge_interim(Some(id), Box::new(line.clone()));
+            return;
+        }
         // What is older than the agent is none of what that missed.
         let may_be_missed = !self.is_of_before(line);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {

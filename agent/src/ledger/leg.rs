@@ -15,7 +15,10 @@ use super::{
     compare::{Comparison, compare, fits_in_time},
     input::{Exchange, Line},
 };
-use crate::{record::Side, timestamp::Timestamp};
+use crate::{
+    record::{Fingerprint, Side},
+    timestamp::Timestamp,
+};
 
 /// Accused exchanges that are kept for a late line.
 const KEPT_ACCUSED: usize = 256;
@@ -151,6 +154,21 @@ impl Leg {
             Kind::Ordered(leg) => leg.place(line),
             Kind::Multiplexed(leg) => leg.place_older(line),
         }
+    }
+
+    /// It carries many exchanges at once.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        matches!(self.kind, Kind::Multiplexed(_))
+    }
+
+    /// Takes out the lines that wait, have this request's id, and of which this holds.
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
+    pub(super) fn take_lines(
+        &mut self,
+        id: Fingerprint,
+        holds: impl Fn(&Line) -> bool,
+    ) -> Vec<Box<Line>> {
+        of_either!(&mut self.kind, leg => leg.take_lines(id, holds))
     }
 
     /// Whether an exchange beside others waits for such a line.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{
     CAPTURE_DELAY, Ledger,
     compare::CLOCK_TOLERANCE,
-    copies::{Copy, is_interim},
+    copies::Copy,
     forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
+    interim::{has_not_ended, is_interim},
     roles::PodKind,
     tracked::Tracked,
     write::{Judgement, entry_attributes, envoy_body, workload},
@@ -60,8 +61,7 @@ impl Ledger {
         let Some(entry) = line.entry() else { return };
         if let Some(id) = pod.find(&line, entry) {
             if is_interim(entry) {
-                let of = Some((id, self.side(id)));
-                self.judge_copy(&Copy { of, line }, Verdict::Matched);
+                self.judge_interim(Some(id), line);
             } else {
                 self.place_on(id, line);
             }
@@ -118,6 +118,7 @@ impl Ledger {
             }
             self.sample(&line);
         }
+        self.supersede(id, &line);
         let is_older = self.is_of_before(&line);
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
@@ -198,7 +199,17 @@ impl Ledger {
         // With X-Forwarded-For the addresses do not tell inbound from outbound: wait and see.
         let names_a_peer = entry.downstream().is_some_and(|peer| peer.port() != 0);
         if held && names_a_peer && answers_the_network(line) {
-            self.judge_proxy_answer(line);
+            if is_interim(entry) || has_not_ended(entry) {
+                // It has no connection to its app yet.
+                self.judge_line(
+                    line,
+                    Verdict::Matched,
+                    vec![Reason::Repeated],
+                    Some(Side::Server),
+                );
+            } else {
+                self.judge_proxy_answer(line);
+            }
             return true;
         }
         false

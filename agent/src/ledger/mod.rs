@@ -22,6 +22,7 @@ mod gather;
 mod greetings;
 mod input;
 mod intake;
+mod interim;
 mod judge;
 mod judge_attempts;
 mod judge_copies;

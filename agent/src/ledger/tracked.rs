@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     input::{Exchange, Input, Line},
+    interim::LongPairs,
     leg::{Begun, Leg, RecentPairs},
     roles::Place,
     told::Told,
@@ -74,6 +75,8 @@ pub(super) struct MeshConnection {
     pub(super) connection_lines: Vec<Box<Line>>,
     /// Its lines, to know those that were written twice.
     pub(super) told: Told,
+    /// Those of long exchanges, to know others of the same.
+    pub(super) long_pairs: LongPairs,
     pub(super) worst: Option<(Verdict, Vec<Reason>)>,
     pub(super) finished: bool,
     /// The first exchange whose response was not whole when the connection ended.
@@ -160,6 +163,7 @@ impl MeshConnection {
             excuses: BTreeMap::new(),
             connection_lines: Vec::new(),
             told: Told::default(),
+            long_pairs: LongPairs::default(),
             worst: None,
             finished: false,
             cut_off: None,

@@ -1,6 +1,6 @@
 //! Places in a sidecar's configuration that one wants to change.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The listener of what the app sends.
 pub const OUTBOUND: &str = "virtualOutbound";
@@ -45,6 +45,61 @@ pub fn routes<'a>(config: &'a mut Value, listener: &str) -> Vec<&'a mut Value> {
             last.map(|route| &mut route["route"])
         })
         .collect()
+}
+
+/// Puts a route for paths with this prefix before all others: like the last, which takes
+/// everything, but for what `change` makes of it.
+pub fn add_route(config: &mut Value, listener: &str, prefix: &str, change: impl Fn(&mut Value)) {
+    for manager in http_managers(config, listener) {
+        let routes = &mut manager["route_config"]["virtual_hosts"][0]["routes"];
+        let Some(routes) = routes.as_array_mut() else {
+            continue;
+        };
+        let Some(mut route) = routes.last().cloned() else {
+            continue;
+        };
+        route["match"] = json!({ "prefix": prefix });
+        change(&mut route);
+        routes.insert(0, route);
+    }
+}
+
+/// Puts a filter before all others of a listener's HTTP connection managers.
+pub fn add_http_filter(config: &mut Value, listener: &str, filter: &Value) {
+    for manager in http_managers(config, listener) {
+        if let Some(filters) = manager["http_filters"].as_array_mut() {
+            filters.insert(0, filter.clone());
+        }
+    }
+}
+
+/// The clusters.
+///
+/// # Panics
+///
+/// If there are none.
+pub fn clusters(config: &mut Value) -> &mut Vec<Value> {
+    match config["static_resources"]["clusters"].as_array_mut() {
+        Some(clusters) => clusters,
+        None => panic!("the configuration has no clusters"),
+    }
+}
+
+/// A copy of a cluster under another name.
+///
+/// # Panics
+///
+/// If there is none.
+pub fn copy_of_cluster(config: &mut Value, name: &str, new_name: &str) -> Value {
+    let mut clusters = clusters(config).iter();
+    match clusters.find(|cluster| cluster["name"] == name) {
+        Some(cluster) => {
+            let mut copy = cluster.clone();
+            copy["name"] = json!(new_name);
+            copy
+        }
+        None => panic!("the configuration has no cluster {name}"),
+    }
 }
 
 fn filters<'a>(config: &'a mut Value, name: &str, filter: &str) -> Vec<&'a mut Value> {

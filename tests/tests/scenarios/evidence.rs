@@ -9,13 +9,15 @@ use anyhow::{Context, Result, ensure};
 use lab::{
     Session,
     agent::Ended,
-    books::Units,
+    books::{Books, Units},
     cri::Stream,
     nginx::Exchange,
     pod::{Kind, PROXY, Pod, PodSpec},
     records::{Record, Records},
 };
 use serde_json::Value;
+
+use crate::load::is_of_load;
 
 /// How many records a message names.
 const NAMED: usize = 20;
@@ -25,8 +27,12 @@ const NAMED_BY_FINDINGS: usize = 100;
 
 /// Everything that was received, and what others wrote of the same traffic.
 pub(crate) struct Evidence {
-    /// What the agent told.
+    /// What the agent told, but of the load.
     pub(crate) records: Records,
+    /// What it told of the load.
+    pub(crate) of_load: Records,
+    /// All of it, added up.
+    pub(crate) books: Result<Books>,
     /// How the agent ended.
     pub(crate) ended: Ended,
     /// What nginx and Envoy logged in each pod that was there at the end.
@@ -48,8 +54,12 @@ impl Evidence {
         let pods = pods.map(|pod| Ok((pod.name().to_owned(), Witnesses::of(pod)?)));
         let pods = pods.collect::<Result<_>>()?;
         let outcome = session.stop()?;
+        let books = outcome.records.audit();
+        let (of_load, records) = outcome.records.partition(|record| is_of_load(record.pod()));
         Ok(Self {
-            records: outcome.records,
+            records,
+            of_load,
+            books,
             ended: outcome.ended,
             pods,
             asked_for: RefCell::default(),

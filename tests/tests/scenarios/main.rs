@@ -18,17 +18,22 @@ mod attacks;
 mod clock;
 mod declared;
 mod evidence;
+mod flags;
 mod formats;
 mod heads;
+mod health;
 mod hostile;
+mod interim;
 mod killed;
 mod lag;
+mod load;
 mod logs;
 mod messages;
 mod paths;
 mod pods;
 mod replies;
 mod retries;
+mod rewrites;
 mod sockets;
 mod stage;
 mod table;
@@ -59,6 +64,10 @@ const GROUPS: [&Group; 13] = [
             &aborts::CHAPTER,
             &retries::CHAPTER,
             &replies::CHAPTER,
+            &flags::CHAPTER,
+            &rewrites::CHAPTER,
+            &interim::CHAPTER,
+            &health::CHAPTER,
             &tcp::CHAPTER,
             &tls::CHAPTER,
             &sockets::CHAPTER,

@@ -7,7 +7,7 @@ use lab::{
     Session,
     envoy::{
         Sidecar,
-        edit::{OUTBOUND, http_managers},
+        edit::{INBOUND, OUTBOUND, clusters, http_managers},
     },
     pod::PodSpec,
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{endpoint, get, matched, matched_at_both, wait_for_line},
+    traffic::{Way, endpoint, get, matched, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -47,11 +47,23 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         },
         Scenario {
             name: "continue",
-            happens: "the client waits for 100 before it sends the body",
+            happens: "the client waits for 100 before it sends the body, and its sidecar says so",
             recorded: "both sides: `matched` 1/1 with the final status",
             finds: &[],
             pods,
-            play: expect_continue,
+            play: |session| expect_continue(session, "a", "b"),
+        },
+        Scenario {
+            name: "continue_through",
+            happens: "the same where the sidecars leave it to the app to say 100",
+            recorded: "both sides: `matched` 1/1 with the final status",
+            finds: &[],
+            pods: || {
+                ["asking", "asked"]
+                    .map(|name| PodSpec::new(name).editing(pass_continue))
+                    .into()
+            },
+            play: |session| expect_continue(session, "asking", "asked"),
         },
         Scenario {
             name: "no_keep_alive",
@@ -60,6 +72,18 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             finds: &[],
             pods,
             play: no_keep_alive,
+        },
+        Scenario {
+            name: "one_request_a_connection",
+            happens: "the sidecars close each connection after one request",
+            recorded: "both sides: `matched` 1/1 each",
+            finds: &[],
+            pods: || {
+                ["brief", "briefserver"]
+                    .map(|name| PodSpec::new(name).editing(close_after_one))
+                    .into()
+            },
+            play: |session| one_by_one(session, "brief", "briefserver", "/one", &[]),
         },
         Scenario {
             name: "pipelining",
@@ -172,26 +196,80 @@ fn no_content(session: &mut Session) -> Result<Judge> {
     all_matched(&["/nothing/at-all", "/unchanged/since", "/after-nothing"])
 }
 
-fn expect_continue(session: &mut Session) -> Result<Judge> {
-    let path = "/upload/continued";
+fn expect_continue(session: &Session, client: &'static str, server: &'static str) -> Result<Judge> {
+    let base = "/upload/continued";
     let body = session.lab.directory().join("continued");
     fs::write(&body, vec![b'c'; 100_000])?;
     let body = format!("@{}", body.display());
     let options = ["-H", "expect: 100-continue", "--data-binary", &body];
-    let received = get(session, "a", "b", path, &options)?;
-    ensure!(received == 201, "expected 201, got {received}");
+    for way in Way::ALL {
+        let path = way.path(&format!("{base}/{client}"));
+        let received = way.get(session, client, server, &path, &options)?;
+        ensure!(received == 201, "{path}: expected 201, got {received}");
+    }
     judge(move |evidence| {
-        matched_at_both(evidence, "a", "b", path)?;
-        let status = evidence.http("a", "client", path).records[0].status();
-        ensure!(status == Some(201), "{status:?}");
+        for way in Way::ALL {
+            let path = way.path(&format!("{base}/{client}"));
+            matched_at_both(evidence, client, server, &path)?;
+            let status = evidence.http(client, "client", &path).records[0].status();
+            ensure!(status == Some(201), "{status:?}");
+        }
         Ok(())
     })
 }
 
+/// Envoy asks the app whether to go on, instead of saying so itself.
+fn pass_continue(config: &mut Value, _: &Sidecar<'_>) {
+    for listener in [INBOUND, OUTBOUND] {
+        for manager in http_managers(config, listener) {
+            manager["proxy_100_continue"] = json!(true);
+        }
+    }
+}
+
 fn no_keep_alive(session: &mut Session) -> Result<Judge> {
-    let received = get(session, "a", "b", "/closing", &["-H", "connection: close"])?;
-    ensure!(received == 200, "expected 200, got {received}");
-    all_matched(&["/closing"])
+    one_by_one(session, "a", "b", "/closing", &["-H", "connection: close"])
+}
+
+/// Requests with nothing else on their connections.
+fn one_by_one(
+    session: &Session,
+    client: &'static str,
+    server: &'static str,
+    base: &'static str,
+    options: &[&str],
+) -> Result<Judge> {
+    const COUNT: usize = 3;
+    for way in Way::ALL {
+        for number in 0..COUNT {
+            let path = way.path(&format!("{base}/{number}"));
+            let received = way.get(session, client, server, &path, options)?;
+            ensure!(received == 200, "{path}: expected 200, got {received}");
+        }
+    }
+    judge(move |evidence| {
+        for way in Way::ALL {
+            for number in 0..COUNT {
+                let path = way.path(&format!("{base}/{number}"));
+                matched_at_both(evidence, client, server, &path)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Both sidecars close each connection after one request: over HTTP/2 by GOAWAY.
+fn close_after_one(config: &mut Value, _: &Sidecar<'_>) {
+    for listener in [INBOUND, OUTBOUND] {
+        for manager in http_managers(config, listener) {
+            manager["common_http_protocol_options"] = json!({ "max_requests_per_connection": 1 });
+        }
+    }
+    for cluster in clusters(config) {
+        let options = &mut cluster["typed_extension_protocol_options"];
+        let options = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+        options["common_http_protocol_options"] = json!({ "max_requests_per_connection": 1 });
+    }
 }
 
 fn pipelining(session: &mut Session) -> Result<Judge> {

@@ -5,7 +5,7 @@ use lab::{Session, pod::PodSpec};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{get, matched, matched_at_both},
+    traffic::{Way, matched, matched_at_both},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -68,24 +68,28 @@ fn pods() -> Vec<PodSpec> {
 
 /// Asks for a target as it is.
 fn ask(session: &Session, target: &str) -> Result<u16> {
-    get(
-        session,
-        "a",
-        "b",
-        "/",
-        &["--request-target", target, "-H", "host: b"],
-    )
+    ask_by(session, Way::HTTP1[0], target)
+}
+
+fn ask_by(session: &Session, way: Way, target: &str) -> Result<u16> {
+    let options = ["--request-target", target, "-H", "host: b"];
+    way.get(session, "a", "b", "/", &options)
 }
 
 fn normalized(session: &Session, asked: &'static str, logged: &'static str) -> Result<Judge> {
-    let received = ask(session, asked)?;
-    ensure!(received == 200, "expected 200, got {received}");
+    for way in Way::ALL {
+        let received = ask_by(session, way, &way.path(asked))?;
+        ensure!(received == 200, "expected 200, got {received}");
+    }
     judge(move |evidence| {
-        matched(evidence, "a", "client", asked)?;
-        evidence
-            .http("a", "client", asked)
-            .with_reason("path_normalized")?;
-        matched(evidence, "b", "server", logged)
+        for way in Way::ALL {
+            let (asked, logged) = (way.path(asked), way.path(logged));
+            matched(evidence, "a", "client", &asked)?;
+            let found = evidence.http("a", "client", &asked);
+            found.with_reason("path_normalized")?;
+            matched(evidence, "b", "server", &logged)?;
+        }
+        Ok(())
     })
 }
 
@@ -100,10 +104,15 @@ fn escapes(session: &mut Session) -> Result<Judge> {
     })
 }
 
-fn unchanged(session: &Session, path: &'static str) -> Result<Judge> {
-    let received = ask(session, path)?;
-    ensure!(received == 200, "expected 200, got {received}");
-    judge(move |evidence| matched_at_both(evidence, "a", "b", path))
+fn unchanged(session: &Session, base: &'static str) -> Result<Judge> {
+    for way in Way::ALL {
+        let received = ask_by(session, way, &way.path(base))?;
+        ensure!(received == 200, "expected 200, got {received}");
+    }
+    judge(move |evidence| {
+        let mut paths = Way::ALL.map(|way| way.path(base)).into_iter();
+        paths.try_for_each(|path| matched_at_both(evidence, "a", "b", &path))
+    })
 }
 
 fn absolute_form(session: &mut Session) -> Result<Judge> {

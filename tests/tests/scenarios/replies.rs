@@ -7,13 +7,14 @@ use lab::{
         Sidecar,
         edit::{INBOUND, OUTBOUND, http_managers},
     },
+    network::Addresses,
     pod::PodSpec,
 };
 use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{curl, get, matched, matched_at_both},
+    traffic::{Way, matched, matched_at_both},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -42,11 +43,18 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             finds: &[],
             pods,
             play: |session| {
-                let first = get(session, "a", "strict", "/limited/first", &[])?;
-                ensure!(first == 200, "expected 200, got {first}");
+                // Each version has a port, and a limit, of its own.
+                let ways = [Way::HTTP1[0], Way::HTTP2[0]];
+                for way in ways {
+                    let path = way.path("/limited/first");
+                    let first = way.get(session, "a", "strict", &path, &[])?;
+                    ensure!(first == 200, "{path}: expected 200, got {first}");
+                }
                 let next = answered(session, "/limited/next", 429, &[])?;
-                judge(|evidence| {
-                    matched_at_both(evidence, "a", "strict", "/limited/first")?;
+                judge(move |evidence| {
+                    for path in ways.map(|way| way.path("/limited/first")) {
+                        matched_at_both(evidence, "a", "strict", &path)?;
+                    }
                     next(evidence)
                 })
             },
@@ -186,46 +194,75 @@ fn wall(config: &mut Value, _: &Sidecar<'_>) {
 }
 
 /// The sidecar of `strict` answers.
-fn answered(session: &Session, path: &'static str, status: u16, options: &[&str]) -> Result<Judge> {
-    let received = get(session, "a", "strict", path, options)?;
-    ensure!(received == status, "expected {status}, got {received}");
+fn answered(session: &Session, base: &'static str, status: u16, options: &[&str]) -> Result<Judge> {
+    for way in Way::ALL {
+        let path = way.path(base);
+        let received = way.get(session, "a", "strict", &path, options)?;
+        ensure!(
+            received == status,
+            "{path}: expected {status}, got {received}"
+        );
+    }
     judge(move |evidence| {
-        ensure!(evidence.nginx("strict", path)?.is_empty(), "the app had it");
-        let found = evidence.http("strict", "server", path);
-        found.are("proxy_answered")?.of_units(0, 1)?;
-        matched(evidence, "a", "client", path)
+        for path in Way::ALL.map(|way| way.path(base)) {
+            let served = evidence.nginx("strict", &path)?;
+            ensure!(served.is_empty(), "the app had {path}");
+            let found = evidence.http("strict", "server", &path);
+            found.are("proxy_answered")?.of_units(0, 1)?;
+            matched(evidence, "a", "client", &path)?;
+        }
+        Ok(())
     })
 }
 
-fn outbound(session: &Session, path: &'static str, options: &[&str]) -> Result<Judge> {
-    let received = get(session, "walled", "b", path, options)?;
-    ensure!(received == 403, "expected 403, got {received}");
+fn outbound(session: &Session, base: &'static str, options: &[&str]) -> Result<Judge> {
+    for way in Way::ALL {
+        let path = way.path(base);
+        let received = way.get(session, "walled", "b", &path, options)?;
+        ensure!(received == 403, "{path}: expected 403, got {received}");
+    }
     judge(move |evidence| {
-        ensure!(evidence.nginx("b", path)?.is_empty(), "the app had it");
-        matched(evidence, "walled", "client", path)
+        for path in Way::ALL.map(|way| way.path(base)) {
+            ensure!(evidence.nginx("b", &path)?.is_empty(), "the app had {path}");
+            matched(evidence, "walled", "client", &path)?;
+        }
+        Ok(())
     })
 }
 
 fn inbound_app_refuses_connection(session: &mut Session) -> Result<Judge> {
-    let path = "/refused-by-app";
-    let address = session.lab.pod("idle").addresses().v4;
-    let url = format!("http://{address}:{CLOSED_PORT}{path}");
-    let received = curl(session.lab.pod("a"), &[&url])?;
-    ensure!(received == 503, "expected 503, got {received}");
+    let base = "/refused-by-app";
+    let to = session.lab.pod("idle").addresses();
+    refused_connections(session, to, base)?;
     judge(move |evidence| {
-        let found = evidence.http("idle", "server", path);
-        found.are("proxy_answered")?.of_units(0, 1)?;
-        matched(evidence, "a", "client", path)
+        for path in Way::ALL.map(|way| way.path(base)) {
+            let found = evidence.http("idle", "server", &path);
+            found.are("proxy_answered")?.of_units(0, 1)?;
+            matched(evidence, "a", "client", &path)?;
+        }
+        Ok(())
     })
 }
 
 fn outbound_host_refuses_connection(session: &mut Session) -> Result<Judge> {
-    let path = "/refused-outside";
-    let address = session.lab.outside().addresses().v4;
-    let url = format!("http://{address}:{CLOSED_PORT}{path}");
-    let received = curl(session.lab.pod("a"), &[&url])?;
-    ensure!(received == 503, "expected 503, got {received}");
-    judge(move |evidence| matched(evidence, "a", "client", path))
+    let base = "/refused-outside";
+    let to = session.lab.outside().addresses();
+    refused_connections(session, to, base)?;
+    judge(move |evidence| {
+        let mut paths = Way::ALL.map(|way| way.path(base)).into_iter();
+        paths.try_for_each(|path| matched(evidence, "a", "client", &path))
+    })
+}
+
+/// A sidecar answers 503 where nobody listens.
+fn refused_connections(session: &Session, to: Addresses, base: &str) -> Result<()> {
+    for way in Way::ALL {
+        let path = way.path(base);
+        let to = (way.family.of(to), CLOSED_PORT).into();
+        let received = way.ask(session.lab.pod("a"), to, &path, &[])?;
+        ensure!(received == 503, "{path}: expected 503, got {received}");
+    }
+    Ok(())
 }
 
 /// Nobody listens there, in pods and outside.

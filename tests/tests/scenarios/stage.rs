@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lab::{Session, agent::Config, pod::PodSpec};
 
-use crate::evidence::Evidence;
+use crate::{
+    evidence::Evidence,
+    load::{self, Load},
+};
 
 /// The agent has to end within this time (CONTRACT 1).
 const END: Duration = Duration::from_secs(5);
@@ -53,11 +56,22 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The names of what is judged: each scenario, and the group's books.
+    /// The names of what is judged: each scenario, the group's books, and the clean traffic beside
+    /// them.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         self.scenarios()
             .map(|scenario| scenario.name.to_owned())
             .chain([self.books()])
+            .chain(self.is_under_load().then(|| self.load()))
+    }
+
+    /// Whether 1,000 clean requests a second go on beside its scenarios, if all of it is played.
+    fn is_under_load(&self) -> bool {
+        ["ordinary", "attacks"].contains(&self.name)
+    }
+
+    fn load(&self) -> String {
+        format!("load_beside_{}", self.name)
     }
 
     fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
@@ -80,7 +94,8 @@ pub(crate) fn play(group: &Group, names: &[String]) -> Verdicts {
         .scenarios()
         .filter(|scenario| names.iter().any(|name| name == scenario.name))
         .collect();
-    let (judges, evidence) = match perform(group, &selected) {
+    let under_load = names.contains(&group.load());
+    let (judges, load, evidence) = match perform(group, &selected, under_load) {
         Ok(performed) => performed,
         Err(error) => {
             let told = Err(format!("{error:#}"));
@@ -99,19 +114,27 @@ pub(crate) fn play(group: &Group, names: &[String]) -> Verdicts {
             .and_then(|()| evidence.findings_are(&pods, &finds(&selected)));
         (scenario.name.to_owned(), judged)
     });
+    let load = load.map(|load| (group.load(), load.and_then(|sent| sent.check(&evidence))));
     judged
         .chain([(group.books(), check_end(&evidence))])
+        .chain(load)
         .map(|(name, judged)| (name, judged.map_err(|error| format!("{error:#}"))))
         .collect()
 }
 
-fn perform(group: &Group, selected: &[&Scenario]) -> Result<(Vec<Result<Judge>>, Evidence)> {
-    let mut session = Session::start_with(pods(selected), group.config)?;
+type Performed = (Vec<Result<Judge>>, Option<Result<load::Sent>>, Evidence);
+
+fn perform(group: &Group, selected: &[&Scenario], under_load: bool) -> Result<Performed> {
+    let load_pods = under_load.then(load::pods).into_iter().flatten();
+    let all = pods(selected).into_iter().chain(load_pods);
+    let mut session = Session::start_with(all, group.config)?;
+    let load = under_load.then(|| Load::start(&session)).transpose()?;
     let judges = selected
         .iter()
         .map(|scenario| guarded(|| (scenario.play)(&mut session)).context("playing"))
         .collect();
-    Ok((judges, Evidence::gather(session)?))
+    let sent = load.map(Load::finish);
+    Ok((judges, sent, Evidence::gather(session)?))
 }
 
 /// All pods that are asked for, each once.
@@ -144,7 +167,9 @@ fn message(panic: &(dyn Any + Send)) -> String {
 
 /// The books add up, and the agent ended as it should.
 fn check_end(evidence: &Evidence) -> Result<()> {
-    evidence.records.audit()?;
+    if let Err(error) = &evidence.books {
+        bail!("{error:#}");
+    }
     let ended = &evidence.ended;
     ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
     ensure!(ended.after < END, "the agent ended after {:?}", ended.after);

@@ -1,10 +1,15 @@
 //! How scenarios send, and what their judges ask for most.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use lab::{
     Session,
+    network::Addresses,
+    nginx,
     pod::{APP, PROXY, Pod},
     process::User,
 };
@@ -14,6 +19,99 @@ use crate::evidence::Evidence;
 /// How long a line may take to be written; Envoy flushes within 200 ms.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// The address of this family.
+    pub(crate) fn of(self, addresses: Addresses) -> IpAddr {
+        match self {
+            Self::V4 => addresses.v4.into(),
+            Self::V6 => addresses.v6.into(),
+        }
+    }
+}
+
+/// How a request travels: the version of HTTP, and the family of the addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) http2: bool,
+    pub(crate) family: Family,
+}
+
+impl Way {
+    /// HTTP/1.1, over both families.
+    pub(crate) const HTTP1: [Self; 2] =
+        [Self::new(false, Family::V4), Self::new(false, Family::V6)];
+    /// HTTP/2 by prior knowledge, over both families.
+    pub(crate) const HTTP2: [Self; 2] = [Self::new(true, Family::V4), Self::new(true, Family::V6)];
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::HTTP1[0],
+        Self::HTTP1[1],
+        Self::HTTP2[0],
+        Self::HTTP2[1],
+    ];
+
+    const fn new(http2: bool, family: Family) -> Self {
+        Self { http2, family }
+    }
+
+    /// A path that no other way has.
+    pub(crate) fn path(self, base: &str) -> String {
+        let version = if self.http2 { "h2" } else { "h1" };
+        let family = match self.family {
+            Family::V4 => "v4",
+            Family::V6 => "v6",
+        };
+        format!("{base}/{version}-{family}")
+    }
+
+    /// Where nginx is asked this way.
+    pub(crate) fn socket(self, addresses: Addresses) -> SocketAddr {
+        let port = if self.http2 {
+            nginx::HTTP2_PORT
+        } else {
+            nginx::HTTP_PORT
+        };
+        SocketAddr::new(self.family.of(addresses), port)
+    }
+
+    /// Lets the app of `client` ask a port of a host for a path this way, with further options for
+    /// curl, and returns the status that it received; 0: none.
+    pub(crate) fn ask(
+        self,
+        client: &Pod,
+        to: SocketAddr,
+        path: &str,
+        options: &[&str],
+    ) -> Result<u16> {
+        let url = format!("http://{to}{path}");
+        let version: &[&str] = match self.http2 {
+            true => &["--http2-prior-knowledge"],
+            false => &[],
+        };
+        curl(client, &[version, &[&url], options].concat())
+    }
+
+    /// The same of the nginx of `server`.
+    pub(crate) fn get(
+        self,
+        session: &Session,
+        client: &str,
+        server: &str,
+        path: &str,
+        options: &[&str],
+    ) -> Result<u16> {
+        let to = self.socket(session.lab.pod(server).addresses());
+        self.ask(session.lab.pod(client), to, path, options)
+    }
+}
+
 /// A URL on a pod's HTTP/1.1 port.
 pub(crate) fn url(pod: &Pod, path: &str) -> String {
     format!("http://{}:8080{path}", pod.addresses().v4)
@@ -22,6 +120,11 @@ pub(crate) fn url(pod: &Pod, path: &str) -> String {
 /// `address:port` of a pod.
 pub(crate) fn endpoint(session: &Session, pod: &str, port: u16) -> String {
     format!("{}:{port}", session.lab.pod(pod).addresses().v4)
+}
+
+/// `address:port` of a pod, the address of a family.
+pub(crate) fn endpoint_of(family: Family, pod: &Pod, port: u16) -> String {
+    SocketAddr::new(family.of(pod.addresses()), port).to_string()
 }
 
 /// Lets the app of `client` ask `server` for a path, with further options for curl, and returns

@@ -122,6 +122,19 @@ impl Multiplexed {
         self.next_line += 1;
     }
 
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
+    pub(super) fn take_lines(
+        &mut self,
+        id: Fingerprint,
+        holds: impl Fn(&Line) -> bool,
+    ) -> Vec<Box<Line>> {
+        let of_id = self.lines.with_request_id(id, always());
+        let of_id = of_id.filter(|(_, line)| holds(line));
+        let numbers: Vec<u64> = of_id.map(|(number, _)| number).collect();
+        let taken = numbers.into_iter();
+        taken.filter_map(|it| self.lines.remove(it)).collect()
+    }
+
     /// Leaves a line to what is left when it is due.
     pub(super) fn place_older(&mut self, line: Box<Line>) {
         self.older_lines.insert(self.next_line);

@@ -11,7 +11,7 @@ use crate::{
         compare::{Comparison, compare, fits_in_time},
         input::{Exchange, Line},
     },
-    record::{Reason, Side},
+    record::{Fingerprint, Reason, Side},
     timestamp::Timestamp,
 };
 
@@ -106,6 +106,23 @@ impl Ordered {
         let order = self.next_order;
         self.next_order += 1;
         self.lines.push_back(Placed { order, line });
+    }
+
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
+    pub(super) fn take_lines(
+        &mut self,
+        id: Fingerprint,
+        holds: impl Fn(&Line) -> bool,
+    ) -> Vec<Box<Line>> {
+        let mut taken = Vec::new();
+        for at in (0..self.lines.len()).rev() {
+            let line = &self.lines[at].line;
+            let has_id = line.entry().is_some_and(|it| it.request_id == Some(id));
+            if has_id && holds(line) {
+                taken.extend(self.lines.remove(at).map(|placed| placed.line));
+            }
+        }
+        taken
     }
 
     /// Nothing is open, accused slots apart.

@@ -75,12 +75,16 @@ impl Field {
 
     /// What the record of the pair must say of it.
     pub(super) fn judge(self, side: Side) -> Statement {
-        // The server's kernel stands behind the proxy, which may rewrite what it passes on.
+        // The server's kernel stands behind the proxy, which may rewrite what it passes on; a host
+        // that is replaced on the way out is logged as the new one.
+        let may_be_rewritten = match self {
+            Self::Path | Self::Query | Self::ResponseBytes => side == Side::Server,
+            Self::Authority => true,
+            _ => false,
+        };
         let verdict = match self {
             Self::RequestId => Verdict::Matched,
-            Self::Path | Self::Query | Self::Authority | Self::ResponseBytes
-                if side == Side::Server =>
-            {
+            _ if may_be_rewritten => {
                 return Statement::new(Verdict::Matched, side)
                     .because(Reason::Rewritten)
                     .differing(self.name());

@@ -18,7 +18,6 @@ use crate::{
 const METHOD: &str = "http.request.method";
 const PATH: &str = "url.path";
 const QUERY: &str = "url.query";
-const HOST: &str = "http.request.header.host";
 const STATUS: &str = "http.response.status_code";
 const REQUEST: &str = "http.request.body.size";
 const RESPONSE: &str = "http.response.body.size";
@@ -131,7 +130,7 @@ fn what_differs_accuses_on_the_side_where_the_proxy_cannot_have_changed_it() {
         (
             "authority",
             |_, e| e.authority = Some(fingerprint("other")),
-            &[HOST],
+            nothing,
             nothing,
         ),
         (
@@ -390,6 +389,8 @@ fn what_explains_a_difference_is_told() {
         e.authority = Some(fingerprint("other"));
     };
     assert_eq!(reasons(Side::Server, rewritten), [Reason::Rewritten]);
+    let to_another_host: Alter = |_, e| e.authority = Some(fingerprint("other"));
+    assert_eq!(reasons(Side::Client, to_another_host), [Reason::Rewritten]);
     let left: Alter = |_, e| e.response_flags = Some("URX,DC".into());
     assert_eq!(reasons(Side::Client, left), [Reason::Aborted]);
     assert_eq!(reasons(Side::Client, |_, _| {}), []);

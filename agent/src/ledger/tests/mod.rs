@@ -19,6 +19,7 @@ mod findings;
 mod flows;
 mod forwarded;
 mod intake;
+mod interim;
 mod late;
 mod late_attempts;
 mod left_early;

@@ -4,7 +4,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream},
     thread,
     time::Duration,
 };
@@ -72,16 +72,21 @@ pub(crate) fn short(addresses: &str, path: &str, count: &str) -> Result<()> {
 /// Opens a connection to each of `addresses` from one local port (SO_REUSEPORT), all at once, and
 /// asks on each for `<path>/<n>`.
 pub(crate) fn reuseport(addresses: &str, path: &str) -> Result<()> {
-    let mut local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let mut local = None;
     let mut connections = Vec::new();
     for address in addresses.split(',') {
         let address: SocketAddr = address.parse().context("expected address:port")?;
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        let (family, any) = match address {
+            SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+            SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        let socket = socket(family, SocketType::STREAM, None)?;
         set_socket_reuseport(&socket, true)?;
-        bind(&socket, &local)?;
+        let local = local.get_or_insert(SocketAddr::new(any, 0));
+        bind(&socket, local)?;
         connect(&socket, &address)?;
         let stream = TcpStream::from(socket);
-        local = stream.local_addr()?;
+        *local = stream.local_addr()?;
         connections.push((address, Connection::over(stream)?));
     }
     for (number, (address, connection)) in connections.iter_mut().enumerate() {

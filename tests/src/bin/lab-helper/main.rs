@@ -50,6 +50,8 @@ fn run(words: &[&str]) -> Result<()> {
             datagrams::send(address, text, bytes, answers)
         }
         ["raw-sockets"] => datagrams::raw_sockets(),
+        ["serve", "garble", port] => server::garble(port),
+        ["serve", "mute", port] => server::mute(port),
         ["validate", own] => mesh_init::validate(own),
         ["websocket", address, path, count] => client::websocket(address, path, count),
         ["linger", address, path, file] => attack::linger(address, path, file),

@@ -1,6 +1,6 @@
 //! Traffic that its sidecar never touched.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 use lab::{
@@ -10,7 +10,10 @@ use lab::{
     records::Record,
 };
 
-use crate::stage::{Chapter, Judge, Scenario, judge};
+use crate::{
+    stage::{Chapter, Judge, Scenario, judge},
+    traffic::Family,
+};
 
 pub(crate) const CHAPTER: Chapter = Chapter {
     title: "Traffic that passes its sidecar by",
@@ -29,10 +32,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `bypassed` 1/0",
             finds: &[("thief", "MW-105")],
             pods: thief,
-            play: |session| {
-                let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 9001);
-                excluded(session, "thief", to)
-            },
+            play: |session| excluded(session, "thief", outside(session, Family::V4, 9001)),
         },
         Scenario {
             name: "over_ipv6",
@@ -53,10 +53,20 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                     PodSpec::new("server"),
                 ]
             },
-            play: |session| {
-                let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 80);
-                excluded(session, "ranger", to)
+            play: |session| excluded(session, "ranger", outside(session, Family::V4, 80)),
+        },
+        Scenario {
+            name: "excluded_range_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: `bypassed` 1/0",
+            finds: &[("sixranger", "MW-105")],
+            pods: || {
+                vec![
+                    PodSpec::new("sixranger").excluding_outbound_range("fd77::90/124"),
+                    PodSpec::new("server"),
+                ]
             },
+            play: |session| excluded(session, "sixranger", outside(session, Family::V6, 80)),
         },
         Scenario {
             name: "excluded_inbound_port",
@@ -64,7 +74,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "server: `bypassed` 1/0",
             finds: &[("vault", "MW-102")],
             pods: || vec![PodSpec::new("vault").excluding_inbound(9100)],
-            play: excluded_inbound_port,
+            play: |session| excluded_inbound_port(session, "vault", Family::V4),
+        },
+        Scenario {
+            name: "excluded_inbound_port_ipv6",
+            happens: "the same over IPv6",
+            recorded: "server: `bypassed` 1/0",
+            finds: &[("sixvault", "MW-102")],
+            pods: || vec![PodSpec::new("sixvault").excluding_inbound(9100)],
+            play: |session| excluded_inbound_port(session, "sixvault", Family::V6),
         },
         Scenario {
             name: "refused",
@@ -72,7 +90,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `outside` (`no_request`) 1/0",
             finds: &[],
             pods: || vec![PodSpec::new("refused")],
-            play: refused,
+            play: |session| refused(session, "refused", Family::V4),
+        },
+        Scenario {
+            name: "refused_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: `outside` (`no_request`) 1/0",
+            finds: &[],
+            pods: || vec![PodSpec::new("sixrefused")],
+            play: |session| refused(session, "sixrefused", Family::V6),
         },
         Scenario {
             name: "proxys_container",
@@ -80,7 +106,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `bypassed` (`from_proxy_container`) 1/0",
             finds: &[],
             pods: Vec::new,
-            play: proxys_container,
+            play: |session| proxys_container(session, "hijacked", Family::V4),
+        },
+        Scenario {
+            name: "proxys_container_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: `bypassed` (`from_proxy_container`) 1/0",
+            finds: &[],
+            pods: Vec::new,
+            play: |session| proxys_container(session, "sixhijacked", Family::V6),
         },
         Scenario {
             name: "shared_source_port",
@@ -93,7 +127,20 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                     PodSpec::new("server"),
                 ]
             },
-            play: shared_source_port,
+            play: |session| shared_source_port(session, "sharer", Family::V4),
+        },
+        Scenario {
+            name: "shared_source_port_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: that one `bypassed` 1/0, the request of the other `matched`",
+            finds: &[("sixsharer", "MW-105")],
+            pods: || {
+                vec![
+                    PodSpec::new("sixsharer").excluding_outbound(9001),
+                    PodSpec::new("server"),
+                ]
+            },
+            play: |session| shared_source_port(session, "sixsharer", Family::V6),
         },
         Scenario {
             name: "hidden_among_many",
@@ -101,7 +148,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: that one `bypassed` 1/0, the thousand `matched`",
             finds: &[("crowd", "MW-103")],
             pods: || vec![PodSpec::new("crowd"), PodSpec::new("server")],
-            play: hidden_among_many,
+            play: |session| hidden_among_many(session, "crowd", Family::V4),
+        },
+        Scenario {
+            name: "hidden_among_many_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: that one `bypassed` 1/0, the thousand `matched`",
+            finds: &[("sixcrowd", "MW-103")],
+            pods: || vec![PodSpec::new("sixcrowd"), PodSpec::new("server")],
+            play: |session| hidden_among_many(session, "sixcrowd", Family::V6),
         },
         Scenario {
             name: "straight_to_the_proxy",
@@ -109,7 +164,17 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `unlogged` 1/0 each",
             finds: &[("straight", "MW-004")],
             pods: || vec![PodSpec::new("straight"), PodSpec::new("server")],
-            play: straight_to_the_proxy,
+            play: |session| straight_to_the_proxy(session, "straight", Ipv4Addr::LOCALHOST.into()),
+        },
+        Scenario {
+            name: "straight_to_the_proxy_ipv6",
+            happens: "the same to [::1]:15001 and [::1]:15006",
+            recorded: "client: `unlogged` 1/0 each",
+            finds: &[("sixstraight", "MW-004")],
+            pods: || vec![PodSpec::new("sixstraight"), PodSpec::new("server")],
+            play: |session| {
+                straight_to_the_proxy(session, "sixstraight", Ipv6Addr::LOCALHOST.into())
+            },
         },
     ],
 };
@@ -119,6 +184,10 @@ fn thief() -> Vec<PodSpec> {
         PodSpec::new("thief").excluding_outbound(9001),
         PodSpec::new("server"),
     ]
+}
+
+fn outside(session: &Session, family: Family, port: u16) -> SocketAddr {
+    (family.of(session.lab.outside().addresses()), port).into()
 }
 
 /// Gets a page, whatever the proxy makes of it.
@@ -162,43 +231,48 @@ fn excluded(session: &Session, pod: &'static str, to: SocketAddr) -> Result<Judg
 }
 
 fn proxys_user(session: &mut Session) -> Result<Judge> {
-    let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 80);
-    direct(session, "thief", User::PROXY, to)
+    direct(
+        session,
+        "thief",
+        User::PROXY,
+        outside(session, Family::V4, 80),
+    )
 }
 
 fn over_ipv6(session: &mut Session) -> Result<Judge> {
-    let address = session.lab.outside().addresses().v6;
-    let as_proxy = direct(session, "thief", User::PROXY, (address, 80).into())?;
-    let to_excluded = excluded(session, "thief", (address, 9001).into())?;
+    let as_proxy = direct(
+        session,
+        "thief",
+        User::PROXY,
+        outside(session, Family::V6, 80),
+    )?;
+    let to_excluded = excluded(session, "thief", outside(session, Family::V6, 9001))?;
     judge(|evidence| {
         as_proxy(evidence)?;
         to_excluded(evidence)
     })
 }
 
-fn excluded_inbound_port(session: &mut Session) -> Result<Judge> {
-    let to = SocketAddr::new(session.lab.pod("vault").addresses().v4.into(), 9100);
+fn excluded_inbound_port(session: &Session, pod: &'static str, family: Family) -> Result<Judge> {
+    let to = SocketAddr::new(family.of(session.lab.pod(pod).addresses()), 9100);
     let url = format!("http://{to}/taken");
     let output = session.lab.outside().run(["curl", "-sS", "--fail", &url])?;
     ensure!(output.status.success(), "{output:?}");
     judge(move |evidence| {
         evidence
-            .of("vault", "connections in", |record| {
-                record.side() == "server"
-            })
+            .of(pod, "connections in", |record| record.side() == "server")
             .are("bypassed")?
             .of_units(1, 0)?;
         Ok(())
     })
 }
 
-fn refused(session: &mut Session) -> Result<Judge> {
-    let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 81);
-    let pod = session.lab.pod("refused");
-    ensure!(get(pod, APP, User::PROXY, to).is_err());
-    judge(|evidence| {
+fn refused(session: &Session, pod: &'static str, family: Family) -> Result<Judge> {
+    let to = outside(session, family, 81);
+    ensure!(get(session.lab.pod(pod), APP, User::PROXY, to).is_err());
+    judge(move |evidence| {
         evidence
-            .of("refused", "connections", |record| record.side() == "client")
+            .of(pod, "connections", |record| record.side() == "client")
             .are("outside")?
             .with_reason("no_request")?
             .of_units(1, 0)?;
@@ -206,40 +280,36 @@ fn refused(session: &mut Session) -> Result<Judge> {
     })
 }
 
-fn proxys_container(session: &mut Session) -> Result<Judge> {
+fn proxys_container(session: &mut Session, pod: &'static str, family: Family) -> Result<Judge> {
     // Which thread group is the proxy is known of pods that came after the agent.
-    session.lab.add_pods([PodSpec::new("hijacked")])?;
-    let to = SocketAddr::new(session.lab.outside().addresses().v4.into(), 80);
-    get(session.lab.pod("hijacked"), PROXY, User::PROXY, to)?;
+    session.lab.add_pods([PodSpec::new(pod)])?;
+    let to = outside(session, family, 80);
+    get(session.lab.pod(pod), PROXY, User::PROXY, to)?;
     judge(move |evidence| {
         evidence
-            .of("hijacked", "connections", |record| went_to(record, to))
+            .of(pod, "connections", |record| went_to(record, to))
             .are("bypassed")?
             .with_reason("from_proxy_container")?
             .of_units(1, 0)?;
-        let pods = [PodSpec::new("hijacked")];
+        let pods = [PodSpec::new(pod)];
         evidence.nobody_else_is_accused(&pods)?;
-        evidence.findings_are(&pods, &[("hijacked", "MW-104")].into())
+        evidence.findings_are(&pods, &[(pod, "MW-104")].into())
     })
 }
 
-fn shared_source_port(session: &mut Session) -> Result<Judge> {
-    let outside = session.lab.outside().addresses().v4;
-    let server = session.lab.pod("server").addresses().v4;
-    let sharer = session.lab.pod("sharer");
-    get(sharer, APP, User::APP, (server, 8080).into())?;
-    let both = format!("{server}:8080,{outside}:9001");
-    let responses = session
-        .lab
-        .pod("sharer")
-        .client(&["reuseport", &both, "/shared"])?;
+fn shared_source_port(session: &Session, pod: &'static str, family: Family) -> Result<Judge> {
+    let to = outside(session, family, 9001);
+    let server = SocketAddr::new(family.of(session.lab.pod("server").addresses()), 8080);
+    let sharer = session.lab.pod(pod);
+    get(sharer, APP, User::APP, server)?;
+    let both = format!("{server},{to}");
+    let responses = sharer.client(&["reuseport", &both, "/shared"])?;
     ensure!(responses.len() == 2);
     judge(move |evidence| {
-        let to = SocketAddr::new(outside.into(), 9001);
-        let found = evidence.of("sharer", "connections out", |record| went_to(record, to));
+        let found = evidence.of(pod, "connections out", |record| went_to(record, to));
         found.are("bypassed")?.of_units(1, 0)?;
         let port = |record: &Record| record.value()["attributes"]["client.port"].as_u64();
-        let carried = evidence.http("sharer", "client", "/shared/0");
+        let carried = evidence.http(pod, "client", "/shared/0");
         carried.are("matched")?.of_units(1, 1)?;
         ensure!(port(carried.records[0]) == port(found.records[0]));
         evidence
@@ -249,49 +319,56 @@ fn shared_source_port(session: &mut Session) -> Result<Judge> {
     })
 }
 
-fn hidden_among_many(session: &mut Session) -> Result<Judge> {
+fn hidden_among_many(session: &Session, pod: &'static str, family: Family) -> Result<Judge> {
     let lab = &session.lab;
-    let url = format!("http://{}:8080/crowd", lab.pod("server").addresses().v4);
+    let path = format!("/{pod}");
+    let server = SocketAddr::new(family.of(lab.pod("server").addresses()), 8080);
+    let url = format!("http://{server}{path}");
     let words = ["h2load", "--h1", "-n", "1000", "-c", "10", &url];
-    let crowd = lab.pod("crowd");
+    let crowd = lab.pod(pod);
     let load = crowd.spawn(APP, User::APP, words)?;
-    let to = SocketAddr::new(lab.outside().addresses().v4.into(), 80);
+    let to = outside(session, family, 80);
     get(crowd, APP, User::PROXY, to)?;
     let output = load.output()?;
     ensure!(output.status.success(), "{output:?}");
     judge(move |evidence| {
         evidence
-            .of("crowd", "connections out", |record| went_to(record, to))
+            .of(pod, "connections out", |record| went_to(record, to))
             .are("bypassed")?
             .of_units(1, 0)?;
-        for (pod, side) in [("crowd", "client"), ("server", "server")] {
-            let found = evidence.http(pod, side, "/crowd");
+        for (name, side) in [(pod, "client"), ("server", "server")] {
+            let found = evidence.http(name, side, &path);
             found.are("matched")?.of_units(1000, 1000)?;
         }
         Ok(())
     })
 }
 
-fn straight_to_the_proxy(session: &mut Session) -> Result<Judge> {
-    let pod = session.lab.pod("straight");
+fn straight_to_the_proxy(session: &Session, name: &'static str, itself: IpAddr) -> Result<Judge> {
+    let pod = session.lab.pod(name);
     for port in [15001, 15006] {
-        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        let to = SocketAddr::new(itself, port);
         ensure!(get(pod, APP, User::APP, to).is_err());
     }
-    let server = session.lab.pod("server").addresses().v4;
-    get(pod, APP, User::APP, (server, 8080).into())?;
+    let addresses = session.lab.pod("server").addresses();
+    let family = if itself.is_ipv6() {
+        Family::V6
+    } else {
+        Family::V4
+    };
+    get(pod, APP, User::APP, (family.of(addresses), 8080).into())?;
     judge(move |evidence| {
         for port in [15001, 15006] {
-            let to = SocketAddr::from(([127, 0, 0, 1], port));
+            let to = SocketAddr::new(itself, port);
             evidence
-                .of("straight", &format!("records of {to}"), |record| {
+                .of(name, &format!("records of {to}"), |record| {
                     went_to(record, to)
                 })
                 .are("unlogged")?
                 .of_units(1, 0)?;
         }
         evidence
-            .http("straight", "client", "/taken")
+            .http(name, "client", "/taken")
             .of_verdict("matched")
             .of_units(1, 1)?;
         Ok(())

@@ -16,7 +16,7 @@ use super::tamper::{met, trap};
 use crate::{
     evidence::Evidence,
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{curl, get, matched},
+    traffic::{Family, Way, curl, get, matched},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -28,7 +28,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: `bypassed` 1/0",
             finds: &[],
             pods: Vec::new,
-            play: before_sidecar,
+            play: |session| before_sidecar(session, "hasty", Family::V4),
+        },
+        Scenario {
+            name: "before_sidecar_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: `bypassed` 1/0",
+            finds: &[],
+            pods: Vec::new,
+            play: |session| before_sidecar(session, "sixhasty", Family::V6),
         },
         Scenario {
             name: "after_sidecar",
@@ -41,7 +49,20 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                     PodSpec::new("server"),
                 ]
             },
-            play: after_sidecar,
+            play: |session| after_sidecar(session, "widow", Family::V4),
+        },
+        Scenario {
+            name: "after_sidecar_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: `bypassed` 1/0",
+            finds: &[("sixwidow", "MW-108")],
+            pods: || {
+                vec![
+                    PodSpec::new("sixwidow").excluding_outbound(9001),
+                    PodSpec::new("server"),
+                ]
+            },
+            play: |session| after_sidecar(session, "sixwidow", Family::V6),
         },
         Scenario {
             name: "redirection_removed",
@@ -49,7 +70,15 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: the request before `matched`, the connection after `bypassed` 1/0",
             finds: &[("robber", "MW-101")],
             pods: || vec![PodSpec::new("robber")],
-            play: redirection_removed,
+            play: |session| redirection_removed(session, "robber", Family::V4),
+        },
+        Scenario {
+            name: "redirection_removed_ipv6",
+            happens: "the same over IPv6",
+            recorded: "client: the request before `matched`, the connection after `bypassed` 1/0",
+            finds: &[("sixrobber", "MW-101")],
+            pods: || vec![PodSpec::new("sixrobber")],
+            play: |session| redirection_removed(session, "sixrobber", Family::V6),
         },
         Scenario {
             name: "log_silence",
@@ -85,50 +114,58 @@ fn bypassed(evidence: &Evidence, pod: &str, to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn outside(session: &Session, port: u16) -> SocketAddr {
-    SocketAddr::new(session.lab.outside().addresses().v4.into(), port)
+fn outside(session: &Session, family: Family, port: u16) -> SocketAddr {
+    (family.of(session.lab.outside().addresses()), port).into()
 }
 
-fn before_sidecar(session: &mut Session) -> Result<Judge> {
-    let to = outside(session, 9001);
+fn before_sidecar(session: &mut Session, name: &'static str, family: Family) -> Result<Judge> {
+    let to = outside(session, family, 9001);
     let url = format!("http://{to}/taken");
     let words = ["curl", "-sS", "--fail", &url];
-    let pod = || PodSpec::new("hasty").excluding_outbound(9001);
+    let pod = move || PodSpec::new(name).excluding_outbound(9001);
     session
         .lab
         .add_pods([pod().running_early(APP, User::APP, &words)])?;
     judge(move |evidence| {
-        bypassed(evidence, "hasty", to)?;
+        bypassed(evidence, name, to)?;
         evidence.nobody_else_is_accused(&[pod()])?;
-        evidence.findings_are(&[pod()], &[("hasty", "MW-107")].into())
+        evidence.findings_are(&[pod()], &[(name, "MW-107")].into())
     })
 }
 
-fn after_sidecar(session: &mut Session) -> Result<Judge> {
-    ensure!(get(session, "widow", "server", "/before", &[])? == 200);
-    let envoy = session.lab.pod_mut("widow").envoy();
+fn after_sidecar(session: &mut Session, pod: &'static str, family: Family) -> Result<Judge> {
+    let way = Way {
+        http2: false,
+        family,
+    };
+    ensure!(way.get(session, pod, "server", "/before", &[])? == 200);
+    let envoy = session.lab.pod_mut(pod).envoy();
     envoy.context("the pod has a sidecar")?.kill();
-    let to = outside(session, 9001);
+    let to = outside(session, family, 9001);
     let url = format!("http://{to}/taken");
-    ensure!(curl(session.lab.pod("widow"), &[&url])? == 200);
-    judge(move |evidence| bypassed(evidence, "widow", to))
+    ensure!(curl(session.lab.pod(pod), &[&url])? == 200);
+    judge(move |evidence| bypassed(evidence, pod, to))
 }
 
-fn redirection_removed(session: &mut Session) -> Result<Judge> {
-    let to = outside(session, 80);
+fn redirection_removed(session: &Session, name: &'static str, family: Family) -> Result<Judge> {
+    let to = outside(session, family, 80);
     let url = format!("http://{to}/robbed");
-    let pod = session.lab.pod("robber");
+    let pod = session.lab.pod(name);
     ensure!(curl(pod, &[&url])? == 200);
     let address = to.ip().to_string();
+    let program = match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    };
     let rule = [
-        "iptables", "-t", "nat", "-I", "OUTPUT", "-d", &address, "-j", "RETURN",
+        program, "-t", "nat", "-I", "OUTPUT", "-d", &address, "-j", "RETURN",
     ];
     let output = pod.run(APP, User::ROOT, rule)?;
     ensure!(output.status.success(), "{output:?}");
     ensure!(curl(pod, &[&url])? == 200);
     judge(move |evidence| {
-        matched(evidence, "robber", "client", "/robbed")?;
-        bypassed(evidence, "robber", to)
+        matched(evidence, name, "client", "/robbed")?;
+        bypassed(evidence, name, to)
     })
 }
 

@@ -1,12 +1,15 @@
 //! Lines that were removed, changed, repeated or never written by the proxy: amid a connection that
-//! is kept alive, in text and in JSON, at either side.
+//! is kept alive, or of one of the streams that a connection carries at once, in text and in JSON,
+//! at either side.
 
 use anyhow::{Result, ensure};
 use lab::{
     Session,
     cri::Fault,
     envoy::Format,
-    pod::{PROXY, PodSpec},
+    nginx::{HTTP_PORT, HTTP2_PORT},
+    pod::{APP, PROXY, Pod, PodSpec},
+    process::User,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +24,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
     scenarios: &[
         Scenario {
             name: "removed_line",
-            happens: "of nine requests on a connection the line of one is removed",
+            happens: "of nine requests on a connection, one after the other or at once (HTTP/2), the line of one is removed",
             recorded: "`unlogged` 1/0; the other eight `matched`",
             finds: &[("text", "MW-004"), ("json", "MW-004")],
             pods,
@@ -107,23 +110,29 @@ const COUNT: usize = 9;
 /// The one whose line is tampered with.
 const MEANT: usize = 4;
 
-/// Whose log is tampered with: both formats at both sides.
-const PLACES: [Place; 4] = [
-    Place::new("text", "client"),
-    Place::new("text", "server"),
-    Place::new("json", "client"),
-    Place::new("json", "server"),
+/// Whose log is tampered with, and what its lines are of: both formats at both sides, HTTP/1.1 and
+/// HTTP/2.
+const PLACES: [Place; 8] = [
+    Place::new("text", "client", false),
+    Place::new("text", "server", false),
+    Place::new("json", "client", false),
+    Place::new("json", "server", false),
+    Place::new("text", "client", true),
+    Place::new("text", "server", true),
+    Place::new("json", "client", true),
+    Place::new("json", "server", true),
 ];
 
 #[derive(Clone, Copy)]
 struct Place {
     pod: &'static str,
     side: &'static str,
+    http2: bool,
 }
 
 impl Place {
-    const fn new(pod: &'static str, side: &'static str) -> Self {
-        Self { pod, side }
+    const fn new(pod: &'static str, side: &'static str, http2: bool) -> Self {
+        Self { pod, side, http2 }
     }
 
     /// The pod at the other side.
@@ -134,7 +143,7 @@ impl Place {
             "client"
         };
         let pod = if self.pod == "text" { "json" } else { "text" };
-        Self { pod, side }
+        Self { pod, side, ..self }
     }
 
     fn client(self) -> &'static str {
@@ -146,7 +155,8 @@ impl Place {
 
     /// A path that no other place has.
     fn path(self, base: &str) -> String {
-        format!("{base}/{}-{}", self.pod, self.side)
+        let version = if self.http2 { "h2" } else { "h1" };
+        format!("{base}/{}-{}-{version}", self.pod, self.side)
     }
 }
 
@@ -165,12 +175,41 @@ fn send(session: &Session, place: Place, requests: &[Value]) -> Result<()> {
         "text"
     };
     let lab = &session.lab;
-    let server = format!("{}:8080", lab.pod(server).addresses().v4);
+    let (client, server) = (lab.pod(place.client()), lab.pod(server).addresses().v4);
+    if place.http2 {
+        return send_at_once(client, &format!("{server}:{HTTP2_PORT}"), requests);
+    }
+    let server = format!("{server}:{HTTP_PORT}");
     let script = json!(requests).to_string();
-    let responses = lab
-        .pod(place.client())
-        .client(&["requests", &server, &script])?;
+    let responses = client.client(&["requests", &server, &script])?;
     ensure!(responses.len() == requests.len());
+    Ok(())
+}
+
+/// The same over HTTP/2: the streams are on their way at the same time.
+fn send_at_once(client: &Pod, server: &str, requests: &[Value]) -> Result<()> {
+    let mut words: Vec<String> = ["curl", "--parallel"].map(str::to_owned).into();
+    for (number, request) in requests.iter().enumerate() {
+        if number > 0 {
+            words.push("--next".to_owned());
+        }
+        let options = ["--http2-prior-knowledge", "-sS", "-o", "/dev/null"];
+        words.extend(options.map(str::to_owned));
+        words.extend(["-w", "%{http_code}\\n"].map(str::to_owned));
+        for (name, value) in request["headers"].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            words.extend(["-H".to_owned(), format!("{name}: {value}")]);
+        }
+        if let Some(body) = request["body"].as_str() {
+            words.extend(["--data-binary".to_owned(), body.to_owned()]);
+        }
+        let path = request["path"].as_str().unwrap_or_default();
+        words.push(format!("http://{server}{path}"));
+    }
+    let output = client.run(APP, User::APP, words)?;
+    let statuses = String::from_utf8_lossy(&output.stdout);
+    let answered = statuses.lines().filter(|it| it.starts_with('2')).count();
+    ensure!(answered == requests.len(), "{output:?}");
     Ok(())
 }
 

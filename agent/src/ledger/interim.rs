@@ -1,0 +1,178 @@
+//! Lines that a proxy writes of what goes on: when a request or a connection begins, and at
+//! intervals. Most formats do not say so, and each of these looks like the line of the end, which
+//! says more of the same.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    Ledger,
+    copies::Copy,
+    input::{Entry, Line},
+    tracked::Tracked,
+};
+use crate::{
+    http::ConnectionId,
+    record::{Fingerprint, Side, Verdict},
+    timestamp::Timestamp,
+};
+
+/// Lines of a connection which are remembered because others may say less of the same request.
+const KEPT: usize = 256;
+
+/// A request that ends before this has no line at an interval.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Requests of one connection that follow one another do not begin at the same time if the first
+/// took this long.
+const APART: Duration = Duration::from_millis(2);
+
+/// The last lines of a connection that found their exchange, and that tell of so long a time that
+/// there may be others.
+#[derive(Debug, Default)]
+pub(super) struct LongPairs(VecDeque<Course>);
+
+/// How far a request, or a connection, had come when its line was written.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    start: Timestamp,
+    /// None: of a connection, or of a request that has none.
+    request_id: Option<Fingerprint>,
+    path: Option<Fingerprint>,
+    authority: Option<Fingerprint>,
+    /// 0 before it is answered.
+    status: u16,
+    lasted: Duration,
+    received: u64,
+    sent: u64,
+}
+
+impl LongPairs {
+    /// A line and its exchange were told.
+    pub(super) fn note(&mut self, entry: &Entry) {
+        let course = Course::of(entry).filter(|course| course.lasted >= SHORTEST_INTERVAL);
+        let Some(course) = course else { return };
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(course);
+    }
+
+    /// Whether a line is of one of these requests.
+    fn know(&self, entry: &Entry, side: Side) -> bool {
+        let Some(course) = Course::of(entry) else {
+            return false;
+        };
+        // Where sizes prove nothing, the last line may find its exchange taken by one before it.
+        let may_say_more = side == Side::Server;
+        let is_of_it =
+            |pair: &Course| course.is_before(pair) || may_say_more && pair.is_before(&course);
+        course.request_id.is_some() && self.0.iter().any(is_of_it)
+    }
+}
+
+impl Course {
+    fn of(entry: &Entry) -> Option<Self> {
+        Some(Self {
+            start: entry.start_time?,
+            request_id: entry.request_id,
+            path: entry.path.map(|path| path.raw),
+            authority: entry.authority,
+            status: entry.response_code.unwrap_or(0),
+            lasted: Duration::from_millis(entry.duration_milliseconds?),
+            received: entry.bytes_received?,
+            sent: entry.bytes_sent?,
+        })
+    }
+
+    /// Whether another tells of the same and says no less.
+    fn is_before(&self, later: &Self) -> bool {
+        self.start == later.start
+            && self.request_id == later.request_id
+            && self.path == later.path
+            && self.authority == later.authority
+            && (self.status == 0 || self.status == later.status)
+            && self.lasted <= later.lasted
+            && self.received <= later.received
+            && self.sent <= later.sent
+    }
+}
+
+impl Ledger {
+    /// Judges the lines that waited on a connection and of which this one tells the course.
+    pub(super) fn supersede(&mut self, id: ConnectionId, line: &Line) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some((entry, course)) = line.entry().and_then(|it| Some((it, Course::of(it)?))) else {
+            return;
+        };
+        let is_before =
+            |before: &Entry| Course::of(before).filter(|before| before.is_before(&course));
+        let before = if let Some(request_id) = course.request_id {
+            let one_by_one = !mesh.leg.is_multiplexed();
+            let is_of_it = |before: &Entry| {
+                let course = is_before(before);
+                course.is_some_and(|it| has_not_ended(before) || one_by_one && it.lasted >= APART)
+            };
+            let is_of_it = |line: &Line| line.entry().is_some_and(is_of_it);
+            let mut lines = mesh.leg.take_lines(request_id, is_of_it);
+            lines.extend(mesh.connection_lines.extract_if(.., |line| is_of_it(line)));
+            lines
+        } else if entry.speaks_of_http() {
+            return;
+        } else {
+            let is_of_it = |line: &Line| {
+                let before = line.entry().filter(|before| !before.speaks_of_http());
+                before.and_then(is_before).is_some()
+            };
+            let lines = mesh.connection_lines.extract_if(.., |line| is_of_it(line));
+            lines.collect()
+        };
+        for line in before {
+            self.judge_interim(Some(id), line);
+        }
+    }
+
+    /// Whether a line that is left is of a request whose line was told.
+    pub(super) fn is_of_a_pair(&self, id: ConnectionId, line: &Line) -> bool {
+        match (self.connections.get(&id), line.entry()) {
+            (Some(Tracked::Mesh(mesh)), Some(entry)) => mesh.long_pairs.know(entry, mesh.side),
+            _ => false,
+        }
+    }
+
+    /// A line of what goes on is as good as the one of its end.
+    pub(super) fn judge_interim(&mut self, id: Option<ConnectionId>, line: Box<Line>) {
+        let of = id.map(|id| (id, self.side(id)));
+        self.judge_copy(&Copy { of, line }, Verdict::Matched);
+    }
+}
+
+/// What is written while an exchange goes on, or beside its own line (`ACCESS_LOG_TYPE`).
+pub(super) fn is_interim(entry: &Entry) -> bool {
+    let kind = entry.access_log_type.as_deref().unwrap_or_default();
+    [
+        "Start",
+        "Periodic",
+        "Connected",
+        "UpstreamEnd",
+        "Established",
+    ]
+    .iter()
+    .any(|end| kind.ends_with(end))
+}
+
+/// Whether a line tells of a request that neither was answered nor ended otherwise: what ends has
+/// a status, a flag, or details.
+pub(super) fn has_not_ended(entry: &Entry) -> bool {
+    entry.method.is_some()
+        && entry.response_code == Some(0)
+        && entry.response_flags.as_deref() == Some("-")
+        && entry.response_code_details.is_none()
+}
+
+/// Whether a line may be the one of a connection's end, which was at `closed`.
+pub(super) fn may_be_of_the_end(line: &Line, closed: Timestamp) -> bool {
+    let course = line.entry().and_then(Course::of);
+    course.is_none_or(|course| closed <= course.start + course.lasted + SHORTEST_INTERVAL)
+}
