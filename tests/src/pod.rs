@@ -103,6 +103,12 @@ impl Pod {
         &self.uid
     }
 
+    /// A directory for whatever goes with it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Its addresses.
     #[must_use]
     pub fn addresses(&self) -> Addresses {

@@ -66,6 +66,9 @@ impl Ledger {
             .iter()
             .position(|line| mesh.begun == 0 || !line.speaks_of_http());
         let line = first.map(|at| &lines[at]);
+        if let Some(entry) = line.and_then(|line| line.entry()) {
+            mesh.long_pairs.note(entry);
+        }
         let as_tcp = mesh.begun > 0;
         let preexisting = mesh.withholds_accusations();
         let comparison = line.and_then(|line| line.entry()).map(|entry| {
@@ -134,6 +137,10 @@ impl Ledger {
 
     /// A line beyond the one that a connection has.
     fn judge_further_line(&mut self, id: ConnectionId, line: &Line, side: Side) {
+        if self.is_of_a_pair(id, line) {
+            self.judge_interim(Some(id), Box::new(line.clone()));
+            return;
+        }
         match self.connections.get(&id) {
             Some(Tracked::Mesh(mesh)) if mesh.hides_bytes_of(line) => {
                 let reasons = vec![Reason::NoBytes];

@@ -46,6 +46,9 @@ struct Course {
     sent: u64,
 }
 
+/// How long after the time in its last line a connection ends.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
 impl LongPairs {
     /// A line and its exchange were told.
     pub(super) fn note(&mut self, entry: &Entry) {
@@ -66,7 +69,11 @@ impl LongPairs {
         let may_say_more = side == Side::Server;
         let is_of_it =
             |pair: &Course| course.is_before(pair) || may_say_more && pair.is_before(&course);
-        course.request_id.is_some() && self.0.iter().any(is_of_it)
+        let is_of_connection = |pair: &Course| pair.is_before(&course);
+        match course.request_id {
+            Some(_) => self.0.iter().any(is_of_it),
+            None => !entry.speaks_of_http() && self.0.iter().any(is_of_connection),
+        }
     }
 }
 
@@ -167,12 +174,15 @@ pub(super) fn is_interim(entry: &Entry) -> bool {
 pub(super) fn has_not_ended(entry: &Entry) -> bool {
     entry.method.is_some()
         && entry.response_code == Some(0)
-        && entry.response_flags.as_deref() == Some("-")
+        && entry
+            .response_flags
+            .as_deref()
+            .is_none_or(|flags| flags == "-")
         && entry.response_code_details.is_none()
 }
 
 /// Whether a line may be the one of a connection's end, which was at `closed`.
 pub(super) fn may_be_of_the_end(line: &Line, closed: Timestamp) -> bool {
     let course = line.entry().and_then(Course::of);
-    course.is_none_or(|course| closed <= course.start + course.lasted + SHORTEST_INTERVAL)
+    course.is_none_or(|course| closed <= course.start + course.lasted + AT_ONCE)
 }

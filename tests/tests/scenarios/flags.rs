@@ -94,14 +94,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         Scenario {
             name: "flag_ih",
             happens: "a header that Envoy reads strictly has a bad value: 400 `IH`",
-            recorded: ANSWERED,
+            recorded: "client: `matched` 1/1",
             finds: &[],
             pods: || {
                 vec![
-                    PodSpec::new("a"),
                     PodSpec::new("b"),
                     PodSpec::new("stern").editing(|config, _| check_headers(config, OUTBOUND)),
-                    PodSpec::new("sternserver").editing(|config, _| check_headers(config, INBOUND)),
                 ]
             },
             play: |session| {
@@ -112,7 +110,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                     "-H",
                     "x-forwarded-for: 10.1.2.3",
                 ];
-                let legs = [Leg::out("stern", "b"), Leg::into("a", "sternserver")];
+                let legs = [Leg::out("stern", "b")];
                 play(session, &legs, "/ih", &header, 400, "IH", false)
             },
         },

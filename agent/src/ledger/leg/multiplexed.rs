@@ -30,6 +30,9 @@ use crate::{
 /// Halves that are held against one other, of all that lie in its time.
 const MOST_COMPARED: usize = 256;
 
+/// Attempts at one request among which the one of a line is looked for.
+const MOST_ATTEMPTS: usize = 8;
+
 /// How much earlier than its line says an exchange may have ended, by the clocks.
 const EARLY: Duration = Duration::from_millis(20);
 
@@ -284,10 +287,11 @@ impl Multiplexed {
         let of_id = |id| {
             let in_time = self.ended.with_request_id(id, in_time.clone());
             let out_of_time = self.ended.with_request_id(id, always());
-            let mut all = in_time
+            let all = in_time
                 .take(MOST_COMPARED)
                 .chain(out_of_time.take(MOST_COMPARED));
-            all.find_map(evident)
+            let begun = |number| self.ended.get(number).map(|exchange| exchange.time);
+            nearest(all.filter_map(evident), entry.start_time, begun)
         };
         entry.request_id.and_then(of_id).or_else(|| {
             let path = line.path()?;
@@ -319,7 +323,9 @@ impl Multiplexed {
         };
         let of_id = |id| {
             let of_id = self.lines.with_request_id(id, always());
-            of_id.take(MOST_COMPARED).find_map(evident)
+            let all = of_id.take(MOST_COMPARED).filter_map(evident);
+            let start = |number| self.lines.get(number)?.entry()?.start_time;
+            nearest(all, Some(exchange.time), start)
         };
         exchange.request_id.and_then(of_id).or_else(|| {
             let path = exchange.path()?;
@@ -363,6 +369,21 @@ impl Multiplexed {
             comparison,
         });
     }
+}
+
+/// Of the first of those with one request's id, the one whose time is nearest: attempts at one
+/// request, each with its own line, have all else in common.
+fn nearest<T>(
+    all: impl Iterator<Item = (u64, T)>,
+    time: Option<Timestamp>,
+    time_of: impl Fn(u64) -> Option<Timestamp>,
+) -> Option<(u64, T)> {
+    let distance = |number| {
+        let both = time.zip(time_of(number));
+        both.map_or(0, |(one, other)| one.0.abs_diff(other.0) >> 20)
+    };
+    all.take(MOST_ATTEMPTS)
+        .min_by_key(|(number, _)| distance(*number))
 }
 
 /// The comparison of an exchange and a line that agree, if nothing else could: they have the

@@ -34,7 +34,6 @@ fn after(line: &Line, lasted: Duration, bytes: u64) -> Line {
     let fields = entry(&mut line);
     fields.duration_milliseconds = Some(u64::try_from(lasted.as_millis()).unwrap());
     fields.bytes_sent = Some(bytes);
-    fields.response_flags = Some("-".into());
     fields.whole = Some(fingerprint(&format!("{lasted:?} {bytes}")));
     line
 }
