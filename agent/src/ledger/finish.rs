@@ -32,8 +32,8 @@ impl Ledger {
         } else if mesh.finished {
             self.judge_strays(id);
         } else if !mesh.has_exchanges() || mesh.is_carried_as_tcp() {
-            let of_the_end = |line: &Box<Line>| may_be_of_the_end(line, closed.time);
-            if past_close || mesh.connection_lines.iter().any(of_the_end) {
+            let mut lines = mesh.connection_lines.iter();
+            if past_close || lines.any(|line| may_be_of_the_end(line, closed.time)) {
                 self.finish_as_connection(id);
             }
         } else if mesh.leg.open_exchanges() == 0 {

@@ -94,9 +94,7 @@ impl Ledger {
             reasons,
             units: Units::default(),
         };
-        let record = self
-            .writer
-            .traffic(Kind::Connection, socket.time, judgement, traffic);
+        let record = self.tell(Kind::Connection, socket.time, judgement, traffic);
         if self.gathers(verdict) {
             self.gather_without_connection();
         }

@@ -16,7 +16,7 @@ pub(crate) fn echo(port: &str) -> Result<()> {
 /// Answers what is no HTTP, and closes.
 pub(crate) fn garble(port: &str) -> Result<()> {
     serve(port, |mut stream| {
-        stream.read(&mut [0; 4096])?;
+        let _request_bytes = stream.read(&mut [0; 4096])?;
         stream.write_all(b"no protocol that anybody speaks\r\n\r\n")
     })
 }
