@@ -80,6 +80,8 @@ pub(super) struct Retried {
     /// Where the attempt was that its tuple names, and when it began.
     connection: ConnectionId,
     time: Timestamp,
+    /// When it ended.
+    ended: Timestamp,
     /// The latest moment of that attempt which lies before the line's end for sure.
     taken_in: Timestamp,
     /// Another may have followed it.
@@ -221,6 +223,7 @@ impl Retried {
             path: path.map(|path| path.bare_normalized),
             connection: named.map_or(0, |named| named.connection),
             time: named.map_or(end, |named| named.time),
+            ended: named.map_or(end, |named| named.end),
             taken_in: named.map_or(end, |named| taken_in(named, answered)),
             failed: named.is_some_and(|named| failed(named, Timestamp::MAX)),
             others: Vec::new(),
@@ -238,10 +241,17 @@ impl Retried {
         if self.time < exchange.time {
             // The line is of this one: it went to another that it fits as well.
             self.time = exchange.time;
+            self.ended = exchange.end;
             self.taken_in = taken_in(exchange, self.answered);
             self.failed = failed(exchange, Timestamp::MAX);
         }
         true
+    }
+
+    /// Whether an exchange began while the one that the line names went on: where the client's
+    /// sidecar hedges, each of its attempts has a line of its own.
+    pub(super) fn is_beside(&self, exchange: &Exchange) -> bool {
+        self.time < exchange.time && exchange.time + CLOCK_TOLERANCE < self.ended
     }
 
     /// Whether an exchange was an attempt of this line. `fits`: the line says of it what it says

@@ -436,3 +436,50 @@ fn a_line_that_is_older_than_the_agent_takes_no_younger_ones_place() {
     assert_eq!(scene.verdicts()[1..], [older]);
     scene.stop();
 }
+
+#[test]
+fn attempts_of_a_client_that_hedges_have_a_line_each() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_server(&mut scene);
+    let sent = Sent {
+        request_id: Some("one-id".to_owned()),
+        ..get("/hedged")
+    };
+    for _ in 0..3 {
+        streams.begin(&mut scene);
+        scene.pass(Duration::from_millis(400));
+    }
+    let mut lines = Vec::new();
+    for number in 0..3 {
+        let mut exchange = streams.exchange(&scene, number, &sent);
+        let is_reset = number > 0;
+        if is_reset {
+            exchange.response = None;
+        }
+        scene.feed(Input::Ended(Box::new(exchange.clone())));
+        let leg = &streams.connection;
+        let mut line = scene.line(Side::Server, leg, &exchange, &sent);
+        let lasted = exchange.end.since(exchange.time).as_millis();
+        let fields = entry(&mut line);
+        fields.duration_milliseconds = Some(u64::try_from(lasted).unwrap());
+        fields.whole = Some(fingerprint(&number.to_string()));
+        if is_reset {
+            fields.response_code = Some(0);
+            fields.response_flags = Some("DR".into());
+            fields.response_code_details = Some("http2.remote_reset".into());
+            fields.bytes_sent = Some(0);
+        }
+        lines.push(line);
+    }
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    let units: Vec<_> = scene
+        .verdicts()
+        .into_iter()
+        .map(|(v, u, _)| (v, u))
+        .collect();
+    assert_eq!(units, [(Verdict::Matched, (1, 1)); 3]);
+    scene.stop();
+}
