@@ -130,7 +130,7 @@ impl Ledger {
                 by_name,
             } => {
                 let pod = self.pods.entry(place.pod_uid.clone()).or_default();
-                pod.index(side, &connection);
+                pod.index(side, &connection, self.started);
                 let server = connection.asked.unwrap_or(connection.destination);
                 pod.intercepted.note(side, server);
                 Tracked::Mesh(Box::new(MeshConnection::new(

@@ -18,7 +18,11 @@ use super::{
     missed::Missed,
     told::Told,
 };
-use crate::{http::ConnectionId, record::Side, timestamp::Timestamp};
+use crate::{
+    http::{Connection, ConnectionId},
+    record::Side,
+    timestamp::Timestamp,
+};
 
 /// Network connections of the proxy that are remembered for lines without an exchange.
 pub(super) const KEPT_NETWORK_CONNECTIONS: usize = 65_536;
@@ -106,11 +110,16 @@ pub(super) struct Span {
 }
 
 impl PodBook {
-    /// A connection between app and sidecar opened.
-    pub(super) fn index(&mut self, side: Side, connection: &crate::http::Connection) {
+    /// A connection between app and sidecar opened. One that is older than the programs is told
+    /// when something is seen of it, and was there since they `started`.
+    pub(super) fn index(&mut self, side: Side, connection: &Connection, started: Timestamp) {
+        let from = match connection.preexisting {
+            true => connection.time.min(started),
+            false => connection.time,
+        };
         let span = Span {
             id: connection.id,
-            from: connection.time,
+            from,
             to: Timestamp::MAX,
             destination: connection.destination,
             asked: connection.asked,

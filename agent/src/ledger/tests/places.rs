@@ -61,9 +61,9 @@ fn found(book: &PodBook, line: &Line) -> Option<ConnectionId> {
 /// The client's connection 1 from 10 s to 20 s, and 2 with the same source from 30 s on.
 fn port_that_comes_again() -> PodBook {
     let mut book = PodBook::default();
-    book.index(Side::Client, &connection(1, at(10)));
+    book.index(Side::Client, &connection(1, at(10)), at(0));
     book.close(Side::Client, source(), 1, at(20));
-    book.index(Side::Client, &connection(2, at(30)));
+    book.index(Side::Client, &connection(2, at(30)), at(0));
     book
 }
 
@@ -107,7 +107,7 @@ fn the_destination_tells_apart_what_shares_a_source() {
                 asked: Some(destination),
                 ..connection(id, at(10))
             };
-            book.index(side, &connection);
+            book.index(side, &connection, at(0));
         }
         let mut line = line(side, (at(15), at(15)));
         for (destination, expected) in [(near, Some(1)), (far, Some(2))] {
@@ -122,8 +122,8 @@ fn the_destination_tells_apart_what_shares_a_source() {
 #[test]
 fn the_cluster_tells_which_address_counts() {
     let mut book = PodBook::default();
-    book.index(Side::Client, &connection(1, at(10)));
-    book.index(Side::Server, &connection(2, at(10)));
+    book.index(Side::Client, &connection(1, at(10)), at(0));
+    book.index(Side::Server, &connection(2, at(10)), at(0));
     let mut both = line(Side::Client, (at(15), at(15)));
     entry(&mut both).upstream_local_address = Some(source());
     for (cluster, expected) in [
@@ -135,7 +135,7 @@ fn the_cluster_tells_which_address_counts() {
         assert_eq!(found(&book, &both), Some(expected), "{cluster:?}");
     }
     let mut book = PodBook::default();
-    book.index(Side::Client, &connection(1, at(10)));
+    book.index(Side::Client, &connection(1, at(10)), at(0));
     entry(&mut both).upstream_cluster = Some("inbound|8080||".into());
     assert_eq!(found(&book, &both), None);
     // X-Forwarded-For names an address and no port.
@@ -146,7 +146,7 @@ fn the_cluster_tells_which_address_counts() {
         source: nobody,
         ..connection(3, at(10))
     };
-    book.index(Side::Client, &unknown);
+    book.index(Side::Client, &unknown, at(0));
     assert_eq!(found(&book, &forwarded), None);
 }
 
