@@ -65,7 +65,8 @@ const ECHO_PORT: u16 = 7007;
 fn pods(name: &str, format: Option<Format>) -> Vec<PodSpec> {
     ["client", "server"]
         .map(|role| {
-            let pod = PodSpec::new(&format!("{name}{role}")).editing(tick);
+            let pod = PodSpec::new(&format!("{name}{role}"));
+            let pod = pod.naming(ECHO_PORT).editing(tick);
             match &format {
                 Some(format) => pod.logging(format.clone()),
                 None => pod,
