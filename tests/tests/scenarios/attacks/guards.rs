@@ -16,7 +16,7 @@ use super::tamper::{met, trap};
 use crate::{
     evidence::Evidence,
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{Family, Way, curl, get, matched},
+    traffic::{Family, Way, curl, get, matched, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -139,6 +139,7 @@ fn after_sidecar(session: &mut Session, pod: &'static str, family: Family) -> Re
         family,
     };
     ensure!(way.get(session, pod, "server", "/before", &[])? == 200);
+    wait_for_line(session, pod, "/before")?;
     let envoy = session.lab.pod_mut(pod).envoy();
     envoy.context("the pod has a sidecar")?.kill();
     let to = outside(session, family, 9001);
