@@ -224,7 +224,7 @@ impl PodBook {
     }
 
     /// The proxy accepted a connection from the network.
-    pub(super) fn network_opened(&mut self, connection: &crate::http::Connection) {
+    pub(super) fn network_opened(&mut self, connection: &Connection) {
         let peer = connection.source;
         let span = Span {
             id: connection.id,
