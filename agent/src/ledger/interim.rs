@@ -65,10 +65,13 @@ impl LongPairs {
         let Some(course) = Course::of(entry) else {
             return false;
         };
-        // Where sizes prove nothing, the last line may find its exchange taken by one before it.
-        let may_say_more = side == Side::Server;
-        let is_of_it =
-            |pair: &Course| course.is_before(pair) || may_say_more && pair.is_before(&course);
+        // The last line may find its exchange taken by one before it that agrees as well: where
+        // sizes prove nothing, or where all was sent by then.
+        let may_follow = |pair: &Course| {
+            let is_as_large = (pair.received, pair.sent) == (course.received, course.sent);
+            pair.is_before(&course) && (side == Side::Server || is_as_large)
+        };
+        let is_of_it = |pair: &Course| course.is_before(pair) || may_follow(pair);
         let is_of_connection = |pair: &Course| pair.is_before(&course);
         match course.request_id {
             Some(_) => self.0.iter().any(is_of_it),

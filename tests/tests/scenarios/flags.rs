@@ -216,10 +216,13 @@ fn pods() -> Vec<PodSpec> {
             let host = peer.map(|peer| peer.host.clone()).unwrap_or_default();
             provoke(config, OUTBOUND, &format!("outbound|8080||{host}"));
         }),
-        PodSpec::new("flagged").editing(|config, _| {
-            provoke(config, INBOUND, "inbound|8080||");
-            lose_patience(config);
-        }),
+        PodSpec::new("flagged")
+            .naming(GARBLED_PORT)
+            .naming(MUTE_PORT)
+            .editing(|config, _| {
+                provoke(config, INBOUND, "inbound|8080||");
+                lose_patience(config);
+            }),
     ]
 }
 
@@ -550,8 +553,11 @@ fn check_headers(config: &mut Value, listener: &str) {
 /// The sidecar asks its app's HTTP/2 connections for a sign of life, and waits half a second for
 /// an answer over HTTP/1.
 fn lose_patience(config: &mut Value) {
-    let own = "InboundPassthroughCluster";
-    for cluster in clusters(config).iter_mut().filter(|it| it["name"] == own) {
+    let own = format!("inbound|{MUTE_PORT}||");
+    for cluster in clusters(config)
+        .iter_mut()
+        .filter(|it| it["name"] == own.as_str())
+    {
         let options = &mut cluster["typed_extension_protocol_options"][OPTIONS];
         options["use_downstream_protocol_config"]["http2_protocol_options"] =
             json!({ "connection_keepalive": { "interval": "0.3s", "timeout": "0.3s" } });

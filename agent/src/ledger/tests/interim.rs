@@ -105,6 +105,24 @@ fn lines_at_intervals_are_no_forgeries() {
 }
 
 #[test]
+fn all_may_be_sent_before_the_last_line() {
+    for side in [Side::Client, Side::Server] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let (_, line) = long_request(&mut scene, side, None);
+        scene.read(line.clone());
+        scene.read(after(&line, Duration::from_millis(3006), 90));
+        scene.settle();
+        let mut found = found(&scene);
+        found.sort_unstable();
+        let interim = [INTERIM; 3].into_iter();
+        let expected: Vec<_> = interim.chain([PAIR; 2]).collect();
+        assert_eq!(found, expected, "{side:?}");
+        scene.stop();
+    }
+}
+
+#[test]
 fn what_says_something_else_is_a_forgery() {
     let forgeries: [fn(&mut Line); 4] = [
         |line| entry(line).path = Some(path("/other")),
