@@ -110,9 +110,9 @@ fn at_both(session: &Session, base: &'static str, status: u16, options: &[&str])
     for way in Way::ALL {
         let path = way.path(base);
         let received = way.get(session, "a", "b", &path, options)?;
-        // Over HTTP/2 a server that closes resets the stream: 502; and curl fails if an upload is
-        // answered early.
-        let others = [(503, 502), (201, 0)];
+        // Over HTTP/2 a server that closes resets the stream: 502, or amid an answer whose head
+        // curl may not have told by then; and curl fails if an upload is answered early.
+        let others = [(503, 502), (201, 0), (200, 0)];
         let is_expected = received == status || way.http2 && others.contains(&(status, received));
         ensure!(is_expected, "{path}: expected {status}, got {received}");
     }
