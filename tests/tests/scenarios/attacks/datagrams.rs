@@ -23,8 +23,8 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             name: "unproxied_udp",
             happens: "an app exchanges datagrams with a host outside, over IPv4 and IPv6",
             recorded: "client: `bypassed` 1/0 each, with the bytes of both ways",
-            finds: &[("sender", "MW-109")],
-            pods: || vec![PodSpec::new("sender")],
+            finds: &[("talker", "MW-109")],
+            pods: || vec![PodSpec::new("talker")],
             play: unproxied_udp,
         },
         Scenario {
@@ -183,11 +183,11 @@ fn has_bytes(found: &Found<'_>, sent: u64, received: u64) -> Result<()> {
 }
 
 fn unproxied_udp(session: &mut Session) -> Result<Judge> {
-    let server = answers_outside(session, "sender", PORT)?;
+    let server = answers_outside(session, "talker", PORT)?;
     let peers = both(session.lab.outside().addresses(), PORT);
     for to in peers {
         send(
-            session.lab.pod("sender"),
+            session.lab.pod("talker"),
             &to.to_string(),
             "stolen",
             "0",
@@ -197,7 +197,7 @@ fn unproxied_udp(session: &mut Session) -> Result<Judge> {
     drop(server);
     judge(move |evidence| {
         for to in peers {
-            let found = flow(evidence, "sender", "client", to)?;
+            let found = flow(evidence, "talker", "client", to)?;
             found.are("bypassed")?.of_units(1, 0)?;
             has_bytes(&found, 18, 18)?;
         }
