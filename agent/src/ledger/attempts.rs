@@ -248,10 +248,14 @@ impl Retried {
         true
     }
 
-    /// Whether an exchange began while the one that the line names went on: where the client's
-    /// sidecar hedges, each of its attempts has a line of its own.
-    pub(super) fn is_beside(&self, exchange: &Exchange) -> bool {
-        self.time < exchange.time && exchange.time + CLOCK_TOLERANCE < self.ended
+    /// Whether an exchange that began after the one which the line names has a line of its own, as
+    /// the attempts of a client's sidecar have: it began while that one went on (a hedge), or after
+    /// the line's request had ended.
+    pub(super) fn is_of_another_line(&self, exchange: &Exchange) -> bool {
+        // START_TIME is cut to milliseconds as well.
+        let end = self.start + self.lasted + 2 * DURATION_PRECISION + CLOCK_TOLERANCE;
+        let is_beside = exchange.time + CLOCK_TOLERANCE < self.ended;
+        self.time < exchange.time && (is_beside || end < exchange.time)
     }
 
     /// Whether an exchange was an attempt of this line. `fits`: the line says of it what it says

@@ -39,7 +39,8 @@ impl Ledger {
             let is_one = mesh.leg.waiting(attempt.exchange).is_some_and(|exchange| {
                 let agrees = |entry| compare(Side::Server, exchange, entry).agrees();
                 // If its own line does not come, this one will be asked for once more.
-                let fits = !retried.is_beside(exchange) && line.entry().is_some_and(agrees);
+                let fits =
+                    !retried.is_of_another_line(exchange) && line.entry().is_some_and(agrees);
                 retried.covers(exchange, fits) && retried.count_in(exchange)
             });
             if is_one {

@@ -290,8 +290,9 @@ impl Multiplexed {
             let all = in_time
                 .take(MOST_COMPARED)
                 .chain(out_of_time.take(MOST_COMPARED));
-            let begun = |number| self.ended.get(number).map(|exchange| exchange.time);
-            nearest(all.filter_map(evident), entry.start_time, begun)
+            nearest(all.filter_map(evident), |number| {
+                self.ended.get(number).map(|it| distance(it, entry))
+            })
         };
         entry.request_id.and_then(of_id).or_else(|| {
             let path = line.path()?;
@@ -324,8 +325,10 @@ impl Multiplexed {
         let of_id = |id| {
             let of_id = self.lines.with_request_id(id, always());
             let all = of_id.take(MOST_COMPARED).filter_map(evident);
-            let start = |number| self.lines.get(number)?.entry()?.start_time;
-            nearest(all, Some(exchange.time), start)
+            nearest(all, |number| {
+                let entry = self.lines.get(number)?.entry()?;
+                Some(distance(exchange, entry))
+            })
         };
         exchange.request_id.and_then(of_id).or_else(|| {
             let path = exchange.path()?;
@@ -371,19 +374,28 @@ impl Multiplexed {
     }
 }
 
-/// Of the first of those with one request's id, the one whose time is nearest: attempts at one
+/// Of the first of those with one request's id, the one that is nearest in time: attempts at one
 /// request, each with its own line, have all else in common.
 fn nearest<T>(
     all: impl Iterator<Item = (u64, T)>,
-    time: Option<Timestamp>,
-    time_of: impl Fn(u64) -> Option<Timestamp>,
+    distance: impl Fn(u64) -> Option<(u64, u64)>,
 ) -> Option<(u64, T)> {
-    let distance = |number| {
-        let both = time.zip(time_of(number));
-        both.map_or(0, |(one, other)| one.0.abs_diff(other.0) >> 20)
-    };
     all.take(MOST_ATTEMPTS)
         .min_by_key(|(number, _)| distance(*number))
+}
+
+/// How far the times of a line lie from those of an exchange, roughly in milliseconds: its end
+/// first, since the line of a request that the proxy tries again is that of the last attempt.
+fn distance(exchange: &Exchange, entry: &Entry) -> (u64, u64) {
+    let lasted = entry.duration_milliseconds.map(Duration::from_millis);
+    let end = entry.start_time.zip(lasted);
+    let from_end = end.map_or(0, |(start, lasted)| {
+        (start + lasted).0.abs_diff(exchange.end.0)
+    });
+    let from_start = entry
+        .start_time
+        .map_or(0, |start| start.0.abs_diff(exchange.time.0));
+    (from_end >> 22, from_start >> 20)
 }
 
 /// The comparison of an exchange and a line that agree, if nothing else could: they have the

@@ -483,3 +483,38 @@ fn attempts_of_a_client_that_hedges_have_a_line_each() {
     assert_eq!(units, [(Verdict::Matched, (1, 1)); 3]);
     scene.stop();
 }
+
+#[test]
+fn attempts_of_a_client_that_tries_again_have_a_line_each() {
+    let mut scene = Scene::new();
+    let mut streams = Streams::of_a_server(&mut scene);
+    let sent = Sent {
+        request_id: Some("one-id".to_owned()),
+        status: 500,
+        ..get("/in-vain")
+    };
+    let mut lines = Vec::new();
+    for number in 0..3 {
+        // The sidecar takes its time with each before the app has it.
+        let start = scene.now;
+        scene.pass(Duration::from_millis(8));
+        let exchange = streams.whole(&mut scene, &sent);
+        let leg = &streams.connection;
+        let mut line = scene.line(Side::Server, leg, &exchange, &sent);
+        let fields = entry(&mut line);
+        fields.start_time = Some(Timestamp(start.0 / 1_000_000 * 1_000_000));
+        fields.duration_milliseconds = Some(11);
+        fields.whole = Some(fingerprint(&number.to_string()));
+        lines.push(line);
+    }
+    for line in lines {
+        scene.read(line);
+    }
+    scene.settle();
+    let verdicts = scene.verdicts().into_iter();
+    let units: Vec<_> = verdicts
+        .map(|(verdict, units, _)| (verdict, units))
+        .collect();
+    assert_eq!(units, [(Verdict::Matched, (1, 1)); 3]);
+    scene.stop();
+}
