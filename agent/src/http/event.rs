@@ -129,6 +129,14 @@ pub struct Connection {
     pub udp: Option<Udp>,
 }
 
+impl Connection {
+    /// The server that the client asked for, before NAT where that is known.
+    #[must_use]
+    pub fn asked_for(&self) -> SocketAddr {
+        self.asked.unwrap_or(self.destination)
+    }
+}
+
 /// What is known of a UDP flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Udp {

@@ -15,7 +15,7 @@ use crate::{
     capture::CgroupId,
     config::{Expectation, PolicyRule},
     http::{Closed, Connection, ConnectionId},
-    ledger::{KEPT_KUBELET_TUPLES, policy},
+    ledger::policy,
     record::{Kind, Reason, Side, Traffic, Units, Verdict},
     timestamp::Timestamp,
 };
@@ -120,7 +120,8 @@ impl Ledger {
         let tracked = match course {
             Course::Kubelet => {
                 if connection.udp.is_none() {
-                    self.remember_kubelet(&connection);
+                    let tuple = (connection.source, connection.destination);
+                    self.kubelet_tuples.insert(tuple, ());
                 }
                 Tracked::Kubelet
             }
@@ -131,7 +132,7 @@ impl Ledger {
             } => {
                 let pod = self.pods.entry(place.pod_uid.clone()).or_default();
                 pod.index(side, &connection, self.started);
-                let server = connection.asked.unwrap_or(connection.destination);
+                let server = connection.asked_for();
                 pod.intercepted.note(side, server);
                 Tracked::Mesh(Box::new(MeshConnection::new(
                     connection, place, side, by_name,
@@ -194,18 +195,6 @@ impl Ledger {
         }
     }
 
-    fn remember_kubelet(&mut self, connection: &Connection) {
-        let tuple = (connection.source, connection.destination);
-        if self.kubelet_tuples.insert(tuple) {
-            self.kubelet_order.push_back(tuple);
-        }
-        if self.kubelet_order.len() > KEPT_KUBELET_TUPLES
-            && let Some(oldest) = self.kubelet_order.pop_front()
-        {
-            self.kubelet_tuples.remove(&oldest);
-        }
-    }
-
     fn direct_rule(
         &self,
         side: Side,
@@ -214,7 +203,7 @@ impl Ledger {
     ) -> Option<&PolicyRule> {
         let (server, remote) = match side {
             Side::Client => {
-                let server = connection.asked.unwrap_or(connection.destination);
+                let server = connection.asked_for();
                 (server, server)
             }
             _ => (connection.destination, connection.source),
@@ -483,14 +472,17 @@ impl Ledger {
         {
             body.count(carried, is_client(side, &connection));
         }
+        let has_no_sidecar = reasons.contains(&Reason::NoSidecar);
         let judgement = Judgement {
             verdict,
-            reasons: reasons.clone(),
+            reasons,
             units,
         };
         let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
         self.leg_closed(&connection, &record);
-        self.stranger_closed(&connection, uid.as_ref(), &reasons, &record);
+        if let Some(uid) = uid.as_ref().filter(|_| has_no_sidecar) {
+            self.stranger_closed(&connection, uid, &record);
+        }
         if self.gathers(verdict) {
             self.gather_alone(&connection, closed);
         }

@@ -6,10 +6,11 @@ mod unlogged;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-pub(super) use unlogged::Held;
+use unlogged::Held;
 
 use super::{Ledger, input::Line, tracked::Tracked};
 use crate::{
+    envoy::Sensitive,
     record::{Finding, FindingBody, FindingKind, FindingState, SensitivePlace, Workload},
     timestamp::Timestamp,
 };
@@ -24,8 +25,6 @@ const MOST_OPEN: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     open: BTreeMap<Key, OpenFinding>,
-    /// Where the logs of pods hold what they must not.
-    sensitive: BTreeMap<Arc<str>, Vec<SensitivePlace>>,
     /// What was found since the last input. It is told after the records that prove it.
     found: Vec<Found>,
     /// Pods with units without a line that are no finding yet.
@@ -47,6 +46,8 @@ struct Found {
     carried_before: u64,
     /// Whether it goes on until [`Ledger::no_longer`].
     lasts: bool,
+    /// Where a log holds what it must not.
+    sensitive: Vec<SensitivePlace>,
 }
 
 /// One finding.
@@ -69,6 +70,27 @@ struct OpenFinding {
     /// What had gone through the pod's sidecar before.
     carried_before: u64,
     records: Vec<Arc<str>>,
+    sensitive: Vec<SensitivePlace>,
+}
+
+impl Found {
+    /// One thing that does not last.
+    fn new(
+        kind: FindingKind,
+        uid: Option<&Arc<str>>,
+        time: Timestamp,
+        record: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            key: (uid.cloned(), kind),
+            time,
+            count: 1,
+            record,
+            carried_before: 0,
+            lasts: false,
+            sensitive: Vec::new(),
+        }
+    }
 }
 
 impl Ledger {
@@ -77,24 +99,17 @@ impl Ledger {
         if line.sensitive.is_empty() {
             return;
         }
-        let (uid, sensitive) = (&line.pod_uid, &mut self.findings.sensitive);
-        if sensitive.len() < MOST_OPEN || sensitive.contains_key(uid) {
-            let places = sensitive.entry(Arc::clone(uid)).or_default();
-            let room = NAMED_RECORDS.saturating_sub(places.len());
-            places.extend(
-                line.sensitive
-                    .iter()
-                    .take(room)
-                    .map(|found| SensitivePlace {
-                        file: Arc::clone(&line.file),
-                        offset: line.offset,
-                        field: found.field.clone(),
-                        kind: found.kind,
-                    }),
-            );
-        }
-        let record = Some(Arc::clone(record));
-        self.find(FindingKind::SensitiveData, Some(uid), line.time, record);
+        let place = |found: &Sensitive| SensitivePlace {
+            file: Arc::clone(&line.file),
+            offset: line.offset,
+            field: found.field.clone(),
+            kind: found.kind,
+        };
+        let (uid, record) = (Some(&line.pod_uid), Some(Arc::clone(record)));
+        self.findings.found.push(Found {
+            sensitive: line.sensitive.iter().map(place).collect(),
+            ..Found::new(FindingKind::SensitiveData, uid, line.time, record)
+        });
     }
 
     /// How many findings of each kind are open; who observes has none.
@@ -115,14 +130,9 @@ impl Ledger {
         time: Timestamp,
         record: Option<Arc<str>>,
     ) {
-        self.findings.found.push(Found {
-            key: (uid.cloned(), kind),
-            time,
-            count: 1,
-            record,
-            carried_before: 0,
-            lasts: false,
-        });
+        self.findings
+            .found
+            .push(Found::new(kind, uid, time, record));
     }
 
     /// What was found and goes on has ended, which `record` says.
@@ -163,6 +173,7 @@ impl Ledger {
             lasting: 0,
             carried_before: found.carried_before,
             records: Vec::new(),
+            sensitive: Vec::new(),
         });
         finding.count += found.count;
         finding.first = finding.first.min(found.time);
@@ -172,6 +183,9 @@ impl Ledger {
         if let Some(record) = found.record {
             finding.name(record);
         }
+        let room = NAMED_RECORDS - finding.sensitive.len();
+        let places = found.sensitive.into_iter().take(room);
+        finding.sensitive.extend(places);
         if finding.told == 0 {
             self.tell_finding(&key, FindingState::Open, now);
         }
@@ -203,9 +217,6 @@ impl Ledger {
     fn close_finding(&mut self, key: &Key, now: Timestamp) {
         self.tell_finding(key, FindingState::Closed, now);
         self.findings.open.remove(key);
-        if let (Some(uid), FindingKind::SensitiveData) = key {
-            self.findings.sensitive.remove(uid);
-        }
     }
 
     fn has_grown(&self, key: &Key) -> bool {
@@ -252,18 +263,14 @@ impl Ledger {
             pod_uid: uid.clone(),
             ..Workload::default()
         };
-        let sensitive = match (uid, kind) {
-            (Some(uid), FindingKind::SensitiveData) => self.findings.sensitive.get(uid).cloned(),
-            _ => None,
-        };
-        let sensitive = sensitive.unwrap_or_default();
         let pod = uid.as_ref().and_then(|uid| self.pods.get(uid));
         let carried = pod.map_or(0, |pod| pod.carried);
         if let Some(finding) = self.findings.open.get_mut(key) {
             finding.told = finding.count;
-            let share = (*kind == FindingKind::UnloggedRequests)
-                .then(|| share(finding.count, carried - finding.carried_before.min(carried)));
-            let body = FindingBody {
+            let carried = carried.saturating_sub(finding.carried_before);
+            let share =
+                (*kind == FindingKind::UnloggedRequests).then(|| share(finding.count, carried));
+            let finding = FindingBody {
                 id: kind.id(),
                 title: kind.title(),
                 severity: kind.severity(),
@@ -273,9 +280,8 @@ impl Ledger {
                 first: finding.first,
                 last: finding.last,
                 records: finding.records.iter().map(ToString::to_string).collect(),
-                sensitive,
+                sensitive: finding.sensitive.clone(),
             };
-            let finding = body;
             self.writer.finding(now, Finding { workload, finding });
         }
     }

@@ -31,6 +31,10 @@ impl<K: Copy + Ord, V> Kept<K, V> {
         }
     }
 
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.values.contains_key(key)
+    }
+
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key)
     }

@@ -72,6 +72,7 @@ pub use input::{
     ListenerFact, RawSocketFact, ResponseFact,
 };
 pub use intake::Intake;
+use kept::Kept;
 use plaintext::NetworkLegs;
 use pod::PodBook;
 use refusals::Refusals;
@@ -138,8 +139,7 @@ pub struct Ledger {
     unnamed_listeners: VecDeque<ListenerFact>,
     /// Raw sockets of which it is not known whose they are.
     raw_sockets: VecDeque<RawSocketFact>,
-    kubelet_tuples: BTreeSet<(SocketAddr, SocketAddr)>,
-    kubelet_order: VecDeque<(SocketAddr, SocketAddr)>,
+    kubelet_tuples: Kept<(SocketAddr, SocketAddr), ()>,
     network_legs: NetworkLegs,
     strangers: Strangers,
     /// Connections whose oldest line is due at this moment of the capture.
@@ -180,8 +180,7 @@ impl Ledger {
             findings: Findings::default(),
             unnamed_listeners: VecDeque::new(),
             raw_sockets: VecDeque::new(),
-            kubelet_tuples: BTreeSet::new(),
-            kubelet_order: VecDeque::new(),
+            kubelet_tuples: Kept::new(KEPT_KUBELET_TUPLES),
             network_legs: NetworkLegs::default(),
             strangers: Strangers::default(),
             line_agenda: BTreeSet::new(),

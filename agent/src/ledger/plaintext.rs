@@ -11,11 +11,10 @@ use super::{
     kept::Kept,
     roles::Place,
     tracked::{AloneConnection, Tracked},
-    write::{Judgement, connection_traffic},
 };
 use crate::{
     http::{Connection, ConnectionId, End},
-    record::{FindingKind, Kind, Reason, Side, Units},
+    record::{FindingKind, Reason, Side},
     timestamp::Timestamp,
 };
 
@@ -149,26 +148,13 @@ impl Ledger {
         true
     }
 
-    /// Writes the record of a leg that is open, which is no unit.
+    /// Writes the record of a leg that is open.
     fn announce_leg(&mut self, id: ConnectionId) -> Option<Arc<str>> {
         let Some(Tracked::Alone(alone)) = self.connections.get(&id) else {
             return None;
         };
-        let (place, connection, verdict) = (alone.place.as_ref(), &alone.connection, alone.verdict);
-        let mut traffic =
-            connection_traffic(&self.roles, alone.side, place, connection, None, false);
-        traffic.attributes.tls.clone_from(&alone.tls);
-        let judgement = Judgement {
-            verdict,
-            reasons: alone.reasons.clone(),
-            units: Units::default(),
-        };
-        let connection = connection.clone();
-        let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
-        if self.gathers(verdict) {
-            self.gather_alone(&connection, None);
-        }
-        Some(record)
+        let alone = alone.clone();
+        Some(self.tell_open(&alone))
     }
 }
 

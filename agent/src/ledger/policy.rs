@@ -46,7 +46,7 @@ pub(super) fn unlogged_rule<'a>(
     exchange: &Exchange,
 ) -> Option<&'a PolicyRule> {
     let connection = &mesh.connection;
-    let server = connection.asked.unwrap_or(connection.destination);
+    let server = connection.asked_for();
     let remote = match mesh.side {
         Side::Client => server,
         _ => connection.source,

@@ -62,13 +62,12 @@ struct PodFacts {
     meshed: bool,
     proxies: BTreeSet<u32>,
     pilot_agents: BTreeSet<u32>,
-    /// The proxy was seen to bind its listeners, so its container is no older than the agent.
-    seen_to_bind: bool,
     gone: bool,
     /// The kernel found the proxy's listener in its container.
     proven: bool,
     listeners: ProxyListeners,
-    /// When the proxy listened first and last, and when it ended last.
+    /// When the proxy was seen to listen first and last, and when it ended last. One that was seen
+    /// to has a container no older than the agent.
     first_listened: Option<Timestamp>,
     last_listened: Option<Timestamp>,
     ended: Option<Timestamp>,
@@ -257,7 +256,6 @@ impl Roles {
             facts
                 .listeners
                 .opened(listener.cookie, listener.process.pid);
-            facts.seen_to_bind = true;
             let first = facts.first_listened.get_or_insert(listener.time);
             *first = listener.time.min(*first);
             facts.last_listened = facts.last_listened.max(Some(listener.time));
@@ -469,8 +467,9 @@ impl Roles {
             },
             // pilot-agent may be older than the agent and have shown no listener.
             (Some(_), Some(_))
-                if facts
-                    .is_some_and(|facts| facts.pilot_agents.is_empty() && !facts.seen_to_bind) =>
+                if facts.is_some_and(|facts| {
+                    facts.pilot_agents.is_empty() && facts.first_listened.is_none()
+                }) =>
             {
                 Role::PilotAgent(place)
             }

@@ -69,19 +69,17 @@ impl Ledger {
         }
     }
 
-    /// The record of a connection's end was written: if it is of a pod without a sidecar, was its
-    /// other end a meshed pod's?
+    /// The record of the end of a connection of a pod without a sidecar was written: was its other
+    /// end a meshed pod's?
     pub(super) fn stranger_closed(
         &mut self,
         connection: &Connection,
-        uid: Option<&Arc<str>>,
-        reasons: &[Reason],
+        uid: &Arc<str>,
         record: &Arc<str>,
     ) {
-        let is_plain = reasons.contains(&Reason::NoSidecar) && connection.udp.is_none();
-        let (Some(uid), true) = (uid, is_plain) else {
+        if connection.udp.is_some() {
             return;
-        };
+        }
         let plain = PlainEnd {
             pod_uid: Arc::clone(uid),
             time: connection.time,

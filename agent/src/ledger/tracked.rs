@@ -107,7 +107,7 @@ pub(super) struct LostHeads {
 }
 
 /// A connection that is judged by itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AloneConnection {
     pub(super) connection: Connection,
     pub(super) place: Option<Place>,
@@ -242,11 +242,7 @@ impl MeshConnection {
     /// The port that decides whether the proxy takes the connection for HTTP.
     pub(super) fn port(&self) -> u16 {
         match self.side {
-            Side::Client => self
-                .connection
-                .asked
-                .unwrap_or(self.connection.destination)
-                .port(),
+            Side::Client => self.connection.asked_for().port(),
             _ => self.connection.destination.port(),
         }
     }

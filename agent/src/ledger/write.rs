@@ -202,7 +202,7 @@ pub(super) fn addresses(side: Side, connection: &Connection, entry: Option<&Entr
     let (client, server) = match side {
         Side::Client => (
             own.map_or(connection.source, |end| end.local),
-            connection.asked.unwrap_or(connection.destination),
+            connection.asked_for(),
         ),
         _ => {
             let logged = entry.and_then(Entry::downstream);

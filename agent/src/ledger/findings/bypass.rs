@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use super::{FindingKind, Found, Ledger};
@@ -85,7 +86,7 @@ impl Ledger {
             None => {}
         }
         let process = own_end(side, connection).and_then(|end| end.process.as_ref());
-        let server = connection.asked.unwrap_or(connection.destination);
+        let server = connection.asked_for();
         let pod = self.pods.get(&place.pod_uid);
         let leaves_out = |intercepted: &Intercepted| intercepted.leaves_out(side, server);
         match (side, self.roles.sidecar(&place.pod_uid, connection.time)) {
@@ -121,34 +122,30 @@ impl Ledger {
         let Some(kind) = alone.announces() else {
             return;
         };
-        let AloneConnection {
-            connection,
-            place,
-            side,
-            verdict,
-            reasons,
-            ..
-        } = alone;
-        let traffic =
-            connection_traffic(&self.roles, *side, place.as_ref(), connection, None, false);
+        let record = self.tell_open(alone);
+        let uid = alone.place.as_ref().map(|place| &place.pod_uid);
+        self.findings.found.push(Found {
+            lasts: true,
+            ..Found::new(kind, uid, alone.connection.time, Some(record))
+        });
+    }
+
+    /// Writes the record of a connection that is open, which is no unit.
+    pub(in crate::ledger) fn tell_open(&mut self, alone: &AloneConnection) -> Arc<str> {
+        let (connection, place, verdict) = (&alone.connection, alone.place.as_ref(), alone.verdict);
+        let mut traffic =
+            connection_traffic(&self.roles, alone.side, place, connection, None, false);
+        traffic.attributes.tls.clone_from(&alone.tls);
         let judgement = Judgement {
-            verdict: *verdict,
-            reasons: reasons.clone(),
+            verdict,
+            reasons: alone.reasons.clone(),
             units: Units::default(),
         };
         let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
-        if self.gathers(*verdict) {
+        if self.gathers(verdict) {
             self.gather_alone(connection, None);
         }
-        let uid = place.as_ref().map(|place| place.pod_uid.clone());
-        self.findings.found.push(Found {
-            key: (uid, kind),
-            time: connection.time,
-            count: 1,
-            record: Some(record),
-            carried_before: 0,
-            lasts: true,
-        });
+        record
     }
 }
 

@@ -48,12 +48,9 @@ impl Ledger {
                 self.hold(&uid, unlogged);
             }
             (Some(kind), uid) => self.findings.found.push(Found {
-                key: (uid, kind),
-                time,
                 count: units.observed.max(units.logged),
-                record: Some(Arc::clone(&record)),
                 carried_before,
-                lasts: false,
+                ..Found::new(kind, uid.as_ref(), time, Some(Arc::clone(&record)))
             }),
             (None, _) => {}
         }

@@ -144,12 +144,9 @@ impl Ledger {
                 false => FindingKind::UnloggedRequests,
             };
             self.findings.found.push(Found {
-                key: (Some(Arc::clone(uid)), kind),
-                time: unit.time,
                 count: unit.count,
-                record: Some(unit.record),
                 carried_before: unit.carried_before,
-                lasts: false,
+                ..Found::new(kind, Some(uid), unit.time, Some(unit.record))
             });
         }
     }

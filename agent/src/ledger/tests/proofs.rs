@@ -18,15 +18,20 @@ use crate::{
 fn one_line(tamper: impl FnOnce(Line) -> Vec<Line>) -> Scene {
     let mut scene = Scene::new();
     scene.clean("/first");
+    one_more(&mut scene, "/a", tamper);
+    scene
+}
+
+/// One more such exchange.
+fn one_more(scene: &mut Scene, path: &str, tamper: impl FnOnce(Line) -> Vec<Line>) {
     let leg = scene.client_leg();
-    let exchange = scene.exchange(&leg, 0, &get("/a"));
-    let line = scene.line(Side::Client, &leg, &exchange, &get("/a"));
+    let exchange = scene.exchange(&leg, 0, &get(path));
+    let line = scene.line(Side::Client, &leg, &exchange, &get(path));
     for line in tamper(line) {
         scene.read(line);
     }
     scene.close(&leg, 100, 200);
     scene.settle();
-    scene
 }
 
 #[test]
@@ -126,13 +131,7 @@ fn what_stops_is_closed_and_what_comes_again_is_opened_anew() {
     end_interval(&mut scene);
     end_interval(&mut scene);
     assert_eq!(states(&scene).len(), 2, "opened, closed");
-    let leg = scene.client_leg();
-    let exchange = scene.exchange(&leg, 0, &get("/b"));
-    let line = scene.line(Side::Client, &leg, &exchange, &get("/b"));
-    scene.read(line.clone());
-    scene.read(line);
-    scene.close(&leg, 100, 200);
-    scene.settle();
+    one_more(&mut scene, "/b", |line| vec![line.clone(), line]);
     assert_eq!(found(&mut scene), [("MW-006", 1)]);
     assert_eq!(states(&scene).len(), 4);
 }
@@ -144,13 +143,7 @@ fn what_was_found_within_an_interval_stands() {
     scene.pass(Duration::from_secs(3_500));
     let now = scene.now;
     scene.feed(Input::Tick(now));
-    let leg = scene.client_leg();
-    let exchange = scene.exchange(&leg, 0, &get("/b"));
-    let line = scene.line(Side::Client, &leg, &exchange, &get("/b"));
-    scene.read(line.clone());
-    scene.read(line);
-    scene.close(&leg, 100, 200);
-    scene.settle();
+    one_more(&mut scene, "/b", |line| vec![line.clone(), line]);
     scene.pass(Duration::from_secs(200));
     let now = scene.now;
     scene.feed(Input::Tick(now));
