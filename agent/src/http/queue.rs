@@ -44,8 +44,12 @@ impl Queue {
         self.slots.push_back(Slot::Open(Box::new(open)));
     }
 
-    /// So many requests were sent that are lost.
+    /// So many requests were sent that are lost: the one before them has ended.
     pub(super) fn push_gone(&mut self, count: u32, time: Timestamp, events: &mut Vec<HttpEvent>) {
+        if let Some(open) = self.last_request() {
+            open.finish_request(time);
+            self.release(events);
+        }
         self.make_room(time, events);
         self.unanswered = self.unanswered.saturating_add(count);
         self.insert_gone(self.slots.len(), count);

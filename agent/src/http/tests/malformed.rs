@@ -116,6 +116,27 @@ fn a_malformed_head_is_an_exchange_without_one() {
 }
 
 #[test]
+fn what_is_answered_behind_a_malformed_head_is_not_its_answer() {
+    let script = Script::default()
+        .request("GET / HTTP/1.1\r\nNo colon\r\n\r\n", "")
+        .response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "ok")
+        .request(GET, "")
+        .raw(SERVER, b"HTTP/1.1 200 OK\r\nA");
+    let events = script.events();
+    assert_eq!(lost(&events), [(1, Gap::StreamMismatch)]);
+    let [exchange] = &super::script::exchanges(&events)[..] else {
+        panic!("one exchange");
+    };
+    assert_eq!((status(exchange), sizes(exchange).1), (Some(200), 2));
+    assert_eq!(exchange.end, Script::time(4));
+    let cutting = Cutting {
+        cuts: [CLIENT, SERVER].map(|end| (0..script.length(end)).collect()),
+        ..Cutting::default()
+    };
+    assert_eq!(run(script.observations(&cutting)), events);
+}
+
+#[test]
 fn a_head_beyond_the_limit_is_an_exchange_without_one() {
     let head = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(70_000));
     let script = Script::default()
