@@ -65,7 +65,7 @@ pub struct Frames {
     held: u8,
     /// 1: the position is not known.
     lost: u8,
-    /// 1: the first header is not whole yet, so this may be no HTTP/2.
+    /// 1: the preface or the first header is not whole yet, so this may be no HTTP/2.
     unproven: u8,
     /// 1: a message ends with this payload.
     ends: u8,
@@ -231,28 +231,39 @@ impl Frames {
         self.lost != 0
     }
 
-    /// Whether the first frame header is not whole yet: see [`Self::open`].
+    /// Whether the preface or the first frame header is not whole yet: see [`Self::open`].
     #[inline(always)]
     pub const fn is_unproven(&self) -> bool {
         self.unproven != 0
+    }
+
+    /// Whether it is the preface that is not whole yet.
+    #[inline(always)]
+    pub const fn is_in_preface(&self) -> bool {
+        self.unproven != 0 && self.held == 0
     }
 
     /// Judges the first bytes of a direction, or those that come when it is
     /// [unproven](Self::is_unproven). Takes the position for the one before them if they are
     /// HTTP/2, or may be.
     #[inline(always)]
-    pub const fn open(&mut self, first: [u64; 3], length: u64) -> Opening {
-        let opening = Opening::of(first, length, self.header, self.held as u64);
-        self.unproven = 0;
-        match opening {
-            Opening::Preface => {
-                // Followed like the payload of a frame.
-                self.remaining = Opening::PREFACE_LENGTH;
-                self.wanted = Opening::PREFACE_LENGTH;
-            }
-            Opening::Unfinished => self.unproven = 1,
-            Opening::Settings | Opening::Other => {}
+    pub fn open(&mut self, first: [u64; 3], length: u64) -> Opening {
+        let known = if self.is_in_preface() {
+            Opening::PREFACE_LENGTH.wrapping_sub(self.remaining)
+        } else {
+            0
+        };
+        let held = u64::from(self.held);
+        let opening = Opening::of(first, length, self.header, held, u64::from(known));
+        if known == 0 && matches!(opening, Opening::Preface | Opening::PrefaceBegun) {
+            // Followed like the payload of a frame.
+            self.remaining = Opening::PREFACE_LENGTH;
+            self.wanted = Opening::PREFACE_LENGTH;
         }
+        self.unproven = u8::from(matches!(
+            opening,
+            Opening::PrefaceBegun | Opening::Unfinished
+        ));
         opening
     }
 

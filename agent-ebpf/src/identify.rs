@@ -92,12 +92,16 @@ fn open(context: &SkBuffContext, socket: &mut Socket, end: u32) {
         return;
     }
     let was_unproven = stream.frames.is_unproven();
+    let was_in_preface = stream.frames.is_in_preface();
     if stream.frames.open([a, b, c], u64::from(length)) != Opening::Other {
         stream.protocol = Stream::HTTP2;
         return;
     }
     stream.protocol = Stream::HTTP1;
-    if was_unproven {
+    if was_in_preface {
+        // It may be a request of a method that begins like it.
+        stream.framing.give_up();
+    } else if was_unproven {
         stream.framing.hand_over();
     }
 }

@@ -122,14 +122,17 @@ impl Stream {
         let mut first = [0; 3];
         fill(&mut first, &bytes[..bytes.len().min(24)]);
         let was_unproven = self.frames.is_unproven();
+        let was_in_preface = self.frames.is_in_preface();
         let length = bytes.len().min(24) as u64;
         if self.frames.open(first, length) != Opening::Other {
             self.protocol = Protocol::Http2;
             return;
         }
         self.protocol = Protocol::Http1;
-        if was_unproven {
-            self.mistaken = true;
+        self.mistaken |= was_unproven;
+        if was_in_preface {
+            self.framing.give_up();
+        } else if was_unproven {
             self.framing.hand_over();
         }
     }

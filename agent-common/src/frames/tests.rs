@@ -315,6 +315,60 @@ fn a_preface_opens_a_client() {
 }
 
 #[test]
+fn a_preface_opens_a_client_in_any_cut() {
+    let mut stream = Opening::PREFACE.to_vec();
+    stream.extend([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 1]);
+    for first in 3..24 {
+        for behind in [24 - first, 25 - first, stream.len() - first] {
+            let openings = open(&stream, &[first, behind]);
+            assert_eq!(openings, [Opening::PrefaceBegun, Opening::Preface]);
+        }
+    }
+    let openings = open(&stream, &[[3].as_slice(), &[1; 21]].concat());
+    assert_eq!(openings[..21], [Opening::PrefaceBegun; 21]);
+    assert_eq!(openings[21..], [Opening::Preface]);
+    for first in [1, 2] {
+        assert_eq!(open(&stream, &[first]), [Opening::Other]);
+    }
+}
+
+#[test]
+fn what_follows_a_preface_in_pieces_is_frames() {
+    let mut stream = Opening::PREFACE.to_vec();
+    stream.extend([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 1]);
+    for first in 3..24 {
+        let mut frames = Frames::default();
+        let pieces = [
+            (&stream[..first], Walk::NO_FRAME),
+            (&stream[first..], 24 - first as u16),
+        ];
+        for (bytes, first_frame) in pieces {
+            let words = block::<4>(&bytes[..bytes.len().min(24)], 0);
+            frames.open([words[0], words[1], words[2]], bytes.len().min(24) as u64);
+            let walk = walk(&mut frames, bytes, 0);
+            assert_eq!(usize::from(walk.needed), bytes.len());
+            assert_eq!(walk.first_frame, first_frame);
+        }
+        assert_eq!((frames.streams(), frames.skippable()), (1, 0));
+        assert!(!frames.is_unproven());
+    }
+}
+
+#[test]
+fn what_only_begins_like_a_preface_is_none() {
+    let stream = b"PRINT / HTTP/1.1\r\n\r\n";
+    let openings = open(stream, &[3, stream.len() - 3]);
+    assert_eq!(openings, [Opening::PrefaceBegun, Opening::Other]);
+    assert_eq!(open(stream, &[stream.len()]), [Opening::Other]);
+    let mut stream = *Opening::PREFACE;
+    stream[23] = b'\r';
+    let openings = open(&stream, &[10, 10, 4]);
+    assert_eq!(openings[..2], [Opening::PrefaceBegun; 2]);
+    assert_eq!(openings[2..], [Opening::Other]);
+    assert_eq!(open(&stream, &[24]), [Opening::Other]);
+}
+
+#[test]
 fn settings_open_a_server_in_any_cut() {
     let stream = [
         0, 0, 12, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100, 0, 4, 0, 1, 0, 0,
@@ -341,7 +395,7 @@ fn what_is_no_settings_opens_nothing() {
         b"\0\0\0\x2a\0\x12\0\0\0",
         b"\0\x60\0\x04\0\0\0\0\0",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r",
-        b"PRI * HTTP/2.0\r\n",
+        b"PR",
     ] {
         assert_eq!(
             open(stream, &[stream.len()]),

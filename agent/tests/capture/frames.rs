@@ -243,10 +243,8 @@ fn frames_that_are_split_anywhere() {
         }
         responses.frame(0x20, 0xff, 0x7fff_ffff, &[1; 300]);
         responses.frame(HEADERS, END_HEADERS, 1, &[0x88; 4]);
-        // A preface that is split is no business of the kernel side.
-        requests.writes = (PREFACE.len()..requests.bytes.len())
-            .step_by(step)
-            .collect();
+        // Less of a preface may become anything.
+        requests.writes = (3..requests.bytes.len()).step_by(step).collect();
         responses.writes = (step..responses.bytes.len()).step_by(step).collect();
         (requests, responses)
     });
