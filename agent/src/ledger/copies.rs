@@ -37,6 +37,7 @@ pub(super) struct Copy {
 #[derive(Debug)]
 struct Sampled {
     time: Timestamp,
+    offset: u64,
     told: Told,
     doubled: bool,
     may_be_half: bool,
@@ -61,10 +62,16 @@ impl Copies {
         if is_full && self.sample.back().is_some_and(soon) {
             return;
         }
+        // One that waited for its connection comes again.
+        let is_this = |last: &Sampled| (last.time, last.offset) == (line.time, line.offset);
+        if self.sample.iter().any(is_this) {
+            return;
+        }
         let mut told = Told::default();
         told.is_copy(entry);
         let sampled = Sampled {
             time: line.time,
+            offset: line.offset,
             told,
             doubled: false,
             may_be_half,

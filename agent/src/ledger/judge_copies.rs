@@ -15,7 +15,7 @@ use crate::{
 
 impl Ledger {
     /// A line that says what another said before. In a log that writes all lines twice it is
-    /// judged at once.
+    /// judged at once, if its connection was told.
     pub(super) fn copy(&mut self, copy: Copy) {
         let line = &copy.line;
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
@@ -25,7 +25,7 @@ impl Ledger {
             pod.copies.copy(entry);
         }
         match self.copies_are_usual(line) {
-            Some(true) => self.judge_copy(&copy, Verdict::Matched),
+            Some(true) if copy.of.is_some() => self.judge_copy(&copy, Verdict::Matched),
             _ => match self.pods.get_mut(&line.pod_uid) {
                 Some(pod) if pod.has_room_for_a_line() => pod.copies.waiting.push(copy),
                 _ => {
@@ -50,9 +50,12 @@ impl Ledger {
         let mut still_waiting = Vec::new();
         for copy in std::mem::take(&mut pod.copies.waiting) {
             let line = &copy.line;
+            let is_due = line.time <= due;
             match self.copies_are_usual(line) {
-                Some(true) => self.judge_copy(&copy, Verdict::Matched),
-                Some(false) if line.time <= due && (at_end || !self.may_be_missed(&copy)) => {
+                Some(true) if is_due || copy.of.is_some() => {
+                    self.judge_copy(&copy, Verdict::Matched);
+                }
+                Some(false) if is_due && (at_end || !self.may_be_missed(&copy)) => {
                     self.judge_copy(&copy, Verdict::Unseen);
                 }
                 _ if at_end => {

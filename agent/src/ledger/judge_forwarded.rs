@@ -50,6 +50,11 @@ impl Ledger {
         let (Some(entry), Some(pod)) = (line.entry(), self.pods.get_mut(uid)) else {
             return;
         };
+        // An inbound line whose connection was told late.
+        if let Some(id) = pod.find(&line, entry) {
+            self.place_on(id, line);
+            return;
+        }
         let connections = &self.connections;
         // An exchange in its time that misses its line will decide, or one that is alike and not
         // far from that, unless the agent stops.

@@ -60,14 +60,12 @@ impl Ledger {
         };
         let Some(entry) = line.entry() else { return };
         if let Some(id) = pod.find(&line, entry) {
-            if is_interim(entry) {
-                self.judge_interim(Some(id), line);
-            } else {
-                self.place_on(id, line);
-            }
+            self.place_on(id, line);
             return;
         }
-        if let LineContent::Entry(entry) = &line.content {
+        if let LineContent::Entry(entry) = &line.content
+            && !is_interim(entry)
+        {
             pod.told.expect_many();
             if pod.told.is_copy(entry) {
                 self.copy(Copy { of: None, line });
@@ -90,21 +88,26 @@ impl Ledger {
             self.judge_line(&line, Verdict::Unverifiable, vec![Reason::Evicted], None);
         } else if matches!(line.content, LineContent::Ambiguous(_)) {
             self.doubt(line);
-        } else if is_forwarded(entry) {
+        } else if is_forwarded(entry) && !names_an_inbound_connection(entry) {
             pod.forwarded.add_line(line);
         } else {
             pod.unplaced.push_back(line);
         }
     }
 
-    fn place_on(&mut self, id: ConnectionId, line: Box<Line>) {
+    pub(super) fn place_on(&mut self, id: ConnectionId, line: Box<Line>) {
+        if line.entry().is_some_and(is_interim) {
+            self.judge_interim(Some(id), line);
+            return;
+        }
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             self.judge_line(&line, Verdict::Unseen, Vec::new(), None);
             return;
         };
         if let LineContent::Entry(entry) = &line.content {
-            if !mesh.lost.is_empty() && entry.protocol.as_deref() == Some("HTTP/2") {
-                // Its streams may all be among what was lost.
+            let may_have_streams = mesh.begun == 0 || !mesh.lost.is_empty();
+            if may_have_streams && entry.protocol.as_deref() == Some("HTTP/2") {
+                // They may all be among what was lost, or have yet to be told.
                 mesh.told.expect_many();
             }
             if mesh.told.is_copy(entry) {
@@ -153,36 +156,8 @@ impl Ledger {
         }
     }
 
-    /// A connection was told: lines may have been waiting for it.
-    pub(super) fn retry_unplaced(&mut self, id: ConnectionId) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
-            return;
-        };
-        let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid) else {
-            return;
-        };
-        let source = Some(mesh.connection.source);
-        let names_it =
-            |entry: &Entry| entry.upstream_local_address == source || entry.downstream() == source;
-        let waits_for_it = |line: &Line| line.entry().is_some_and(names_it);
-        // Thousands may wait while connections come by the thousand.
-        if !pod.unplaced.iter().any(|line| waits_for_it(line)) {
-            return;
-        }
-        let (found, others): (Vec<_>, Vec<_>) = std::mem::take(&mut pod.unplaced)
-            .into_iter()
-            .partition(|line| {
-                let entry = line.entry().filter(|entry| names_it(entry));
-                entry.is_some_and(|entry| pod.find(line, entry) == Some(id))
-            });
-        pod.unplaced = others.into();
-        for line in found {
-            self.place_on(id, line);
-        }
-    }
-
     /// Whether a line needs no exchange: the proxy answered by itself, or is a gateway.
-    fn judge_without_exchange(&mut self, line: &Line) -> bool {
+    pub(super) fn judge_without_exchange(&mut self, line: &Line) -> bool {
         let Some(entry) = line.entry() else {
             return false;
         };
@@ -237,26 +212,6 @@ impl Ledger {
             self.judge_forwarded(&uid, due);
             self.judge_doubtful(&uid);
             self.judge_copies(&uid, false);
-        }
-    }
-
-    fn judge_unplaced(&mut self, uid: &str, due: Timestamp) {
-        loop {
-            let Some(pod) = self.pods.get_mut(uid) else {
-                return;
-            };
-            if pod.unplaced.front().is_none_or(|line| line.time > due) {
-                return;
-            }
-            let Some(line) = pod.unplaced.pop_front() else {
-                return;
-            };
-            let now_known = line.entry().and_then(|entry| pod.find(&line, entry));
-            if let Some(id) = now_known {
-                self.place_on(id, line);
-            } else if !self.judge_without_exchange(&line) {
-                self.judge_unseen(&line, None);
-            }
         }
     }
 
@@ -366,6 +321,11 @@ pub(super) fn answers_the_network(line: &Line) -> bool {
         let cluster = entry.upstream_cluster.as_deref().unwrap_or_default();
         !cluster.starts_with("outbound|") && entry.upstream_local_address.is_none()
     })
+}
+
+/// The connection between sidecar and app, whatever stands in X-Forwarded-For.
+fn names_an_inbound_connection(entry: &Entry) -> bool {
+    side_of(entry) == Some(Side::Server) && entry.upstream_local_address.is_some()
 }
 
 /// The side that a line itself tells: by its cluster.

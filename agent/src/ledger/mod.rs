@@ -54,6 +54,7 @@ mod summary;
 mod tests;
 mod told;
 mod tracked;
+mod unplaced;
 mod write;
 
 use std::{

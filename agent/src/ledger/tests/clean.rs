@@ -39,20 +39,6 @@ fn an_exchange_and_its_line_match_on_both_sides() {
 }
 
 #[test]
-fn a_line_may_come_before_its_connection_is_told() {
-    let mut scene = Scene::new();
-    let mut hidden = Scene::new();
-    let leg = hidden.client_leg();
-    let exchange = hidden.exchange(&leg, 0, &get("/early"));
-    let line = hidden.line(Side::Client, &leg, &exchange, &get("/early"));
-    scene.read(line);
-    let leg = scene.client_leg();
-    scene.exchange(&leg, 0, &get("/early"));
-    assert_eq!(scene.verdicts(), [(Verdict::Matched, (1, 1), vec![])]);
-    scene.stop();
-}
-
-#[test]
 fn identical_requests_in_a_row_match_one_to_one() {
     let mut scene = Scene::new();
     let leg = scene.client_leg();

@@ -23,6 +23,7 @@ fn line(number: usize, time: Timestamp) -> Line {
     let exchange = super::exchange(1, 0, time, time, &get("/"));
     let mut line = scene.line(Side::Client, &leg, &exchange, &get("/"));
     line.time = time;
+    line.offset = number as u64;
     entry(&mut line).whole = Some(fingerprint(&number.to_string()));
     line
 }

@@ -49,6 +49,7 @@ mod tls;
 mod tracked;
 mod undecoded;
 mod unlogged;
+mod unplaced;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
