@@ -138,18 +138,26 @@ impl Conversation {
         }
     }
 
-    /// The client's first bytes, the last of them in `segment`, were taken for HTTP/2. If the server
-    /// has sent something, that was not read, and what follows it is not.
+    /// The client's first bytes, which it began to send at `began`, were taken for HTTP/2; those of
+    /// `last`, if that is given, are among them. If the server has sent something, that was not
+    /// read, and what follows it is not.
     pub(super) fn begin_late(
         &mut self,
+        began: Timestamp,
         bytes: &[u8],
-        segment: &Segment,
+        last: Option<&Segment>,
         events: &mut Vec<HttpEvent>,
     ) {
         if !self.responses.positions.is_untouched() {
             self.responses.reader.give_up();
         }
-        self.feed(Direction::Requests, bytes, segment, events);
+        let (first, rest) = bytes.split_at(bytes.len().min(1));
+        self.read(Direction::Requests, first, began, events);
+        match last {
+            Some(segment) => self.feed(Direction::Requests, rest, segment, events),
+            None => self.read(Direction::Requests, rest, began, events),
+        }
+        self.unread_line |= self.unread.is_some() && bytes.contains(&b'\n');
     }
 
     /// What comes is HTTP/2.

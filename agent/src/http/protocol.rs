@@ -60,22 +60,25 @@ impl Protocol {
             };
             if segment.http2 && may_be_http2 && !may_be_other(direction, segment) {
                 self.become_http2(segment.time, events);
+                if direction == Direction::Requests {
+                    self.become_http1(None, events);
+                }
             } else {
                 conversation.segment(direction, segment, events);
                 if conversation.is_http2() {
                     self.become_http2(segment.time, events);
+                    self.become_http1(None, events);
                 }
                 return;
             }
         }
-        let Spoken::Http2(conversation) = &mut self.spoken else {
-            return;
-        };
-        conversation.segment(direction, segment, events);
-        if let Some((bytes, positions)) = conversation.take_not_http2() {
-            let mut conversation = Http1::new(self.connection, positions, self.outstanding);
-            conversation.begin_late(&bytes, segment, events);
-            self.spoken = Spoken::Http1(Box::new(conversation));
+        match &mut self.spoken {
+            Spoken::Http1(conversation) => conversation.segment(direction, segment, events),
+            Spoken::Http2(conversation) => {
+                conversation.segment(direction, segment, events);
+                let last = (direction == Direction::Requests).then_some(segment);
+                self.become_http1(last, events);
+            }
         }
     }
 
@@ -169,6 +172,10 @@ impl Protocol {
             return;
         };
         let upgrade = conversation.take_upgrade();
+        let unread = [Direction::Requests, Direction::Responses]
+            .map(|direction| (direction, conversation.take_unread(direction)));
+        let [(_, requests), _] = &unread;
+        let asked = (!requests.is_empty()).then(|| conversation.requests.reader.began());
         // What is open otherwise is open by mistake: the answer to it was not seen.
         conversation.end_waiting(Gap::StreamGap, time, events);
         let mut http2 = Box::new(Http2::new(Start {
@@ -177,12 +184,27 @@ impl Protocol {
             begun: conversation.begun(),
             outstanding: self.outstanding,
             upgrade,
+            asked,
         }));
-        for direction in [Direction::Requests, Direction::Responses] {
-            let bytes = conversation.take_unread(direction);
+        for (direction, bytes) in unread {
             http2.read(direction, &bytes, time, events);
         }
         self.spoken = Spoken::Http2(http2);
+    }
+
+    /// Goes back to HTTP/1 if what the client began with is no preface. `last` is its segment with
+    /// the last of that, if it is read now.
+    fn become_http1(&mut self, last: Option<&Segment>, events: &mut Vec<HttpEvent>) {
+        let Spoken::Http2(conversation) = &mut self.spoken else {
+            return;
+        };
+        let Some((began, bytes)) = conversation.take_not_http2() else {
+            return;
+        };
+        let positions = conversation.positions();
+        let mut conversation = Http1::new(self.connection, positions, self.outstanding);
+        conversation.begin_late(began, &bytes, last, events);
+        self.spoken = Spoken::Http1(Box::new(conversation));
     }
 }
 

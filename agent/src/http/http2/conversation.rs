@@ -43,6 +43,8 @@ pub(in crate::http) struct Conversation {
     pub(super) last_accepted: Option<u32>,
     /// Since when the ends of responses may have been missed.
     pub(super) missing_since: Option<Timestamp>,
+    /// When the client began to send, if that was before this was HTTP/2.
+    asked: Option<Timestamp>,
     /// With what the client began, which is not the preface.
     not_http2: Option<Vec<u8>>,
 }
@@ -71,6 +73,8 @@ pub(in crate::http) struct Start {
     pub(in crate::http) outstanding: usize,
     /// The request that upgraded it, whose response comes on stream 1 (RFC 7540 section 3.2).
     pub(in crate::http) upgrade: Option<Exchange>,
+    /// When the client sent the first byte of what is read now, if it has sent something.
+    pub(in crate::http) asked: Option<Timestamp>,
 }
 
 impl Conversation {
@@ -91,6 +95,7 @@ impl Conversation {
             incomplete: false,
             last_accepted: None,
             missing_since: None,
+            asked: start.asked,
             not_http2: None,
         };
         if let Some(exchange) = start.upgrade {
@@ -166,11 +171,16 @@ impl Conversation {
         }
     }
 
-    /// What the client began with, if that is not HTTP/2, and where its segments stand.
-    pub(in crate::http) fn take_not_http2(&mut self) -> Option<(Vec<u8>, [Positions; 2])> {
+    /// When the client began, and with what, if that is not HTTP/2.
+    pub(in crate::http) fn take_not_http2(&mut self) -> Option<(Timestamp, Vec<u8>)> {
         let bytes = self.not_http2.take()?;
-        let positions = [&self.requests, &self.responses].map(|half| half.positions.clone());
-        Some((bytes, positions))
+        let began = self.asked.unwrap_or(self.requests.reader.began());
+        Some((began, bytes))
+    }
+
+    /// Where the segments of requests and of responses stand.
+    pub(in crate::http) fn positions(&self) -> [Positions; 2] {
+        [&self.requests, &self.responses].map(|half| half.positions.clone())
     }
 
     /// Ends what is open.

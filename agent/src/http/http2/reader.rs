@@ -23,7 +23,8 @@ pub(super) struct Reader {
     held: usize,
     /// The header block that goes on in a CONTINUATION.
     open: Option<Block>,
-    /// When the first byte of this frame was sent, or of the block that it continues.
+    /// When the first byte of this frame was sent, or of the block that it continues, or of the
+    /// preface.
     began: Timestamp,
 }
 
@@ -108,7 +109,7 @@ impl Reader {
                     *input = &[];
                     return None;
                 }
-                State::Preface(_) => self.read_preface(input),
+                State::Preface(_) => self.read_preface(input, time),
                 State::Boundary => self.read_header(input, time),
                 State::Payload(payload) => match payload {
                     Payload::Fragment(_) => self.read_fragment(input),
@@ -235,10 +236,13 @@ impl Reader {
         }
     }
 
-    fn read_preface(&mut self, input: &mut &[u8]) -> Option<Step<'static>> {
+    fn read_preface(&mut self, input: &mut &[u8], time: Timestamp) -> Option<Step<'static>> {
         let State::Preface(known) = &mut self.state else {
             return None;
         };
+        if *known == 0 {
+            self.began = time;
+        }
         let expected = &PREFACE[*known..];
         let length = expected.len().min(input.len());
         if input[..length] != expected[..length] {

@@ -64,6 +64,45 @@ fn a_preface_in_pieces_is_recognised() {
     }
 }
 
+/// The server's SETTINGS come between the two halves of a request line.
+#[test]
+fn what_a_client_of_http1_sends_is_read_on_wherever_the_server_speaks() {
+    let line = b"GET /long/path HTTP/1.1\r\n";
+    let request = [line, &b"Host: h\r\n\r\n"[..]].concat();
+    for cut in 1..line.len() {
+        let script = Script::default()
+            .raw(CLIENT, &request[..cut])
+            .raw(SERVER, &settings())
+            .raw(CLIENT, &request[cut..]);
+        let [exchange] = &script.exchanges()[..] else {
+            panic!("one exchange: {cut}");
+        };
+        let head = exchange.request.head.as_ref();
+        let path = head.and_then(|head| head.path.as_deref());
+        assert_eq!((path, exchange.gap), (Some("/long/path"), None), "{cut}");
+        assert_eq!(exchange.time, Script::time(0), "{cut}");
+    }
+}
+
+#[test]
+fn what_could_have_become_http2_began_with_its_first_byte() {
+    let other = b"PRI * HTTP/2.1 and more\r\n";
+    for cut in 1..14 {
+        let script = Script::default()
+            .raw(CLIENT, &other[..cut])
+            .raw(CLIENT, &other[cut..])
+            .response("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "");
+        let cutting = Cutting {
+            cuts: [(13..other.len()).collect(), vec![]],
+            ..Cutting::default()
+        };
+        let [exchange] = &exchanges(&run(script.observations(&cutting)))[..] else {
+            panic!("one exchange: {cut}");
+        };
+        assert_eq!(exchange.time, Script::time(0), "{cut}");
+    }
+}
+
 #[test]
 fn a_server_may_speak_first() {
     let talk = Talk::default()
