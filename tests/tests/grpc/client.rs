@@ -15,7 +15,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::codec::Plain;
+use crate::{codec::Plain, reflection};
 
 /// The deadline of calls that are not to meet it.
 const DEADLINE: Duration = Duration::from_millis(300);
@@ -38,6 +38,7 @@ pub(crate) async fn kinds(address: &str, prefix: &str) -> Result<()> {
         echo.unknown(&id("unknown")).await?;
         echo.late(&id("late")).await?;
         echo.cancelled(&id("cancelled")).await?;
+        echo.reflected(&id("reflected")).await?;
     }
     Ok(())
 }
@@ -174,6 +175,22 @@ impl Echo {
         Ok(())
     }
 
+    /// Asks which services there are.
+    async fn reflected(&self, id: &str) -> Result<()> {
+        let questions = [reflection::LIST, reflection::FILE].map(<[u8]>::to_vec);
+        let request = self.request(id, &[], tokio_stream::iter(questions))?;
+        let mut grpc = self.grpc().await?;
+        let path = PathAndQuery::from_static(reflection::PATH);
+        let mut answers = grpc.streaming(request, path, Plain).await?.into_inner();
+        for expected in [reflection::SERVICES, reflection::NOT_FOUND] {
+            let answer = answers.message().await?;
+            ensure!(answer.as_deref() == Some(expected), "got {answer:?}");
+        }
+        let end = answers.message().await;
+        self.tell_path(id, reflection::PATH, end.map(drop));
+        Ok(())
+    }
+
     async fn grpc(&self) -> Result<client::Grpc<Channel>> {
         let mut grpc = client::Grpc::new(self.channel.clone());
         grpc.ready().await?;
@@ -195,12 +212,16 @@ impl Echo {
         format!("{}-{id}", self.prefix)
     }
 
-    /// One line: the call's id, its path, and the status in which it ended here.
     fn tell(&self, id: &str, method: &str, end: Result<(), Status>) {
+        self.tell_path(id, path(method).as_str(), end);
+    }
+
+    /// One line: the call's id, its path, and the status in which it ended here.
+    fn tell_path(&self, id: &str, path: &str, end: Result<(), Status>) {
         let code = end.map_or_else(|status| status.code(), |()| tonic::Code::Ok);
         let (id, code) = (self.id(id), i32::from(code));
         // Nobody reads it any more: then nobody will ask why.
-        let _ = writeln!(io::stdout(), "{id} /lab.Echo/{method} {code}");
+        let _ = writeln!(io::stdout(), "{id} {path} {code}");
     }
 }
 

@@ -8,6 +8,7 @@
 mod client;
 mod codec;
 mod outcome;
+mod reflection;
 mod server;
 mod stage;
 

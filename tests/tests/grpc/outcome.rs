@@ -49,8 +49,9 @@ fn the_calls_are_of_every_kind() {
         "-chat-",
         "-late-",
         "-cancelled-",
+        "-reflected-",
     ] {
-        assert!(count(part) >= 20, "{} of {part}", count(part));
+        assert!(count(part) >= 40, "{} of {part}", count(part));
     }
     assert_eq!(count("-metadata"), 4);
     assert_eq!(count("-concurrent-"), 4 * CONCURRENT);
@@ -62,9 +63,10 @@ fn the_calls_are_of_every_kind() {
             *codes.entry(call.code).or_default() += 1;
         }
     }
-    let ok = 4 * (CONCURRENT + 1 + 4 * 5);
+    // Over both families of addresses.
+    let ok = 4 * (CONCURRENT + 1 + 2 * 5 * 5);
     // Cancelled, not found, failed precondition, unimplemented, unauthenticated.
-    let expected = [(OK, ok), (1, 20), (5, 20), (9, 20), (12, 20), (16, 20)];
+    let expected = [(OK, ok), (1, 40), (5, 40), (9, 40), (12, 40), (16, 40)];
     assert_eq!(codes, BTreeMap::from(expected));
 }
 

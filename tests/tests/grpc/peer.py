@@ -13,6 +13,12 @@ OPTIONS = [
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.max_concurrent_streams", 1000),
 ]
+# Messages of server reflection, as in reflection.rs.
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+LIST = b"\x3a\x00"
+FILE = b"\x22\x08lab.Echo"
+SERVICES = b"\x32\x0c\x0a\x0a\x0a\x08lab.Echo"
+NOT_FOUND = b"\x3a\x02\x08\x05"
 
 
 async def obey(context):
@@ -50,6 +56,11 @@ async def chat(messages, context):
         yield message
 
 
+async def reflect(messages, context):
+    async for message in messages:
+        yield SERVICES if message == LIST else NOT_FOUND
+
+
 async def serve(port):
     server = grpc.aio.server(options=OPTIONS)
     handlers = {
@@ -59,7 +70,11 @@ async def serve(port):
         "Chat": grpc.stream_stream_rpc_method_handler(chat),
     }
     service = grpc.method_handlers_generic_handler("lab.Echo", handlers)
-    server.add_generic_rpc_handlers((service,))
+    reflection = grpc.method_handlers_generic_handler(
+        "grpc.reflection.v1.ServerReflection",
+        {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(reflect)},
+    )
+    server.add_generic_rpc_handlers((service, reflection))
     server.add_insecure_port(f"[::]:{port}")
     await server.start()
     await server.wait_for_termination()
@@ -74,7 +89,10 @@ class Echo:
         return [("x-request-id", f"{self.prefix}-{name}"), *fields]
 
     def tell(self, name, method, code):
-        print(f"{self.prefix}-{name} /lab.Echo/{method} {code.value[0]}", flush=True)
+        self.tell_path(name, f"/lab.Echo/{method}", code)
+
+    def tell_path(self, name, path, code):
+        print(f"{self.prefix}-{name} {path} {code.value[0]}", flush=True)
 
     async def unary(self, name, *fields, method="Unary", timeout=None):
         call = self.channel.unary_unary(f"/lab.Echo/{method}")
@@ -96,6 +114,13 @@ class Echo:
         answer = call(three_messages(), metadata=self.metadata(name))
         self.tell(name, "Chat", await read_all(answer))
 
+    async def reflected(self, name):
+        questions = questions_of_reflection()
+        answer = self.channel.stream_stream(REFLECTION)(questions, metadata=self.metadata(name))
+        for expected in [SERVICES, NOT_FOUND]:
+            assert await answer.read() == expected
+        self.tell_path(name, REFLECTION, await read_all(answer))
+
     async def cancelled(self, name):
         answer = await self.opened(name)
         answer.cancel()
@@ -112,6 +137,11 @@ class Echo:
 async def three_messages():
     for _ in range(3):
         yield b"message"
+
+
+async def questions_of_reflection():
+    yield LIST
+    yield FILE
 
 
 async def read_all(answer):
@@ -135,6 +165,7 @@ async def kinds(echo):
         await echo.unary(f"unknown-{turn}", method="Unknown")
         await echo.unary(f"late-{turn}", ("lab-wait", ""), timeout=DEADLINE)
         await echo.cancelled(f"cancelled-{turn}")
+        await echo.reflected(f"reflected-{turn}")
 
 
 async def metadata(echo, size):

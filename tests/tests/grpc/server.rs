@@ -19,12 +19,12 @@ use tonic::{
 };
 use tower::{Service, service_fn};
 
-use crate::codec::Plain;
+use crate::{codec::Plain, reflection::Reflection};
 
 /// The most bytes of metadata: far above what the sidecar lets pass.
 const METADATA_BYTES: u32 = 1 << 20;
 
-/// Serves `lab.Echo` until it is killed.
+/// Serves `lab.Echo`, and reflection, until it is killed.
 ///
 /// | method | answer |
 /// |---|---|
@@ -39,6 +39,7 @@ pub(crate) async fn serve(port: u16) -> anyhow::Result<()> {
     Server::builder()
         .http2_max_header_list_size(METADATA_BYTES)
         .add_service(Echo)
+        .add_service(Reflection)
         .serve(address)
         .await?;
     Ok(())

@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    net::{IpAddr, SocketAddr},
     process::Output,
     sync::LazyLock,
 };
@@ -10,6 +11,7 @@ use std::{
 use lab::{
     Outcome, Session,
     envoy::Format,
+    network::Addresses,
     pod::{APP, Pod, PodSpec},
     process::{Process, User},
     requirements,
@@ -96,12 +98,16 @@ fn run() -> Run {
         ("tonic", PORTS[0]),
         ("core", PORTS[1]),
     ] {
-        let call = |what: &str, number: Option<usize>| {
-            let address = format!("{}:{port}", b.addresses().v4);
-            let prefix = format!("{client}-{port}-{}", number.unwrap_or_default());
+        let Addresses { v4, v6 } = b.addresses();
+        let call_at = |address: IpAddr, what: &str, number: Option<usize>| {
+            let family = if address.is_ipv4() { 4 } else { 6 };
+            let address = SocketAddr::new(address, port).to_string();
+            let prefix = format!("{client}-{port}-v{family}-{}", number.unwrap_or_default());
             peers.call(a, client, &[what, &address, &prefix], number)
         };
+        let call = |what, number| call_at(v4.into(), what, number);
         calls.extend(call("kinds", None));
+        calls.extend(call_at(v6.into(), "kinds", None));
         calls.extend(call("metadata", Some(PASSING_BYTES)));
         calls.extend(call("concurrent", Some(CONCURRENT)));
         exceeding.extend(call("metadata", Some(EXCEEDING_BYTES)));
