@@ -31,6 +31,7 @@ mod logs;
 mod messages;
 mod paths;
 mod pods;
+mod refused;
 mod replies;
 mod retries;
 mod rewrites;
@@ -64,6 +65,7 @@ const GROUPS: [&Group; 13] = [
             &aborts::CHAPTER,
             &retries::CHAPTER,
             &replies::CHAPTER,
+            &refused::CHAPTER,
             &flags::CHAPTER,
             &rewrites::CHAPTER,
             &interim::CHAPTER,

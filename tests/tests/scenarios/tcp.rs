@@ -5,7 +5,7 @@ use lab::{
     Session,
     envoy::{
         Sidecar,
-        edit::{INBOUND, OUTBOUND, listener},
+        edit::{INBOUND, OUTBOUND, listener, tcp_proxies},
     },
     pod::PodSpec,
     records::Record,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     evidence::{Evidence, Found},
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{endpoint, get, matched_at_both, wait_for_line},
+    traffic::{Family, endpoint, endpoint_of, get, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -73,6 +73,23 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: bytes_to_http_app,
         },
         Scenario {
+            name: "tcp_flag_dt",
+            happens: "a connection reaches the longest duration that a sidecar allows: `DT`",
+            recorded: "both sides: connections, `matched` 1/1 each",
+            finds: &[],
+            pods: || {
+                vec![
+                    PodSpec::new("sitter"),
+                    PodSpec::new("hasty").editing(|config, _| end_soon(config, OUTBOUND)),
+                    PodSpec::new("sitterecho").naming(HASTY_PORT),
+                    PodSpec::new("hastyecho")
+                        .naming(HASTY_PORT)
+                        .editing(|config, _| end_soon(config, INBOUND)),
+                ]
+            },
+            play: longest_duration,
+        },
+        Scenario {
             name: "tcp_refused_outside",
             happens: "nobody listens at the host outside the mesh",
             recorded: "client: a connection, `matched` 1/1",
@@ -98,6 +115,13 @@ pub(crate) const CHAPTER: Chapter = Chapter {
 
 const MESH_PORT: u16 = 7001;
 const UNNAMED_PORT: u16 = 7002;
+/// Where connections last half a second.
+const HASTY_PORT: u16 = 7012;
+/// Client and server, and whose sidecar it is that ends them.
+const HASTY: [(&str, &str, &str); 2] = [
+    ("hasty", "sitterecho", "hasty"),
+    ("sitter", "hastyecho", "hastyecho"),
+];
 /// Nobody listens there, in pods and outside.
 const CLOSED_PORT: u16 = 9996;
 /// What no inspector takes for HTTP or TLS, long enough for both to say so.
@@ -136,6 +160,34 @@ fn transferred(session: &Session, pods: [&'static str; 2], port: u16) -> Result<
             ensure!(lines == 3, "{pod} has {lines} lines");
             let found = connections(evidence, pod, port);
             found.are("matched")?.are_as_many_as(3)?.of_units(3, 3)?;
+        }
+        Ok(())
+    })
+}
+
+fn end_soon(config: &mut Value, name: &str) {
+    for proxy in tcp_proxies(config, name) {
+        proxy["max_downstream_connection_duration"] = json!("0.5s");
+    }
+}
+
+fn longest_duration(session: &mut Session) -> Result<Judge> {
+    for (client, server, proxy) in HASTY {
+        let _echo = session.lab.pod(server).serve("echo", HASTY_PORT)?;
+        for family in [Family::V4, Family::V6] {
+            let to = endpoint_of(family, session.lab.pod(server), HASTY_PORT);
+            let client = session.lab.pod(client);
+            client.client(&["bytes", &to, BYTES, "1500"])?;
+            let line = wait_for_line(session, proxy, &format!("{to} "))?;
+            ensure!(line.contains(" DT "), "{line}");
+        }
+    }
+    judge(|evidence| {
+        for (client, server, _) in HASTY {
+            for pod in [client, server] {
+                let found = connections(evidence, pod, HASTY_PORT);
+                found.are("matched")?.are_as_many_as(2)?.of_units(2, 2)?;
+            }
         }
         Ok(())
     })
