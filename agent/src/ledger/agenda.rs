@@ -11,6 +11,8 @@ const PATIENCE_WITH_LATE_LINES: Duration = Duration::from_secs(300);
 
 impl Ledger {
     pub(super) fn log_progress(&mut self, uid: &Arc<str>, read_until: Timestamp) {
+        let early = self.early_lines.iter().filter(|line| line.pod_uid == *uid);
+        let read_until = early.fold(read_until, |until, line| until.min(line.time));
         let pod = self.pods.entry(Arc::clone(uid)).or_default();
         pod.read_until = pod.read_until.max(Some(read_until));
         pod.attempts.drop_lines(self.captured_until);
@@ -19,6 +21,7 @@ impl Ledger {
 
     pub(super) fn capture_progress(&mut self, time: Timestamp) {
         self.captured_until = self.captured_until.max(time);
+        self.place_early_lines(false);
         if std::mem::take(&mut self.workloads_changed) {
             self.reconsider_waiting(self.captured_until);
         }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     http::ConnectionId,
     number_map::NumberMap,
-    record::{Side, Verdict},
+    record::{Reason, Side, Verdict},
     timestamp::Timestamp,
 };
 
@@ -80,6 +80,10 @@ impl Ledger {
             self.judge_proxy_answer(&line);
         } else if let Some(missed) = pod.missed.excuse(start) {
             self.judge_line(&line, Verdict::Unverifiable, vec![missed], None);
+        } else if is_young {
+            // The agent stops before all that was sent by then was told.
+            let reasons = vec![Reason::AgentDown];
+            self.judge_line(&line, Verdict::Unverifiable, reasons, None);
         } else {
             self.judge_unseen(&line, None);
         }

@@ -19,6 +19,7 @@ use crate::{
 
 impl Ledger {
     pub(super) fn stop(&mut self, time: Timestamp) {
+        self.place_early_lines(true);
         for id in self.waiting.clone() {
             self.consider(id, time, true);
         }

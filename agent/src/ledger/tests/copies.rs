@@ -353,6 +353,9 @@ fn a_log_that_is_known_to_double_lets_no_copy_wait() {
     for number in 0..4 {
         let exchange = scene.exchange(&leg, number, &get("/item"));
         let line = scene.line(Side::Client, &leg, &exchange, &get("/item"));
+        scene.pass(Duration::from_secs(1));
+        let now = scene.now;
+        scene.capture_until(now);
         scene.read(line.clone());
         scene.read(line);
         if number == 3 {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Scene, Sent, entry, get};
+use super::{Scene, Sent, entry, exchange, get};
 use crate::{
     http::Connection,
-    ledger::{Exchange, Line},
+    ledger::{Exchange, Input, Line},
     record::{Reason, Side, Verdict},
 };
 
@@ -103,5 +103,53 @@ fn a_copy_that_does_so_is_still_a_copy() {
         (Verdict::Unseen, vec![Reason::Repeated]),
     ];
     assert_eq!(reasons(&scene), expected);
+    scene.stop();
+}
+
+/// A retry: of the attempts on one connection, all alike, the line is that of the last.
+#[test]
+fn it_waits_for_all_that_was_sent_before_it_was_stamped() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.server_leg();
+    let sent = Sent {
+        request_id: Some("an-id".to_owned()),
+        status: 503,
+        ..get("/again")
+    };
+    let now = scene.now;
+    scene.capture_until(now);
+    let attempt = |number: u64| {
+        let begins = now + Duration::from_millis(10 * number);
+        let ends = begins + Duration::from_millis(3);
+        exchange(leg.id, u32::try_from(number).unwrap(), begins, ends, &sent)
+    };
+    let attempts = [attempt(0), attempt(1)];
+    let mut line = scene.line(Side::Server, &leg, &attempts[1], &sent);
+    let fields = entry(&mut line);
+    fields.start_time = Some(now);
+    fields.duration_milliseconds = Some(14);
+    fields.response_flags = Some("URX".to_owned());
+    let stamped = line.time;
+    scene.read(line);
+    for attempt in attempts {
+        scene.feed(Input::Begun {
+            connection: leg.id,
+            exchange: attempt.exchange,
+            stream: None,
+            time: attempt.time,
+        });
+        scene.feed(Input::Ended(Box::new(attempt)));
+        assert_eq!(scene.verdicts().len(), 1);
+    }
+    scene.pass(Duration::from_secs(1));
+    scene.capture_until(stamped);
+    let expected = [
+        (Verdict::Matched, (1, 0), vec![Reason::Retried]),
+        (Verdict::Matched, (1, 1), vec![Reason::Retried]),
+    ];
+    let mut found = scene.verdicts().split_off(1);
+    found.sort();
+    assert_eq!(found, expected);
     scene.stop();
 }
