@@ -17,6 +17,7 @@ mod aborts;
 mod attacks;
 mod clock;
 mod declared;
+mod elsewhere;
 mod evidence;
 mod flags;
 mod formats;
@@ -75,6 +76,7 @@ const GROUPS: [&Group; 13] = [
             &sockets::CHAPTER,
             &attacks::datagrams::ODDITIES,
             &pods::CHAPTER,
+            &elsewhere::CHAPTER,
             &logs::CHAPTER,
         ],
     },
