@@ -82,7 +82,7 @@ impl Multiplexed {
             let Some(line) = self.lines.get(number) else {
                 continue;
             };
-            match self.agreeing(line, horizon) {
+            match self.agreeing(number, line, horizon) {
                 Some((exchange, end, comparison)) if end <= horizon.exchanges => {
                     self.put_together(exchange, number, comparison, settled);
                 }
@@ -94,8 +94,14 @@ impl Multiplexed {
     }
 
     /// An exchange that agrees with a line so far as it is known, and when it ended. Rather one
-    /// that has missed its own line, in the line's time, with its path.
-    fn agreeing(&self, line: &Line, horizon: Horizon) -> Option<(u64, Timestamp, Comparison)> {
+    /// that has missed its own line, in the line's time, with its path; in its time for sure if
+    /// its request may be older than the agent.
+    fn agreeing(
+        &self,
+        number: u64,
+        line: &Line,
+        horizon: Horizon,
+    ) -> Option<(u64, Timestamp, Comparison)> {
         let entry = line.entry()?;
         let fits = |(_, exchange): &(u64, &Exchange)| {
             fits_in_time(self.side, exchange.time, exchange.end, entry)
@@ -109,12 +115,14 @@ impl Multiplexed {
         let before_line = |(_, exchange): &(u64, &Exchange)| {
             exchange.end <= horizon.exchanges || exchange.time <= line.time
         };
+        let is_older = self.older_lines.contains(&number);
+        let any_time_before_line = |found: &(u64, &Exchange)| !is_older && before_line(found);
         let Some(path) = line.path() else {
             // The proxy did not read it, and neither did the agent, it seems.
             let unread = self.ended.with_path(None, exchanges_in_time(entry));
             let unread = unread.filter(before_line).filter(fits);
             let in_time = self.ended.in_time(due).filter(fits);
-            let at_any_time = self.ended.in_time(always()).filter(before_line);
+            let at_any_time = self.ended.in_time(always()).filter(any_time_before_line);
             let found = unread.take(MOST_COMPARED).find_map(agrees);
             return found
                 .or_else(|| in_time.take(MOST_COMPARED).find_map(agrees))
@@ -125,7 +133,10 @@ impl Multiplexed {
             in_time.take(MOST_IN_TIME).filter(fits).find_map(agrees)
         };
         let at_any_time = |path| {
-            let at_any_time = self.ended.with_path(path, always()).filter(before_line);
+            let at_any_time = self
+                .ended
+                .with_path(path, always())
+                .filter(any_time_before_line);
             at_any_time.take(MOST_COMPARED).find_map(agrees)
         };
         in_time(Some(path))
