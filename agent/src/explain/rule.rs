@@ -68,7 +68,9 @@ pub(super) fn of_reason(reason: Reason) -> &'static str {
         Reason::ProxyKilled => "all sockets of the proxy closed at once: its buffer died with it",
         Reason::LoggedAsTcp => "the proxy carried HTTP as TCP, and wrote one line for all of it",
         Reason::PathNormalized => "the paths agree only after RFC 3986 normalisation",
-        Reason::Rewritten => "the kernel stands behind the proxy's filters here",
+        Reason::Rewritten => {
+            "the proxy's filters and routes lie between both accounts here, and may have changed it"
+        }
         Reason::Repeated => "the same line stands in the log more than once",
         Reason::Aborted => "the client or the app left early",
         Reason::RoleByName => {

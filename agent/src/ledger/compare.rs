@@ -22,6 +22,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// it then never counts, although the app had sent all of it before.
 const UPLOAD_READ_AT_ONCE_BYTES: u64 = 64 << 10;
 
+const AUTHORITY: &str = "http.request.header.host";
+
 /// The outcome of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
@@ -31,11 +33,27 @@ pub(super) struct Comparison {
     pub(super) accusing: usize,
     /// What explains the others.
     pub(super) reasons: Vec<Reason>,
+    /// More than the host was rewritten: that the rest agrees is no evidence that both belong
+    /// together.
+    pub(super) is_unlike: bool,
 }
 
 impl Comparison {
     pub(super) fn agrees(&self) -> bool {
         self.accusing == 0
+    }
+
+    /// Whether the hosts differ, and that was taken for what a route does.
+    pub(super) fn differs_in_authority(&self) -> bool {
+        let mut fields = self.differences.iter().map(|it| it.field.as_str());
+        fields.any(|field| field == AUTHORITY)
+    }
+
+    /// No route replaced the host of an app's own request: that it differs accuses. Nothing else is
+    /// `rewritten` on its side.
+    pub(super) fn accuse_of_authority(&mut self) {
+        self.accusing += 1;
+        self.reasons.retain(|reason| *reason != Reason::Rewritten);
     }
 
     fn accuse(&mut self, field: &str, kernel: Value, log: Value) {
@@ -47,6 +65,7 @@ impl Comparison {
         if !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }
+        self.is_unlike |= reason == Reason::Rewritten && field != AUTHORITY;
         self.show(field, kernel, log);
     }
 
@@ -204,7 +223,7 @@ fn path_agreement(kernel: &ComparedPath, log: &ComparedPath, without_query: bool
 }
 
 /// A route may replace the host on the way out as well as on the way in, and the line then has the
-/// new one alone: no difference tells that from an edited line.
+/// new one alone. Whether it did is told by what the other pod received.
 fn compare_authority(exchange: &Exchange, entry: &Entry, comparison: &mut Comparison) {
     let (Some(kernel), Some(log)) = (exchange.authority, entry.authority) else {
         return;
@@ -214,8 +233,7 @@ fn compare_authority(exchange: &Exchange, entry: &Entry, comparison: &mut Compar
             json!(exchange.shown.authority),
             json!(entry.shown.authority),
         );
-        let field = "http.request.header.host";
-        comparison.excuse(Reason::Rewritten, field, kernel, log);
+        comparison.excuse(Reason::Rewritten, AUTHORITY, kernel, log);
     }
 }
 

@@ -257,6 +257,9 @@ impl Ledger {
                 }
                 let attempt = Some(mesh.side).filter(|side| *side == Side::Server);
                 let attempt = attempt.and_then(|_| Attempt::of(&exchange));
+                if mesh.side == Side::Server {
+                    pod.received.note(mesh.connection.destination, &exchange);
+                }
                 mesh.note_end(&exchange);
                 if !mesh.leg.end(exchange) {
                     return;

@@ -165,10 +165,14 @@ impl Ledger {
         id: ConnectionId,
         exchange: &Exchange,
         line: &Line,
-        comparison: Comparison,
+        mut comparison: Comparison,
         revises: Option<Arc<str>>,
     ) {
         self.enter_exchanges(id);
+        let entry = line.entry();
+        if entry.is_some_and(|it| self.is_host_edited(self.side(id), exchange, it, &comparison)) {
+            comparison.accuse_of_authority();
+        }
         // Where something is missing, others may have taken its place.
         let ids = exchange
             .request_id

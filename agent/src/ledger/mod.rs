@@ -7,6 +7,7 @@ mod account;
 mod agenda;
 mod align;
 mod attempts;
+mod authority;
 mod clock;
 mod compare;
 mod connections;

@@ -9,6 +9,7 @@ use std::{
 use super::{
     account::Account,
     attempts::Attempts,
+    authority::Received,
     copies::Copies,
     findings::bypass::Intercepted,
     forwarded::Forwarded,
@@ -67,6 +68,8 @@ pub(super) struct PodBook {
     pub(super) forwarded: Forwarded,
     /// Inbound exchanges that may be attempts behind one line.
     pub(super) attempts: Attempts,
+    /// What its apps received.
+    pub(super) received: Received,
     /// Which lines were written twice.
     pub(super) copies: Copies,
     /// Lines that name no connection between app and sidecar, to know those written twice.

@@ -23,7 +23,7 @@ use crate::{
         compare::{CLOCK_TOLERANCE, Comparison, compare, fits_in_time},
         input::{Entry, Exchange, Line},
     },
-    record::{Fingerprint, Reason, Side},
+    record::{Fingerprint, Side},
     timestamp::Timestamp,
 };
 
@@ -298,9 +298,9 @@ impl Multiplexed {
             let path = line.path()?;
             let of_path = |time| self.ended.with_path(Some(path), time).take(MOST_COMPARED);
             let with_its_end = self.ends_of_line(entry).map(of_path);
-            with_its_end
-                .and_then(|mut found| found.find_map(evident))
-                .or_else(|| of_path(in_time.clone()).find_map(evident))
+            let all = with_its_end.into_iter().flatten();
+            let all = all.chain(of_path(in_time.clone()));
+            with_the_same_host(all.filter_map(evident))
         })
     }
 
@@ -333,16 +333,17 @@ impl Multiplexed {
         exchange.request_id.and_then(of_id).or_else(|| {
             let path = exchange.path()?;
             let of_path = self.lines.with_path(Some(path), always());
-            of_path.take(MOST_COMPARED).find_map(evident)
+            with_the_same_host(of_path.take(MOST_COMPARED).filter_map(evident))
         })
     }
 
     /// The exchange that a line acquits.
     fn accused_of(&self, line: &Line) -> Option<(u32, Comparison)> {
         let entry = line.entry()?;
-        self.accused.iter().find_map(|(number, accused)| {
+        let evident = self.accused.iter().filter_map(|(number, accused)| {
             Some((*number, evidently(self.side, &accused.exchange, entry)?))
-        })
+        });
+        with_the_same_host(evident)
     }
 
     fn note_pair(&mut self, exchange: &Exchange) {
@@ -384,6 +385,18 @@ fn nearest<T>(
         .min_by_key(|(number, _)| distance(*number))
 }
 
+/// The first in which no host was replaced, or else the first.
+fn with_the_same_host<T>(all: impl Iterator<Item = (T, Comparison)>) -> Option<(T, Comparison)> {
+    let mut with_another = None;
+    for found in all {
+        if !found.1.differs_in_authority() {
+            return Some(found);
+        }
+        with_another.get_or_insert(found);
+    }
+    with_another
+}
+
 /// How far the times of a line lie from those of an exchange, roughly in milliseconds: its end
 /// first, since the line of a request that the proxy tries again is that of the last attempt.
 fn distance(exchange: &Exchange, entry: &Entry) -> (u64, u64) {
@@ -413,7 +426,7 @@ fn evidently(side: Side, exchange: &Exchange, entry: &Entry) -> Option<Compariso
     };
     let comparison = may_be.then(|| compare(side, exchange, entry))?;
     // What the proxy rewrites is no evidence that these two belong together.
-    let is_sure = same_id == Some(true) || !comparison.reasons.contains(&Reason::Rewritten);
+    let is_sure = same_id == Some(true) || !comparison.is_unlike;
     (is_sure && comparison.agrees()).then_some(comparison)
 }
 

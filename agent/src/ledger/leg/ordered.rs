@@ -11,7 +11,7 @@ use crate::{
         compare::{Comparison, compare, fits_in_time},
         input::{Exchange, Line},
     },
-    record::{Fingerprint, Reason, Side},
+    record::{Fingerprint, Side},
     timestamp::Timestamp,
 };
 
@@ -363,7 +363,7 @@ impl Ordered {
 
     /// The first exchange behind the last pair that agrees with a line. Behind lines that were
     /// passed over, only if no other does, or if the request's id proves it; if they are many, the
-    /// first that leaves each of them one.
+    /// first that leaves each of them one. Rather one with the same host.
     fn find_partner(&self, line: &Line, passed: usize) -> Option<(usize, Comparison)> {
         let entry = line.entry()?;
         let careful = (1..MOST_COMPARED).contains(&passed);
@@ -373,9 +373,9 @@ impl Ordered {
             .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
         let left = if careful { 0 } else { passed };
         let first = last_paired.map_or(0, |at| at + 1) + left;
-        let mut found = None;
+        let (mut found, mut with_other_host, mut other_hosts) = (None, None, 0);
         for at in first..self.slots.len() {
-            if found.is_some() && at >= first + MOST_COMPARED {
+            if (found.is_some() || with_other_host.is_some()) && at >= first + MOST_COMPARED {
                 break;
             }
             let (Slot::Ended(exchange) | Slot::Accused { exchange, .. }) = &self.slots[at] else {
@@ -391,8 +391,13 @@ impl Ordered {
             }
             let comparison = compare(self.side, exchange, entry);
             // What the proxy rewrites is no evidence that these two belong together.
-            let sure = same_id || !comparison.reasons.contains(&Reason::Rewritten);
+            let sure = same_id || !comparison.is_unlike;
             if !sure || !comparison.agrees() {
+                continue;
+            }
+            if !same_id && comparison.differs_in_authority() {
+                other_hosts += 1;
+                with_other_host.get_or_insert((at, comparison, in_time));
                 continue;
             }
             if same_id || !careful {
@@ -403,7 +408,8 @@ impl Ordered {
             }
             found = Some((at, comparison, in_time));
         }
-        let (at, comparison, in_time) = found?;
+        let with_other_host = with_other_host.filter(|_| !careful || other_hosts == 1);
+        let (at, comparison, in_time) = found.or(with_other_host)?;
         in_time.then_some((at, comparison))
     }
 }

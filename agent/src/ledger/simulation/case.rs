@@ -11,6 +11,8 @@ pub(super) enum Case {
     Plain,
     /// The proxy writes a path in its normal form.
     PathNormalized,
+    /// The proxy writes the host with which it hands it on, which is another.
+    HostReplaced,
     /// The proxy hands on another path than it writes.
     PathRewritten,
     /// The proxy compressed the answer behind the app.
@@ -31,8 +33,9 @@ pub(super) enum Case {
     UpstreamReset,
 }
 
-const AT_THE_CLIENT: [Case; 6] = [
+const AT_THE_CLIENT: [Case; 7] = [
     Case::PathNormalized,
+    Case::HostReplaced,
     Case::ClientLeft,
     Case::EarlyAnswer,
     Case::LocalReply,
@@ -68,6 +71,12 @@ impl Case {
                 head.path = head.path.replacen("/item/", "/a/..//item/./", 1);
                 plain.reasons.push(Reason::PathNormalized);
                 plain.differences.push("url.path");
+            }
+            Self::HostReplaced => {
+                let Some(head) = &mut plain.head else { return };
+                head.authority = "public.example".into();
+                plain.reasons.push(Reason::Rewritten);
+                plain.differences.push("http.request.header.host");
             }
             Self::PathRewritten => {
                 let Some(head) = &mut plain.head else { return };

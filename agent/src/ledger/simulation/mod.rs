@@ -12,6 +12,7 @@ mod clock_step;
 mod delivery;
 mod findings;
 mod flows;
+mod hosts;
 mod interrupted;
 mod killed;
 mod leg;

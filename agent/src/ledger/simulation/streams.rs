@@ -19,8 +19,9 @@ use crate::{
 };
 
 /// What becomes of a stream.
-const AT_THE_CLIENT: [Case; 6] = [
+const AT_THE_CLIENT: [Case; 7] = [
     Case::PathNormalized,
+    Case::HostReplaced,
     Case::ClientLeft,
     Case::EarlyAnswer,
     Case::LocalReply,
@@ -111,7 +112,7 @@ impl Scene {
                 Some(Loss::Part(cause)) => {
                     (stream.gap, stream.request_ended) = (Some(cause), None);
                 }
-                None => {}
+                None => self.hand_on(pod, side, case, &mut stream),
             }
             stream.carry(seen);
             seen += 1;
@@ -135,12 +136,12 @@ impl Scene {
         let is_torn = self.logs[pod].damage == Damage::Holes;
         let random = &mut self.random;
         let cases = match side {
-            Side::Client => AT_THE_CLIENT,
-            _ => AT_THE_SERVER,
+            Side::Client => AT_THE_CLIENT.as_slice(),
+            _ => &AT_THE_SERVER,
         };
         let is_odd = manner.odd && !manner.same_path && random.chance(25);
         let case = match is_odd {
-            true => *random.pick(&cases),
+            true => *random.pick(cases),
             false => Case::Plain,
         };
         // Two lines without a request may be alike in all they say, as a line and its copy are.

@@ -73,13 +73,14 @@ impl Field {
         }
     }
 
-    /// What the record of the pair must say of it.
-    pub(super) fn judge(self, side: Side) -> Statement {
+    /// What the record of the pair must say of it. `host_is_seen`: another pod of the node received
+    /// the request with the host with which it was sent.
+    pub(super) fn judge(self, side: Side, host_is_seen: bool) -> Statement {
         // The server's kernel stands behind the proxy, which may rewrite what it passes on; a host
         // that is replaced on the way out is logged as the new one.
         let may_be_rewritten = match self {
             Self::Path | Self::Query | Self::ResponseBytes => side == Side::Server,
-            Self::Authority => true,
+            Self::Authority => side == Side::Server || !host_is_seen,
             _ => false,
         };
         let verdict = match self {

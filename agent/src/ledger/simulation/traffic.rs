@@ -88,6 +88,8 @@ impl Scene {
                     if let Some(Loss::Part(cause)) = loss {
                         transaction.gap = Some(cause);
                         transaction.request_ended = None;
+                    } else {
+                        self.hand_on(pod, side, case, &mut transaction);
                     }
                     transaction.number = seen;
                     seen += 1;
@@ -248,10 +250,12 @@ impl Scene {
                 protocol: "HTTP/1.1",
                 grpc_status: None,
                 upstream: true,
+                upstream_host: None,
                 made,
             },
             reasons: Vec::new(),
             differences: Vec::new(),
+            host_is_seen: false,
             is_last: false,
         }
     }
@@ -313,7 +317,12 @@ impl Scene {
                 field.edit(&mut entry, &mut self.random);
                 let edited = self.truth.unlike("edited");
                 self.write(pod, made, entry, edited, named);
-                expected.push(field.judge(side).observed(likeness).logged(edited));
+                expected.push(
+                    field
+                        .judge(side, transaction.host_is_seen)
+                        .observed(likeness)
+                        .logged(edited),
+                );
             }
             Some(Tampering::Repeated) => {
                 let again = made + self.random.micros(0, 50_000);

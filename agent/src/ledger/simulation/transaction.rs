@@ -1,7 +1,7 @@
 //! A request and its answer: what really went over a connection, how the capture tells it, and
 //! what an honest proxy writes about it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::wire::Wire;
 use crate::{
@@ -35,6 +35,8 @@ pub(super) struct Transaction {
     /// With what reasons it is matched, and which fields differ all the same.
     pub(super) reasons: Vec<Reason>,
     pub(super) differences: Vec<&'static str>,
+    /// The app of another pod of the node received it with the host with which it was sent.
+    pub(super) host_is_seen: bool,
     /// The connection ends with it.
     pub(super) is_last: bool,
 }
@@ -76,6 +78,8 @@ pub(super) struct Logged {
     pub(super) grpc_status: Option<u32>,
     /// It found an upstream.
     pub(super) upstream: bool,
+    /// The app of another pod of the node.
+    pub(super) upstream_host: Option<SocketAddr>,
     /// When it makes the line.
     pub(super) made: Timestamp,
 }
@@ -175,6 +179,7 @@ impl Logged {
             true => (wire.network.1, wire.network.0),
             false => (wire.destination, wire.source),
         };
+        let upstream_host = self.upstream_host.unwrap_or(upstream_host);
         let peer = match outbound {
             true => wire.source,
             false => wire.network.1,

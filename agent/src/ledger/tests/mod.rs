@@ -2,6 +2,7 @@
 
 mod attacks;
 mod attempts;
+mod authority;
 mod books;
 mod bypasses;
 mod clean;
