@@ -71,6 +71,14 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: |session| edited(session, "/edited/path", Field::Path),
         },
         Scenario {
+            name: "edited_host",
+            happens: "the host in a line is changed",
+            recorded: "client: `mismatched` 1/1; server: `matched` (`rewritten`) with both hosts",
+            finds: &[("text", "MW-007"), ("json", "MW-007")],
+            pods,
+            play: |session| edited(session, "/edited/host", Field::Host),
+        },
+        Scenario {
             name: "edited_bytes_received",
             happens: "the size of the request in a line is changed",
             recorded: "`mismatched` 1/1, which names the field",
@@ -334,6 +342,7 @@ fn shown_as(field: Field) -> (&'static str, bool) {
     match field {
         Field::Method => ("http.request.method", false),
         Field::Path => ("url.path", true),
+        Field::Host => ("http.request.header.host", true),
         Field::Status => ("http.response.status_code", false),
         Field::BytesReceived => ("http.request.body.size", false),
         Field::BytesSent => ("http.response.body.size", true),

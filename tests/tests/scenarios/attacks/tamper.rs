@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Field {
     Method,
     Path,
+    Host,
     Status,
     BytesReceived,
     BytesSent,
@@ -41,6 +42,7 @@ impl Field {
         let (name, value) = match self {
             Self::Method => ("method", json!("PUT")),
             Self::Path => ("path", json!("/elsewhere")),
+            Self::Host => ("authority", json!("elsewhere.example")),
             Self::Status => ("response_code", json!(204)),
             Self::BytesReceived => ("bytes_received", json!(77)),
             Self::BytesSent => ("bytes_sent", json!(77)),
@@ -49,18 +51,20 @@ impl Field {
         Some(line.to_string())
     }
 
-    /// `[time] "METHOD PATH PROTOCOL" STATUS FLAGS DETAILS - "-" RECEIVED SENT …`
+    /// `[time] "METHOD PATH PROTOCOL" STATUS FLAGS DETAILS - "-" RECEIVED SENT … "FORWARDED-FOR"
+    /// "AGENT" "ID" "HOST" …`
     fn edited_text(self, line: &str) -> Option<String> {
-        let mut words: Vec<&str> = line.split(' ').collect();
-        let (at, value) = match self {
-            Self::Method => (1, "\"PUT"),
-            Self::Path => (2, "/elsewhere"),
-            Self::Status => (4, "204"),
-            Self::BytesReceived => (9, "77"),
-            Self::BytesSent => (10, "77"),
+        let (between, at, value) = match self {
+            Self::Method => (" ", 1, "\"PUT"),
+            Self::Path => (" ", 2, "/elsewhere"),
+            Self::Host => ("\"", 11, "elsewhere.example"),
+            Self::Status => (" ", 4, "204"),
+            Self::BytesReceived => (" ", 9, "77"),
+            Self::BytesSent => (" ", 10, "77"),
         };
+        let mut words: Vec<&str> = line.split(between).collect();
         *words.get_mut(at)? = value;
-        Some(words.join(" "))
+        Some(words.join(between))
     }
 }
 
