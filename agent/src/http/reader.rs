@@ -313,14 +313,13 @@ impl Reader {
         self.head.truncate(known);
         self.head.extend_from_slice(input);
         *input = &[];
-        match (self.direction, Opening::of(self.direction, &self.head)) {
-            // Its line is invalid only behind what no other request line has.
-            (Direction::Requests, Opening::Partial) | (_, Opening::Frames) => {
+        match Opening::of(self.direction, &self.head) {
+            Opening::Frames => {
                 self.state = State::Kept;
                 Some(Step::Http2)
             }
-            (Direction::Responses, Opening::Partial) => None,
-            (_, Opening::Other) => Some(Step::NotAMessage),
+            Opening::Partial => None,
+            Opening::Other => Some(Step::NotAMessage),
         }
     }
 

@@ -103,6 +103,26 @@ fn what_could_have_become_http2_began_with_its_first_byte() {
     }
 }
 
+/// Half an answer comes before what could have become a preface.
+#[test]
+fn what_could_have_become_http2_does_not_hide_an_answer() {
+    let request = b"PRI * HTTP/2.0\rx";
+    for cut in 1..request.len() {
+        let script = Script::default()
+            .raw(CLIENT, b"\n")
+            .raw(SERVER, b"HTTP/1.1 400 Bad Request\r\nA: b")
+            .raw(CLIENT, &request[..cut])
+            .raw(CLIENT, &request[cut..])
+            .raw(SERVER, b"\r\nContent-Length: 0\r\n\r\n");
+        let [exchange] = &script.exchanges()[..] else {
+            panic!("one exchange: {cut}");
+        };
+        assert_eq!(exchange.time, Script::time(2), "{cut}");
+        let status = exchange.response.as_ref().unwrap().status;
+        assert_eq!((status, exchange.gap), (Some(400), None), "{cut}");
+    }
+}
+
 #[test]
 fn a_server_may_speak_first() {
     let talk = Talk::default()
