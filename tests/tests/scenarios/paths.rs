@@ -44,6 +44,14 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             play: absolute_form,
         },
         Scenario {
+            name: "user_information",
+            happens: "the client asks for `http://user:hunter2@other.host/credentials`",
+            recorded: "both sides: `matched` 1/1, without the credentials",
+            finds: &[],
+            pods,
+            play: user_information,
+        },
+        Scenario {
             name: "fragment",
             happens: "the client sends a fragment: `/fragment#part`",
             recorded: "client: `matched` 1/1",
@@ -129,6 +137,23 @@ fn absolute_form(session: &mut Session) -> Result<Judge> {
         });
         found.are("matched")?.of_units(1, 1)?;
         matched(evidence, "b", "server", "/absolute")
+    })
+}
+
+fn user_information(session: &mut Session) -> Result<Judge> {
+    let received = ask(session, "http://user:hunter2@other.host/credentials")?;
+    ensure!(received == 200, "expected 200, got {received}");
+    judge(|evidence| {
+        matched_at_both(evidence, "a", "b", "/credentials")?;
+        let leaks = evidence
+            .records
+            .find(|record| record.line().contains("hunter2"));
+        ensure!(
+            leaks.is_empty(),
+            "{} records bear the password",
+            leaks.len()
+        );
+        Ok(())
     })
 }
 
