@@ -4,7 +4,7 @@ use super::{
     Ledger,
     compare::{Comparison, compare_connection},
     input::{Line, LineContent},
-    interim::may_be_of_the_end,
+    interim::{self, may_be_of_the_end},
     judge::client_pid,
     judge_missing::outside_by_name,
     put::TakenOver,
@@ -67,7 +67,7 @@ impl Ledger {
             .position(|line| mesh.begun == 0 || !line.speaks_of_http());
         let line = first.map(|at| &lines[at]);
         if let Some(entry) = line.and_then(|line| line.entry()) {
-            mesh.long_pairs.note(entry);
+            mesh.long_pairs.note(entry, interim::KEPT);
         }
         let as_tcp = mesh.begun > 0;
         let preexisting = mesh.withholds_accusations();

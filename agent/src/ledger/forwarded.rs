@@ -13,6 +13,7 @@ use std::{
 use super::{
     compare::fits_in_time,
     input::{Entry, Exchange, Line},
+    interim::{LongPairs, is_interim},
 };
 use crate::{
     http::ConnectionId,
@@ -31,6 +32,8 @@ const MOST_COMPARED: usize = 64;
 pub(super) struct Forwarded {
     groups: BTreeMap<Key, Group>,
     lines: usize,
+    /// Lines that found their exchange and may have others before them.
+    pub(super) long_pairs: LongPairs,
 }
 
 /// Original destination and path: what exchange and line have in common at least.
@@ -67,10 +70,28 @@ impl Forwarded {
     /// A line was read.
     pub(super) fn add_line(&mut self, line: Box<Line>) {
         let Some(entry) = line.entry() else { return };
-        let path = entry.path.map(|path| path.bare_normalized);
-        let key = (entry.downstream_local_address, path);
-        self.groups.entry(key).or_default().lines.push(line);
+        self.groups
+            .entry(key_of(entry))
+            .or_default()
+            .lines
+            .push(line);
         self.lines += 1;
+    }
+
+    /// Takes out the lines with the destination and the path of a line that `is_like` allows.
+    #[expect(clippy::vec_box, reason = "lines move between lists")]
+    pub(super) fn take_lines_like(
+        &mut self,
+        entry: &Entry,
+        is_like: impl Fn(&Entry) -> bool,
+    ) -> Vec<Box<Line>> {
+        let Some(group) = self.groups.get_mut(&key_of(entry)) else {
+            return Vec::new();
+        };
+        let is_like = |line: &mut Box<Line>| line.entry().is_some_and(&is_like);
+        let taken: Vec<_> = group.lines.extract_if(.., is_like).collect();
+        self.lines -= taken.len();
+        taken
     }
 
     /// How many lines wait.
@@ -150,7 +171,9 @@ impl Forwarded {
         let (from, to) = (exchange.time - margin, exchange.end + margin);
         let in_time = move |line: &Line| {
             line.entry().is_some_and(|entry| {
-                fits_in_time(Side::Client, from, to, entry) && fits(line, entry)
+                fits_in_time(Side::Client, from, to, entry)
+                    && !is_interim(entry)
+                    && fits(line, entry)
             })
         };
         self.groups.iter().flat_map(move |(key, group)| {
@@ -241,6 +264,11 @@ impl Group {
             }
         }
     }
+}
+
+fn key_of(entry: &Entry) -> Key {
+    let path = entry.path.map(|path| path.bare_normalized);
+    (entry.downstream_local_address, path)
 }
 
 /// X-Forwarded-For stands where the peer's address and port should be.

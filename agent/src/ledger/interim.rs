@@ -5,9 +5,11 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::{
-    Ledger,
+    CAPTURE_DELAY, Ledger,
+    compare::fits_in_time,
     copies::Copy,
     input::{Entry, Line},
+    leg::OpenExchange,
     tracked::Tracked,
 };
 use crate::{
@@ -17,7 +19,10 @@ use crate::{
 };
 
 /// Lines of a connection which are remembered because others may say less of the same request.
-const KEPT: usize = 256;
+pub(super) const KEPT: usize = 256;
+
+/// The same of all connections of a pod.
+pub(super) const KEPT_OF_POD: usize = 4096;
 
 /// A request that ends before this has no line at an interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -26,7 +31,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// took this long.
 const APART: Duration = Duration::from_millis(2);
 
-/// The last lines of a connection that found their exchange, and that tell of so long a time that
+/// The last lines of a connection, or of a pod, that found their exchange, and that tell of so long a time that
 /// there may be others.
 #[derive(Debug, Default)]
 pub(super) struct LongPairs(VecDeque<Course>);
@@ -50,18 +55,18 @@ struct Course {
 const AT_ONCE: Duration = Duration::from_millis(10);
 
 impl LongPairs {
-    /// A line and its exchange were told.
-    pub(super) fn note(&mut self, entry: &Entry) {
+    /// A line and its exchange were told. At most `kept` are remembered.
+    pub(super) fn note(&mut self, entry: &Entry, kept: usize) {
         let course = Course::of(entry).filter(|course| course.lasted >= SHORTEST_INTERVAL);
         let Some(course) = course else { return };
-        if self.0.len() == KEPT {
+        if self.0.len() == kept {
             self.0.pop_front();
         }
         self.0.push_back(course);
     }
 
     /// Whether a line is of one of these requests.
-    fn know(&self, entry: &Entry, side: Side) -> bool {
+    pub(super) fn know(&self, entry: &Entry, side: Side) -> bool {
         let Some(course) = Course::of(entry) else {
             return false;
         };
@@ -151,6 +156,42 @@ impl Ledger {
         }
     }
 
+    /// The same of the lines behind X-Forwarded-For, which name no connection.
+    pub(super) fn supersede_forwarded(&mut self, line: &Line) {
+        let (Some(entry), Some(pod)) = (line.entry(), self.pods.get_mut(&line.pod_uid)) else {
+            return;
+        };
+        let Some(course) = Course::of(entry) else {
+            return;
+        };
+        let tells_of_it = |before: &Entry| {
+            let knows_it = before.request_id.is_some() && has_not_ended(before);
+            (is_interim(before) || knows_it)
+                && Course::of(before).is_some_and(|before| before.is_before(&course))
+        };
+        for line in pod.forwarded.take_lines_like(entry, tells_of_it) {
+            self.judge_interim(None, line);
+        }
+    }
+
+    /// When the requests began that go on between the apps of a pod and its proxy, earliest first.
+    pub(super) fn begins_of_open_requests(&self, uid: &str) -> Vec<Timestamp> {
+        let connections = self.pods.get(uid).into_iter();
+        let connections = connections.flat_map(|pod| pod.connections(Side::Client));
+        let legs = connections.filter_map(|id| match self.connections.get(&id) {
+            Some(Tracked::Mesh(mesh)) => Some(&mesh.leg),
+            _ => None,
+        });
+        let open = legs.flat_map(|leg| leg.exchanges_without_line());
+        let begins = open.filter_map(|open| match open {
+            OpenExchange::Begun(begun) => Some(begun.time),
+            _ => None,
+        });
+        let mut begins: Vec<Timestamp> = begins.collect();
+        begins.sort_unstable();
+        begins
+    }
+
     /// A line of what goes on is as good as the one of its end.
     pub(super) fn judge_interim(&mut self, id: Option<ConnectionId>, line: Box<Line>) {
         let of = id.map(|id| (id, self.side(id)));
@@ -170,6 +211,16 @@ pub(super) fn is_interim(entry: &Entry) -> bool {
     ]
     .iter()
     .any(|end| kind.ends_with(end))
+}
+
+/// Whether a line may be of a request that began at one of these moments (in order) and goes on.
+pub(super) fn may_go_on(begins: &[Timestamp], entry: &Entry) -> bool {
+    let Some(start) = entry.start_time else {
+        return false;
+    };
+    let first = begins.partition_point(|begin| *begin + CAPTURE_DELAY < start);
+    let in_time = |begin: &Timestamp| fits_in_time(Side::Client, *begin, Timestamp::MAX, entry);
+    begins.get(first).is_some_and(in_time)
 }
 
 /// Whether a line tells of a request that neither was answered nor ended otherwise: what ends has

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
     compare::{Comparison, compare},
+    forwarded::is_forwarded,
     input::{Exchange, Line, LineContent},
+    interim,
     leg::{Horizon, Settled},
     tracked::{MeshConnection, Tracked, reason_of},
     write::Judgement,
@@ -185,7 +187,13 @@ impl Ledger {
             return;
         };
         if let Some(entry) = line.entry() {
-            mesh.long_pairs.note(entry);
+            mesh.long_pairs.note(entry, interim::KEPT);
+            if is_forwarded(entry)
+                && let Some(pod) = self.pods.get_mut(&mesh.place.pod_uid)
+            {
+                let long_pairs = &mut pod.forwarded.long_pairs;
+                long_pairs.note(entry, interim::KEPT_OF_POD);
+            }
         }
         let mut reasons = comparison.reasons.clone();
         let cut_off = lost_its_answer(mesh, exchange, &comparison);
@@ -220,6 +228,7 @@ impl Ledger {
             let pid = client_pid(&mesh.connection);
             if verdict == Verdict::Matched {
                 self.roles.prove_proxy(&uid, pid);
+                self.learn_announced_peers(&uid, line);
             }
             if self.conclude_attempts(&uid, line, Some(exchange)) {
                 reasons.push(Reason::Retried);

@@ -5,6 +5,7 @@ use super::{
     compare::compare,
     forwarded::Waiting,
     input::{Entry, Exchange, Line},
+    interim::{has_not_ended, is_interim, may_go_on},
     lines::answers_the_network,
     pod::{PodBook, started},
     tracked::Tracked,
@@ -30,8 +31,9 @@ impl Ledger {
                     .or_else(|| find_accused(connections, waiting))
                     .is_some()
             },
-            |waiting, entry| agrees(find(connections, waiting), entry),
+            |waiting, entry| !is_interim(entry) && agrees(find(connections, waiting), entry),
         );
+        let mut begins = None;
         for (line, partner) in taken {
             let compared = partner.and_then(|waiting| {
                 let (side, exchange) = find(&self.connections, &waiting)?;
@@ -41,12 +43,22 @@ impl Ledger {
                 Some((waiting, comparison)) => {
                     self.pair_forwarded(waiting.connection, waiting.exchange, line, comparison);
                 }
-                None => self.judge_forwarded_line(uid, line, due),
+                None => {
+                    let begins = &*begins.get_or_insert_with(|| self.begins_of_open_requests(uid));
+                    self.judge_forwarded_line(uid, line, due, begins);
+                }
             }
         }
     }
 
-    fn judge_forwarded_line(&mut self, uid: &str, line: Box<Line>, due: Timestamp) {
+    /// A line without a partner, where requests go on that began at `begins`.
+    fn judge_forwarded_line(
+        &mut self,
+        uid: &str,
+        line: Box<Line>,
+        due: Timestamp,
+        begins: &[Timestamp],
+    ) {
         let (Some(entry), Some(pod)) = (line.entry(), self.pods.get_mut(uid)) else {
             return;
         };
@@ -56,8 +68,8 @@ impl Ledger {
             return;
         }
         let connections = &self.connections;
-        // An exchange in its time that misses its line will decide, or one that is alike and not
-        // far from that, unless the agent stops.
+        // An exchange in its time that misses its line will decide, or goes on, or one that is alike
+        // and not far from that, unless the agent stops.
         let waits = |waiting: &Waiting| find(connections, waiting).is_some();
         let is_alike = |waiting: &Waiting| agrees(find(connections, waiting), entry);
         let is_young = line.time > self.captured_until - CAPTURE_DELAY;
@@ -65,8 +77,13 @@ impl Ledger {
             pod.forwarded.find(entry, waits).is_some()
                 || pod.forwarded.find_near(entry, is_alike).is_some()
         };
-        if due < Timestamp::MAX && (is_young || may_decide()) {
+        let goes_on = may_go_on(begins, entry);
+        if due < Timestamp::MAX && (is_young || goes_on || may_decide()) {
             pod.forwarded.add_line(line);
+            return;
+        }
+        if pod.forwarded.long_pairs.know(entry, Side::Client) {
+            self.judge_interim(None, line);
             return;
         }
         let acquits = |waiting: &Waiting| agrees(find_accused(connections, waiting), entry);
@@ -76,8 +93,14 @@ impl Ledger {
         }
         let answered = answers_the_network(&line) && pod.held_network_connection(&line, entry);
         let start = started(&line, entry);
-        if answered {
+        if answered && (is_interim(entry) || has_not_ended(entry)) {
+            // It has no connection to its app yet.
+            self.judge_interim(None, line);
+        } else if answered {
             self.judge_proxy_answer(&line);
+        } else if goes_on {
+            let reasons = vec![Reason::AgentDown];
+            self.judge_line(&line, Verdict::Unverifiable, reasons, Some(Side::Client));
         } else if let Some(missed) = pod.missed.excuse(start) {
             self.judge_line(&line, Verdict::Unverifiable, vec![missed], None);
         } else if is_young {

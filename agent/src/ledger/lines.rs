@@ -100,7 +100,7 @@ impl Ledger {
             }
             self.sample(&line);
         }
-        if self.judge_without_exchange(&line) {
+        if self.judge_without_exchange(&line, false) {
             return;
         }
         if self.is_of_before(&line) && answers_the_network(&line) {
@@ -116,7 +116,10 @@ impl Ledger {
         } else if matches!(line.content, LineContent::Ambiguous(_)) {
             self.doubt(line);
         } else if is_forwarded(entry) && !names_an_inbound_connection(entry) {
-            pod.forwarded.add_line(line);
+            self.supersede_forwarded(&line);
+            if let Some(pod) = self.pods.get_mut(&line.pod_uid) {
+                pod.forwarded.add_line(line);
+            }
         } else {
             pod.unplaced.push_back(line);
         }
@@ -183,8 +186,9 @@ impl Ledger {
         }
     }
 
-    /// Whether a line needs no exchange: the proxy answered by itself, or is a gateway.
-    pub(super) fn judge_without_exchange(&mut self, line: &Line) -> bool {
+    /// Whether a line needs no exchange: the proxy answered by itself, or is a gateway. If
+    /// `waited`, the connection that the line names would have been told.
+    pub(super) fn judge_without_exchange(&mut self, line: &Line, waited: bool) -> bool {
         let Some(entry) = line.entry() else {
             return false;
         };
@@ -193,8 +197,13 @@ impl Ledger {
         let Some(pod) = self.pods.get(&line.pod_uid) else {
             return false;
         };
-        let held = pod.held_network_connection(line, entry);
-        if kind == Some(PodKind::Gateway) && held {
+        // Of a gateway no exchange ever tells whether its peers are announced.
+        let is_gateway = kind == Some(PodKind::Gateway);
+        let held = match waited && (is_gateway || pod.peers_are_announced) {
+            true => pod.held_announced_connection(line, entry),
+            false => pod.held_network_connection(line, entry),
+        };
+        if is_gateway && held {
             self.judge_line(line, Verdict::Outside, vec![Reason::Gateway], None);
             return true;
         }

@@ -6,6 +6,7 @@
 mod account;
 mod agenda;
 mod align;
+mod announced;
 mod attempts;
 mod authority;
 mod clock;

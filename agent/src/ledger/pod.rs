@@ -64,6 +64,8 @@ pub(super) struct PodBook {
     /// Connections that the proxy accepted from the network, by the peer's address.
     network: HashMap<SocketAddr, Vec<Span>>,
     network_order: VecDeque<SocketAddr>,
+    /// Lines may name peers that were announced, and not who connected.
+    pub(super) peers_are_announced: bool,
     /// What bears the address of X-Forwarded-For.
     pub(super) forwarded: Forwarded,
     /// Inbound exchanges that may be attempts behind one line.

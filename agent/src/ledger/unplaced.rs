@@ -41,7 +41,7 @@ impl Ledger {
             let now_known = line.entry().and_then(|entry| pod.find(&line, entry));
             if let Some(id) = now_known {
                 self.place_on(id, line);
-            } else if !self.judge_without_exchange(&line) {
+            } else if !self.judge_without_exchange(&line, true) {
                 self.judge_unseen(&line, None);
             }
         }

@@ -27,7 +27,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: RECORDED,
             finds: &[],
             pods: || pods("told", Some(typed())),
-            play: |session| requests(session, "toldclient", "toldserver"),
+            play: |session| requests(session, "toldclient", "toldserver", &[]),
         },
         Scenario {
             name: "interim_lines_untold",
@@ -35,7 +35,23 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: RECORDED,
             finds: &[],
             pods: || pods("untold", None),
-            play: |session| requests(session, "untoldclient", "untoldserver"),
+            play: |session| requests(session, "untoldclient", "untoldserver", &[]),
+        },
+        Scenario {
+            name: "interim_lines_forwarded",
+            happens: "the same as the first with X-Forwarded-For: no line has the tuple",
+            recorded: RECORDED,
+            finds: &[],
+            pods: || pods("told", Some(typed())),
+            play: |session| requests(session, "toldclient", "toldserver", &FORWARDED),
+        },
+        Scenario {
+            name: "interim_lines_forwarded_untold",
+            happens: "the same in Istio's format",
+            recorded: RECORDED,
+            finds: &[],
+            pods: || pods("untold", None),
+            play: |session| requests(session, "untoldclient", "untoldserver", &FORWARDED),
         },
         Scenario {
             name: "interim_tcp_lines",
@@ -102,11 +118,22 @@ fn tick(config: &mut Value, _: &Sidecar<'_>) {
 /// A short one, one that waits, one that drips.
 const PATHS: [&str; 3] = ["/tick", "/slow/1/wait", "/drip/60/drop"];
 
-fn requests(session: &Session, client: &'static str, server: &'static str) -> Result<Judge> {
+const FORWARDED: [&str; 2] = ["-H", "x-forwarded-for: 198.51.100.7"];
+
+fn requests(
+    session: &Session,
+    client: &'static str,
+    server: &'static str,
+    options: &'static [&'static str],
+) -> Result<Judge> {
+    let path_of = |way: Way, base: &str| match options {
+        [] => way.path(base),
+        _ => way.path(&format!("{base}/forwarded")),
+    };
     for way in Way::ALL {
         for base in PATHS {
-            let path = way.path(base);
-            let received = way.get(session, client, server, &path, &[])?;
+            let path = path_of(way, base);
+            let received = way.get(session, client, server, &path, options)?;
             ensure!(received == 200, "{path}: expected 200, got {received}");
         }
     }
@@ -114,7 +141,7 @@ fn requests(session: &Session, client: &'static str, server: &'static str) -> Re
         for (pod, side) in [(client, "client"), (server, "server")] {
             for way in Way::ALL {
                 for base in PATHS {
-                    let path = way.path(base);
+                    let path = path_of(way, base);
                     let lines = evidence.lines(pod, &path)?;
                     ensure!(lines.len() > 1, "{pod} has the lines {lines:#?}");
                     let found = evidence.http(pod, side, &path);

@@ -14,6 +14,7 @@
 )]
 
 mod aborts;
+mod announced;
 mod attacks;
 mod clock;
 mod declared;
@@ -66,6 +67,7 @@ const GROUPS: [&Group; 13] = [
             &aborts::CHAPTER,
             &retries::CHAPTER,
             &replies::CHAPTER,
+            &announced::CHAPTER,
             &refused::CHAPTER,
             &flags::CHAPTER,
             &rewrites::CHAPTER,

@@ -27,7 +27,8 @@ impl Scene {
             entry.upstream_cluster = self.random.chance(70).then(|| "inbound|9090||".to_owned());
             let mut says = Statement::new(Verdict::ProxyAnswered, Side::Server);
             if invented {
-                entry.downstream_remote_address = Some(SocketAddr::new(peer.ip(), 9));
+                // The other lines name peers of no connection here, as announced ones.
+                entry.downstream_direct_remote_address = Some(SocketAddr::new(peer.ip(), 9));
                 says.verdict = Verdict::Unseen;
                 says.side = entry.upstream_cluster.is_some().then_some(Side::Server);
             }
@@ -50,8 +51,11 @@ impl Scene {
             entry.upstream_cluster = Some("outbound|8080||backend".to_owned());
             let mut says = Statement::new(Verdict::Outside, Side::Client).because(Reason::Gateway);
             if self.random.chance(20) {
-                entry.downstream_remote_address = Some(SocketAddr::new(peer.ip(), 9));
+                entry.downstream_direct_remote_address = Some(SocketAddr::new(peer.ip(), 9));
                 says = Statement::new(Verdict::Unseen, Side::Client);
+            } else if self.random.chance(30) {
+                // A load balancer announces another.
+                entry.downstream_remote_address = Some(SocketAddr::new(peer.ip(), 9));
             }
             self.line_alone(pod, begin + Duration::from_millis(2), entry, says);
         }

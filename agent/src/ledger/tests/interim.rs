@@ -49,6 +49,18 @@ fn of_the_begin(line: &Line) -> Line {
 
 /// A request of three seconds, and the line of its end.
 fn long_request(scene: &mut Scene, side: Side, stream: Option<u32>) -> (Connection, Line) {
+    let (leg, line, ended) = request_with_lines(scene, side, stream, &sent());
+    scene.feed(ended);
+    (leg, line)
+}
+
+/// A request of three seconds that has lines, the line of its end, and its end.
+fn request_with_lines(
+    scene: &mut Scene,
+    side: Side,
+    stream: Option<u32>,
+    sent: &Sent,
+) -> (Connection, Line, Input) {
     let leg = match side {
         Side::Server => scene.server_leg(),
         _ => scene.client_leg(),
@@ -61,16 +73,23 @@ fn long_request(scene: &mut Scene, side: Side, stream: Option<u32>) -> (Connecti
         time,
     });
     let lasts = Duration::from_secs(3);
-    let mut told = exchange(leg.id, 0, time, time + lasts, &sent());
+    let mut told = exchange(leg.id, 0, time, time + lasts, sent);
     told.stream = stream;
-    let line = scene.line(side, &leg, &told, &sent());
+    let line = scene.line(side, &leg, &told, sent);
     let whole = after(&line, lasts, 90);
     for seconds in [1, 2] {
         scene.read(after(&line, Duration::from_secs(seconds), 30 * seconds));
     }
     scene.pass(lasts);
-    scene.feed(Input::Ended(Box::new(told)));
-    (leg, whole)
+    (leg, whole, Input::Ended(Box::new(told)))
+}
+
+/// The same with X-Forwarded-For.
+fn forwarded() -> Sent {
+    Sent {
+        forwarded: true,
+        ..sent()
+    }
 }
 
 #[test]
@@ -120,6 +139,57 @@ fn all_may_be_sent_before_the_last_line() {
         assert_eq!(found, expected, "{side:?}");
         scene.stop();
     }
+}
+
+#[test]
+fn behind_x_forwarded_for_they_are_none_either() {
+    for stream in [None, Some(1)] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let (_, line, ended) = request_with_lines(&mut scene, Side::Client, stream, &forwarded());
+        scene.read(of_the_begin(&line));
+        // It goes on for longer than a line of anything else would wait.
+        scene.pass(Duration::from_secs(30));
+        assert_eq!(found(&scene), [PAIR], "{stream:?}");
+        scene.feed(ended);
+        scene.read(line);
+        scene.settle();
+        let expected = [PAIR, INTERIM, PAIR, INTERIM, INTERIM];
+        assert_eq!(found(&scene), expected, "{stream:?}");
+        scene.stop();
+    }
+}
+
+#[test]
+fn behind_x_forwarded_for_what_goes_on_at_the_end_excuses_its_lines() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    request_with_lines(&mut scene, Side::Client, None, &forwarded());
+    scene.pass(Duration::from_secs(30));
+    scene.stop();
+    let verdicts = scene.verdicts();
+    let excused = |(verdict, units, reasons): &&(Verdict, (u64, u64), Vec<Reason>)| {
+        *verdict == Verdict::Unverifiable
+            && *units == (0, 1)
+            && reasons.contains(&Reason::AgentDown)
+    };
+    assert_eq!(verdicts.iter().filter(excused).count(), 2, "{verdicts:?}");
+}
+
+#[test]
+fn behind_x_forwarded_for_a_forgery_waits_for_the_end_alone() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let (_, line, ended) = request_with_lines(&mut scene, Side::Client, None, &forwarded());
+    let mut forged = after(&line, Duration::from_secs(1), 30);
+    entry(&mut forged).path = Some(path("/other"));
+    entry(&mut forged).whole = Some(fingerprint("forged"));
+    scene.read(forged);
+    scene.feed(ended);
+    scene.read(line);
+    scene.settle();
+    assert!(found(&scene).contains(&UNSEEN), "{:?}", found(&scene));
+    scene.stop();
 }
 
 #[test]

@@ -46,6 +46,69 @@ fn the_proxy_answers_what_it_sent_nowhere() {
     }
 }
 
+/// A scene as above, and the line of an answer that names a peer who never connected.
+fn announced() -> (Scene, Line) {
+    let (scene, mut line) = scene();
+    let fields = entry(&mut line);
+    fields.upstream_cluster = Some("inbound|8080||".into());
+    fields.downstream_remote_address = Some(address("198.51.100.7", 4711));
+    (scene, line)
+}
+
+#[test]
+fn a_load_balancer_may_announce_peers() {
+    // An exchange shows it, before the line or within two seconds behind it.
+    for is_before in [true, false] {
+        let (mut scene, line) = announced();
+        let carry = |scene: &mut Scene| {
+            let leg = scene.server_leg();
+            let exchange = scene.exchange(&leg, 0, &get("/carried"));
+            let mut line = scene.line(Side::Server, &leg, &exchange, &get("/carried"));
+            entry(&mut line).downstream_remote_address = Some(address("198.51.100.7", 4710));
+            scene.read(line);
+        };
+        if is_before {
+            carry(&mut scene);
+        }
+        scene.read(line);
+        if !is_before {
+            carry(&mut scene);
+        }
+        scene.settle();
+        let answered = (Verdict::ProxyAnswered, (0, 1), vec![]);
+        let verdicts = scene.verdicts();
+        assert!(verdicts.contains(&answered), "{is_before}: {verdicts:?}");
+        scene.stop();
+    }
+}
+
+#[test]
+fn where_nobody_announces_peers_a_line_names_who_connected() {
+    let forgeries: [fn(&mut Line); 2] = [
+        |_| {},
+        // Even where somebody does, the format may name the physical peer.
+        |line| {
+            let other = Some(address("10.0.0.7", 33334));
+            entry(line).downstream_direct_remote_address = other;
+        },
+    ];
+    for (number, forge) in forgeries.into_iter().enumerate() {
+        let (mut scene, mut line) = announced();
+        let leg = scene.server_leg();
+        let exchange = scene.exchange(&leg, 0, &get("/carried"));
+        let mut carried = scene.line(Side::Server, &leg, &exchange, &get("/carried"));
+        let peer = [("10.0.0.7", 33333), ("198.51.100.7", 4710)][number];
+        entry(&mut carried).downstream_remote_address = Some(address(peer.0, peer.1));
+        scene.read(carried);
+        forge(&mut line);
+        scene.read(line);
+        scene.settle();
+        let verdict = scene.verdicts().pop();
+        assert_eq!(verdict, Some((Verdict::Unseen, (0, 1), vec![])), "{number}");
+        scene.stop();
+    }
+}
+
 #[test]
 fn what_a_line_speaks_of_is_told_within_two_seconds() {
     let (mut scene, line) = scene();
