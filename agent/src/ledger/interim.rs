@@ -34,7 +34,11 @@ const APART: Duration = Duration::from_millis(2);
 /// The last lines of a connection, or of a pod, that found their exchange, and that tell of so long a time that
 /// there may be others.
 #[derive(Debug, Default)]
-pub(super) struct LongPairs(VecDeque<Course>);
+pub(super) struct LongPairs {
+    pairs: VecDeque<Course>,
+    /// Requests of which a line before the last was read.
+    written_amid: VecDeque<Course>,
+}
 
 /// How far a request, or a connection, had come when its line was written.
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +63,32 @@ impl LongPairs {
     pub(super) fn note(&mut self, entry: &Entry, kept: usize) {
         let course = Course::of(entry).filter(|course| course.lasted >= SHORTEST_INTERVAL);
         let Some(course) = course else { return };
-        if self.0.len() == kept {
-            self.0.pop_front();
+        if self.pairs.len() == kept {
+            self.pairs.pop_front();
         }
-        self.0.push_back(course);
+        self.pairs.push_back(course);
+    }
+
+    /// A line was read that tells of a request which goes on.
+    fn note_amid(&mut self, course: Course, kept: usize) {
+        let is_same = |known: &Course| known.is_of_request(&course);
+        if self.written_amid.iter().rev().any(is_same) {
+            return;
+        }
+        if self.written_amid.len() == kept {
+            self.written_amid.pop_front();
+        }
+        self.written_amid.push_back(course);
+    }
+
+    /// Whether Envoy is known to write lines amid the request that a line is of. The last of them
+    /// may be the same as the one of the end, to the millisecond.
+    pub(super) fn is_written_amid(&self, entry: &Entry) -> bool {
+        let Some(course) = Course::of(entry).filter(|course| course.request_id.is_some()) else {
+            return false;
+        };
+        let is_same = |known: &Course| known.is_of_request(&course);
+        self.written_amid.iter().any(is_same)
     }
 
     /// Whether a line is of one of these requests.
@@ -79,8 +105,8 @@ impl LongPairs {
         let is_of_it = |pair: &Course| course.is_before(pair) || may_follow(pair);
         let is_of_connection = |pair: &Course| pair.is_before(&course);
         match course.request_id {
-            Some(_) => self.0.iter().any(is_of_it),
-            None => !entry.speaks_of_http() && self.0.iter().any(is_of_connection),
+            Some(_) => self.pairs.iter().any(is_of_it),
+            None => !entry.speaks_of_http() && self.pairs.iter().any(is_of_connection),
         }
     }
 }
@@ -97,6 +123,11 @@ impl Course {
             received: entry.bytes_received?,
             sent: entry.bytes_sent?,
         })
+    }
+
+    /// Whether both tell of one request.
+    fn is_of_request(&self, other: &Self) -> bool {
+        (self.start, self.request_id, self.path) == (other.start, other.request_id, other.path)
     }
 
     /// Whether another tells of the same and says no less.
@@ -132,6 +163,11 @@ impl Ledger {
             let is_of_it = |line: &Line| line.entry().is_some_and(is_of_it);
             let mut lines = mesh.leg.take_lines(request_id, is_of_it);
             lines.extend(mesh.connection_lines.extract_if(.., |line| is_of_it(line)));
+            let waiting = mesh.leg.waiting_lines().filter_map(Line::entry);
+            let mut waiting = waiting.filter(|before| before.request_id == course.request_id);
+            if !lines.is_empty() || waiting.any(|before| is_before(before).is_some()) {
+                mesh.long_pairs.note_amid(course, KEPT);
+            }
             lines
         } else if entry.speaks_of_http() {
             return;
@@ -169,7 +205,11 @@ impl Ledger {
             (is_interim(before) || knows_it)
                 && Course::of(before).is_some_and(|before| before.is_before(&course))
         };
-        for line in pod.forwarded.take_lines_like(entry, tells_of_it) {
+        let before = pod.forwarded.take_lines_like(entry, tells_of_it);
+        if !before.is_empty() {
+            pod.forwarded.long_pairs.note_amid(course, KEPT_OF_POD);
+        }
+        for line in before {
             self.judge_interim(None, line);
         }
     }

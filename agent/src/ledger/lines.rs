@@ -95,6 +95,10 @@ impl Ledger {
         {
             pod.told.expect_many();
             if pod.told.is_copy(entry) {
+                if pod.forwarded.long_pairs.is_written_amid(entry) {
+                    self.judge_interim(None, line);
+                    return;
+                }
                 self.copy(Copy { of: None, line });
                 return;
             }
@@ -141,6 +145,10 @@ impl Ledger {
                 mesh.told.expect_many();
             }
             if mesh.told.is_copy(entry) {
+                if mesh.long_pairs.is_written_amid(entry) {
+                    self.judge_interim(Some(id), line);
+                    return;
+                }
                 let of = Some((id, mesh.side));
                 // Where many requests are under way at once, lines may be alike in all they say.
                 let is_awaited = mesh.leg.awaits(&line);

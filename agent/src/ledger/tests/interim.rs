@@ -142,6 +142,26 @@ fn all_may_be_sent_before_the_last_line() {
 }
 
 #[test]
+fn the_last_two_may_be_the_same() {
+    for (sent, stream) in [(sent(), None), (sent(), Some(1)), (forwarded(), None)] {
+        let mut scene = Scene::new();
+        scene.clean("/first");
+        let (_, line, ended) = request_with_lines(&mut scene, Side::Client, stream, &sent);
+        scene.read(of_the_begin(&line));
+        scene.feed(ended);
+        scene.read(line.clone());
+        scene.read(line);
+        scene.settle();
+        let mut found = found(&scene);
+        found.sort_unstable();
+        let interim = [INTERIM; 4].into_iter();
+        let expected: Vec<_> = interim.chain([PAIR; 2]).collect();
+        assert_eq!(found, expected, "{stream:?}");
+        scene.stop();
+    }
+}
+
+#[test]
 fn behind_x_forwarded_for_they_are_none_either() {
     for stream in [None, Some(1)] {
         let mut scene = Scene::new();
