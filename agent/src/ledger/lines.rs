@@ -50,7 +50,7 @@ impl Ledger {
                 pod.account.enter(Units::new(0, 1));
                 self.log_speaks(&line);
                 if self.is_early(&line) && self.early_lines.len() < KEPT_LINES {
-                    self.early_lines.push(line);
+                    self.early_lines.push_back(line);
                 } else {
                     self.place(line);
                 }
@@ -63,9 +63,9 @@ impl Ledger {
     /// it names. One that lies far ahead bears no true stamp.
     fn is_early(&self, line: &Line) -> bool {
         let captured = self.captured_until;
-        let is_behind = |early: &Box<Line>| early.pod_uid == line.pod_uid;
+        let mut early = self.early_lines.iter();
         (captured < line.time && line.time < captured + CAPTURE_DELAY)
-            || self.early_lines.iter().any(is_behind)
+            || early.any(|early| early.pod_uid == line.pod_uid)
     }
 
     /// More was told: the lines that waited for it find their place, at the end all of them.
@@ -73,7 +73,7 @@ impl Ledger {
         let lines = std::mem::take(&mut self.early_lines);
         for line in lines {
             if !at_end && self.is_early(&line) {
-                self.early_lines.push(line);
+                self.early_lines.push_back(line);
             } else {
                 self.place(line);
             }

@@ -146,7 +146,7 @@ pub struct Ledger {
     network_legs: NetworkLegs,
     strangers: Strangers,
     /// Lines that overtook what the capture tells.
-    early_lines: Vec<Box<Line>>,
+    early_lines: VecDeque<Box<Line>>,
     /// Connections whose oldest line is due at this moment of the capture.
     line_agenda: BTreeSet<(Timestamp, ConnectionId)>,
     started: Timestamp,
@@ -188,7 +188,7 @@ impl Ledger {
             kubelet_tuples: Kept::new(KEPT_KUBELET_TUPLES),
             network_legs: NetworkLegs::default(),
             strangers: Strangers::default(),
-            early_lines: Vec::new(),
+            early_lines: VecDeque::new(),
             line_agenda: BTreeSet::new(),
             started: Timestamp::default(),
             captured_until: Timestamp::default(),
