@@ -23,7 +23,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
     scenarios: &[
         Scenario {
             name: "tcp_bytes",
-            happens: "three connections with 100 kB each way; the lines count the bytes",
+            happens: "three connections of each family with 100 kB each way; the lines count the bytes",
             recorded: "both sides: connections, `matched` 1/1 each",
             finds: &[],
             pods: || vec![PodSpec::new("a"), PodSpec::new("echo").naming(MESH_PORT)],
@@ -148,18 +148,21 @@ fn connections<'a>(evidence: &'a Evidence, pod: &str, port: u16) -> Found<'a> {
 
 fn transferred(session: &Session, pods: [&'static str; 2], port: u16) -> Result<Judge> {
     let [client, server] = pods;
-    let _echo = session.lab.pod(server).serve("echo", port)?;
-    let server = endpoint(session, server, port);
+    let server = session.lab.pod(server);
+    let _echo = server.serve("echo", port)?;
     let client = session.lab.pod(client);
-    client.client(&["transfer", &server, "3", "100000"])?;
+    for family in [Family::V4, Family::V6] {
+        let to = endpoint_of(family, server, port);
+        client.client(&["transfer", &to, "3", "100000"])?;
+    }
     judge(move |evidence| {
         for pod in pods {
             let lines = evidence.lines(pod, " 100000 100000 ")?;
             let of_port = format!(":{port} ");
             let lines = lines.iter().filter(|line| line.contains(&of_port)).count();
-            ensure!(lines == 3, "{pod} has {lines} lines");
+            ensure!(lines == 6, "{pod} has {lines} lines");
             let found = connections(evidence, pod, port);
-            found.are("matched")?.are_as_many_as(3)?.of_units(3, 3)?;
+            found.are("matched")?.are_as_many_as(6)?.of_units(6, 6)?;
         }
         Ok(())
     })
