@@ -11,9 +11,9 @@ const PATIENCE_WITH_LATE_LINES: Duration = Duration::from_secs(300);
 
 impl Ledger {
     pub(super) fn log_progress(&mut self, uid: &Arc<str>, read_until: Timestamp) {
-        let early = self.early_lines.iter().filter(|line| line.pod_uid == *uid);
-        let read_until = early.fold(read_until, |until, line| until.min(line.time));
         let pod = self.pods.entry(Arc::clone(uid)).or_default();
+        let early = pod.early.front().map(|line| line.time);
+        let read_until = early.map_or(read_until, |early| read_until.min(early));
         pod.read_until = pod.read_until.max(Some(read_until));
         pod.attempts.drop_lines(self.captured_until);
         self.look_at_agenda(uid, read_until);

@@ -9,7 +9,6 @@ use super::{
     forwarded::is_forwarded,
     input::{Entry, Line, LineContent},
     interim::{has_not_ended, is_interim},
-    pod::KEPT_LINES,
     roles::PodKind,
     tracked::Tracked,
     write::{Judgement, entry_attributes, envoy_body, workload},
@@ -49,39 +48,13 @@ impl Ledger {
                 pod.lines_ever = true;
                 pod.account.enter(Units::new(0, 1));
                 self.log_speaks(&line);
-                if self.is_early(&line) && self.early_lines.len() < KEPT_LINES {
-                    self.early_lines.push_back(line);
-                } else {
-                    self.place(line);
-                }
-            }
-        }
-    }
-
-    /// Whether a line was stamped before all was told that was sent by then, or stands behind one
-    /// that was: it may speak of what has yet to come, and of several attempts the last is the one
-    /// it names. One that lies far ahead bears no true stamp.
-    fn is_early(&self, line: &Line) -> bool {
-        let captured = self.captured_until;
-        let mut early = self.early_lines.iter();
-        (captured < line.time && line.time < captured + CAPTURE_DELAY)
-            || early.any(|early| early.pod_uid == line.pod_uid)
-    }
-
-    /// More was told: the lines that waited for it find their place, at the end all of them.
-    pub(super) fn place_early_lines(&mut self, at_end: bool) {
-        let lines = std::mem::take(&mut self.early_lines);
-        for line in lines {
-            if !at_end && self.is_early(&line) {
-                self.early_lines.push_back(line);
-            } else {
-                self.place(line);
+                self.place_in_time(line);
             }
         }
     }
 
     /// Finds the connection that a line speaks of, or puts the line where it can wait.
-    fn place(&mut self, line: Box<Line>) {
+    pub(super) fn place(&mut self, line: Box<Line>) {
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return;
         };

@@ -15,6 +15,7 @@ mod connections;
 mod copies;
 mod course;
 mod doubt;
+mod early;
 pub mod evidence;
 mod findings;
 mod finish;
@@ -145,8 +146,8 @@ pub struct Ledger {
     kubelet_tuples: Kept<(SocketAddr, SocketAddr), ()>,
     network_legs: NetworkLegs,
     strangers: Strangers,
-    /// Lines that overtook what the capture tells.
-    early_lines: VecDeque<Box<Line>>,
+    /// Pods with lines that overtook what the capture tells.
+    pods_with_early_lines: BTreeSet<Arc<str>>,
     /// Connections whose oldest line is due at this moment of the capture.
     line_agenda: BTreeSet<(Timestamp, ConnectionId)>,
     started: Timestamp,
@@ -188,7 +189,7 @@ impl Ledger {
             kubelet_tuples: Kept::new(KEPT_KUBELET_TUPLES),
             network_legs: NetworkLegs::default(),
             strangers: Strangers::default(),
-            early_lines: VecDeque::new(),
+            pods_with_early_lines: BTreeSet::new(),
             line_agenda: BTreeSet::new(),
             started: Timestamp::default(),
             captured_until: Timestamp::default(),

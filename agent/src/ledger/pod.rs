@@ -76,6 +76,8 @@ pub(super) struct PodBook {
     pub(super) copies: Copies,
     /// Lines that name no connection between app and sidecar, to know those written twice.
     pub(super) told: Told,
+    /// Lines that overtook what the capture tells, in the order of the log.
+    pub(super) early: VecDeque<Box<Line>>,
     /// Lines whose connection was not told yet.
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
@@ -340,8 +342,8 @@ impl PodBook {
 
     /// Whether one more line may wait.
     pub(super) fn has_room_for_a_line(&self) -> bool {
-        let waiting = self.unplaced.len() + self.doubtful.len() + self.copies.waiting.len();
-        waiting + self.forwarded.lines() < KEPT_LINES
+        let waiting = self.early.len() + self.unplaced.len() + self.doubtful.len();
+        waiting + self.copies.waiting.len() + self.forwarded.lines() < KEPT_LINES
     }
 
     /// Nothing refers to this pod any more. (A line that waits is a unit of its account.)
