@@ -152,7 +152,7 @@ impl Ledger {
                     && let Some(place) = &place
                 {
                     let pod = self.pods.entry(place.pod_uid.clone()).or_default();
-                    pod.network_opened(&connection);
+                    pod.network_opened(&connection, self.started);
                 }
                 let mut policy = None;
                 if verdict == Verdict::Bypassed

@@ -180,7 +180,7 @@ impl Ledger {
         };
         // Of a gateway no exchange ever tells whether its peers are announced.
         let is_gateway = kind == Some(PodKind::Gateway);
-        let held = match waited && (is_gateway || pod.peers_are_announced) {
+        let held = match waited && (is_gateway || pod.peers.are_announced()) {
             true => pod.held_announced_connection(line, entry),
             false => pod.held_network_connection(line, entry),
         };

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     account::Account,
+    announced::Peers,
     attempts::Attempts,
     authority::Received,
     copies::Copies,
@@ -64,8 +65,8 @@ pub(super) struct PodBook {
     /// Connections that the proxy accepted from the network, by the peer's address.
     network: HashMap<SocketAddr, Vec<Span>>,
     network_order: VecDeque<SocketAddr>,
-    /// Lines may name peers that were announced, and not who connected.
-    pub(super) peers_are_announced: bool,
+    /// What lines say of peers.
+    pub(super) peers: Peers,
     /// What bears the address of X-Forwarded-For.
     pub(super) forwarded: Forwarded,
     /// Inbound exchanges that may be attempts behind one line.
@@ -117,16 +118,11 @@ pub(super) struct Span {
 }
 
 impl PodBook {
-    /// A connection between app and sidecar opened. One that is older than the programs is told
-    /// when something is seen of it, and was there since they `started`.
+    /// A connection between app and sidecar opened, or was there when the programs `started`.
     pub(super) fn index(&mut self, side: Side, connection: &Connection, started: Timestamp) {
-        let from = match connection.preexisting {
-            true => connection.time.min(started),
-            false => connection.time,
-        };
         let span = Span {
             id: connection.id,
-            from,
+            from: opened(connection, started),
             to: Timestamp::MAX,
             destination: connection.destination,
             asked: connection.asked,
@@ -230,12 +226,12 @@ impl PodBook {
         found.map(|span| span.id)
     }
 
-    /// The proxy accepted a connection from the network.
-    pub(super) fn network_opened(&mut self, connection: &Connection) {
+    /// The proxy accepted a connection from the network, or had it when the programs `started`.
+    pub(super) fn network_opened(&mut self, connection: &Connection, started: Timestamp) {
         let peer = connection.source;
         let span = Span {
             id: connection.id,
-            from: connection.time,
+            from: opened(connection, started),
             to: Timestamp::MAX,
             destination: connection.destination,
             asked: None,
@@ -270,17 +266,18 @@ impl PodBook {
                 .network
                 .get(&peer)
                 .is_some_and(|spans| spans.iter().any(|span| covers(span, time))),
-            _ => self
-                .network
-                .values()
-                .flatten()
-                .any(|span| covers(span, time)),
+            _ => self.held_any_network_connection(time),
         }
+    }
+
+    /// Connections that the proxy accepted from the network.
+    pub(super) fn network_connections(&self) -> impl Iterator<Item = &Span> {
+        self.network.values().flatten()
     }
 
     /// Whether the proxy held any network connection in this time.
     pub(super) fn held_any_network_connection(&self, time: (Timestamp, Timestamp)) -> bool {
-        let mut spans = self.network.values().flatten();
+        let mut spans = self.network_connections();
         spans.any(|span| covers(span, time))
     }
 
@@ -349,6 +346,15 @@ impl PodBook {
     /// Nothing refers to this pod any more. (A line that waits is a unit of its account.)
     pub(super) fn is_idle(&self) -> bool {
         self.by_source.is_empty() && self.account.is_idle()
+    }
+}
+
+/// Since when a connection was there for all that is known. One that is older than the programs is
+/// told when something is seen of it.
+fn opened(connection: &Connection, started: Timestamp) -> Timestamp {
+    match connection.preexisting {
+        true => connection.time.min(started),
+        false => connection.time,
     }
 }
 

@@ -110,6 +110,27 @@ fn where_nobody_announces_peers_a_line_names_who_connected() {
 }
 
 #[test]
+fn one_peer_whose_connection_was_missed_was_not_announced() {
+    let (mut scene, line) = announced();
+    let leg = scene.server_leg();
+    for (number, peer) in [("10.0.0.7", 33333), ("198.51.100.7", 4710)]
+        .into_iter()
+        .enumerate()
+    {
+        let number = u32::try_from(number).unwrap();
+        let exchange = scene.exchange(&leg, number, &get("/carried"));
+        let mut carried = scene.line(Side::Server, &leg, &exchange, &get("/carried"));
+        entry(&mut carried).downstream_remote_address = Some(address(peer.0, peer.1));
+        scene.read(carried);
+    }
+    scene.read(line);
+    scene.settle();
+    let verdict = scene.verdicts().pop();
+    assert_eq!(verdict, Some((Verdict::Unseen, (0, 1), vec![])));
+    scene.stop();
+}
+
+#[test]
 fn what_a_line_speaks_of_is_told_within_two_seconds() {
     let (mut scene, line) = scene();
     let told = line.time + Duration::from_secs(2);

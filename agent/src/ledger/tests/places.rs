@@ -161,8 +161,8 @@ fn the_proxy_held_a_network_connection_while_it_was_open() {
         held
     };
     let mut book = PodBook::default();
-    book.network_opened(&connection(1, at(10)));
-    book.network_opened(&connection(2, at(50)));
+    book.network_opened(&connection(1, at(10)), at(0));
+    book.network_opened(&connection(2, at(50)), at(0));
     book.network_closed(source(), 1, at(20));
     for (moment, expected) in [
         (at(10) - TOLERANCE - MOMENT, false),
@@ -191,7 +191,7 @@ fn the_oldest_network_connections_give_way() {
     let open = |book: &mut PodBook, number: usize| {
         let source = peer(number);
         let opened = connection(number as u64, at(10));
-        book.network_opened(&Connection { source, ..opened });
+        book.network_opened(&Connection { source, ..opened }, at(0));
     };
     let holds = |book: &PodBook, number| {
         let mut line = line(Side::Client, (at(15), at(15)));
