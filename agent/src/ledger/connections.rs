@@ -482,7 +482,9 @@ impl Ledger {
             units,
         };
         let record = self.tell(Kind::Connection, connection.time, judgement, traffic);
-        self.leg_closed(&connection, &record);
+        if let Some(closed) = closed {
+            self.leg_closed(connection.id, closed.time, &record);
+        }
         if let Some(uid) = uid.as_ref().filter(|_| has_no_sidecar) {
             self.stranger_closed(&connection, uid, &record);
         }

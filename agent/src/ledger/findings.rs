@@ -7,6 +7,7 @@ mod unlogged;
 use std::{collections::BTreeMap, sync::Arc};
 
 use unlogged::Held;
+pub(super) use unlogged::LATE_LINES;
 
 use super::{Ledger, input::Line, tracked::Tracked};
 use crate::{

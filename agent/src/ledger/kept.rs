@@ -39,10 +39,6 @@ impl<K: Copy + Ord, V> Kept<K, V> {
         self.values.get(key)
     }
 
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.values.get_mut(key)
-    }
-
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         self.values.remove(key)
     }
@@ -69,6 +65,6 @@ mod tests {
             (None, Some(&20), Some(&30))
         );
         assert_eq!(kept.remove(&2), Some(20));
-        assert_eq!(kept.get_mut(&2), None);
+        assert_eq!(kept.get(&2), None);
     }
 }

@@ -48,6 +48,7 @@ impl Ledger {
                 pod.lines_ever = true;
                 pod.account.enter(Units::new(0, 1));
                 self.log_speaks(&line);
+                self.legs_mentioned(&line);
                 self.place_in_time(line);
             }
         }

@@ -348,6 +348,7 @@ impl Ledger {
         for uid in silent {
             self.look_at_agenda(&uid, now - PATIENCE_WITH_SILENT_LOGS);
         }
+        self.judge_closed_legs();
         self.release_held();
         self.sweep_pods();
         if now.since(self.interval_began) >= self.settings.interval {

@@ -18,6 +18,7 @@ use super::{
     input::{Entry, Line},
     log_marks::LogMarks,
     missed::Missed,
+    plaintext::mention::Mentions,
     told::Told,
 };
 use crate::{
@@ -83,6 +84,8 @@ pub(super) struct PodBook {
     pub(super) unplaced: VecDeque<Box<Line>>,
     /// Lines that cannot be read for sure and name no connection.
     pub(super) doubtful: VecDeque<Box<Line>>,
+    /// What lines said of the proxy's network legs.
+    pub(super) mentions: Mentions,
     /// When the pod's proxies ended.
     pub(super) proxy_ends: VecDeque<Timestamp>,
     /// Known holes in the log.

@@ -9,7 +9,7 @@ use super::{FindingKind, Found, Ledger};
 use crate::{ledger::Line, timestamp::Timestamp};
 
 /// How long after its accusation a unit may still get its line: a runtime in need.
-const LATE_LINES: Duration = Duration::from_secs(10);
+pub(in crate::ledger) const LATE_LINES: Duration = Duration::from_secs(10);
 
 /// How long it is waited for more units, or for a line, to tell silence from missing lines.
 const PATIENCE: Duration = Duration::from_secs(60);

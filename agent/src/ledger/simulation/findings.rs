@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
+use super::{sidecars::Plaintext, truth::Truth};
 use crate::record::{
     Body, ConnectionState, FindingState, Kind, Reason, Record, Traffic, Units, Verdict,
 };
@@ -21,8 +22,9 @@ const PLAIN: &str = "MW-112";
 /// Pod and finding.
 type Key = (String, &'static str);
 
-/// Whether the findings of a run are those that its other records prove.
-pub(super) fn check(records: &[Record]) -> Result<(), String> {
+/// Whether the findings of a run are those that its other records prove. A run that is followed by
+/// another ends before it can judge all.
+pub(super) fn check(records: &[Record], truth: &Truth, is_last: bool) -> Result<(), String> {
     let revised: BTreeSet<&str> = records
         .iter()
         .filter_map(traffic)
@@ -44,7 +46,7 @@ pub(super) fn check(records: &[Record]) -> Result<(), String> {
             false => *proven.entry((pod, id)).or_default() += count,
         }
     }
-    let plain = plain_legs(records);
+    let plain = plain_legs(records, truth, is_last);
     for (pod, (certain, _)) in &plain {
         *proven.entry((pod.clone(), PLAIN)).or_default() += certain;
     }
@@ -149,9 +151,9 @@ fn proves(record: &Record) -> Option<(&'static str, u64)> {
 }
 
 /// Of each pod, the legs in which its sidecar sent plaintext to another: those that must be found,
-/// and those that may be, since the sending end is known for the sidecar by name alone. The
-/// scene's sidecars send plaintext to nobody else.
-fn plain_legs(records: &[Record]) -> BTreeMap<String, (u64, u64)> {
+/// and those that may be. These are such whose sending end is known for the sidecar by name alone,
+/// too. The scene's sidecars send plaintext to nobody else.
+fn plain_legs(records: &[Record], truth: &Truth, is_last: bool) -> BTreeMap<String, (u64, u64)> {
     let mut legs: BTreeMap<(String, SocketAddr), bool> = BTreeMap::new();
     for record in records {
         let Some(traffic) = traffic(record) else {
@@ -167,9 +169,14 @@ fn plain_legs(records: &[Record]) -> BTreeMap<String, (u64, u64)> {
         }
     }
     let mut plain: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for ((pod, _), is_certain) in legs {
-        let (certain, doubtful) = plain.entry(pod).or_default();
-        *if is_certain { certain } else { doubtful } += 1;
+    for (leg, is_certain) in legs {
+        let plaintext = truth.plaintext[&leg];
+        let (certain, doubtful) = plain.entry(leg.0).or_default();
+        match plaintext {
+            Plaintext::Fine => {}
+            Plaintext::Found if is_certain && is_last => *certain += 1,
+            Plaintext::Found | Plaintext::Either => *doubtful += 1,
+        }
     }
     plain
 }

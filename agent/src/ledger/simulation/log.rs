@@ -1,6 +1,6 @@
 //! A proxy's log: when its lines are written, flushed, stamped and readable.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     pod::Pod,
@@ -109,6 +109,21 @@ impl Log {
             content: Content::Entry(Box::new(entry)),
             likeness: Some(likeness),
         });
+    }
+
+    /// As many of the first lines about what went out from here name this cluster.
+    pub(super) fn name_cluster(&mut self, source: SocketAddr, cluster: &str, lines: usize) {
+        let entries = self
+            .made
+            .iter_mut()
+            .filter_map(|made| match &mut made.content {
+                Content::Entry(entry) => Some(entry),
+                _ => None,
+            });
+        let of_it = entries.filter(|entry| entry.upstream_local_address == Some(source));
+        for entry in of_it.take(lines) {
+            entry.upstream_cluster = Some(cluster.to_owned());
+        }
     }
 
     /// pilot-agent writes something, to the same stream.

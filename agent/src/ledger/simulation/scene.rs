@@ -9,6 +9,7 @@ use super::{
     losses::CAUSES,
     pod::{Kind, Pod},
     random::Random,
+    sidecars::{Carried, PlainLeg},
     traffic::SPAN_MILLISECONDS,
     truth::Truth,
 };
@@ -40,6 +41,9 @@ pub(super) struct Scene {
     /// Why the capture misses something, if it does.
     pub(super) cause: Gap,
     pub(super) flush: Duration,
+    /// What proxies carried for their apps.
+    pub(super) carried: Vec<Carried>,
+    pub(super) plain_legs: Vec<PlainLeg>,
     moments: HashSet<Timestamp>,
     /// When everything is over.
     end: Timestamp,
@@ -69,6 +73,7 @@ impl Script {
         let mut scene = Scene::new(seed);
         scene.play();
         scene.play_datagrams(seed);
+        scene.play_plaintext(seed);
         scene.finish()
     }
 }
@@ -101,6 +106,8 @@ impl Scene {
             has_kubelet: random.chance(50),
             cause: *random.pick(&CAUSES),
             flush,
+            carried: Vec::new(),
+            plain_legs: Vec::new(),
             moments: HashSet::new(),
             end: BEGIN,
             random,
@@ -150,6 +157,13 @@ impl Scene {
         self.random = rest;
     }
 
+    /// What goes in plaintext between sidecars, by chance of its own as well.
+    fn play_plaintext(&mut self, seed: u64) {
+        let rest = mem::replace(&mut self.random, Random::new(seed.rotate_left(32)));
+        self.carried_in_plaintext();
+        self.random = rest;
+    }
+
     /// A moment near `time` at which nothing else of the scene happens: moments name units.
     pub(super) fn moment(&mut self, mut time: Timestamp) -> Timestamp {
         while !self.moments.insert(time) {
@@ -173,7 +187,16 @@ impl Scene {
             if let Damage::Stalled(_, to) = log.damage {
                 (end, stalled) = (end.max(to), true);
             }
-            logs.push(log.write(BEGIN, self.flush, &mut self.random, &mut self.truth));
+            let damage = log.damage;
+            let written = log.write(BEGIN, self.flush, &mut self.random, &mut self.truth);
+            for leg in &self.plain_legs {
+                if leg.pod == logs.len() {
+                    let uid = self.pods[leg.pod].uid.clone();
+                    let plaintext = leg.judge(&written, damage);
+                    self.truth.plaintext.insert((uid, leg.source), plaintext);
+                }
+            }
+            logs.push(written);
         }
         let settings = settings(self.flush, &mut self.random);
         let stop = BEGIN + self.random.millis(500, 12_000);
@@ -192,7 +215,7 @@ impl Scene {
             logs,
             intake: self.intake,
             truth: self.truth,
-            end: end.max(BEGIN + LONGEST_LAG) + self.flush * 2 + Duration::from_secs(10),
+            end: end.max(BEGIN + LONGEST_LAG) + self.flush * 2 + Duration::from_secs(15),
         };
         (script, self.random)
     }

@@ -1,25 +1,89 @@
 //! Legs between the sidecars of two pods of the node.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{mem, net::SocketAddr, time::Duration};
 
 use super::{
+    log::{Damage, Written},
     pod::{Kind, Part},
     scene::{BEGIN, Scene},
     traffic::SPAN_MILLISECONDS,
+    wire::Wire,
 };
 use crate::{
+    envoy::Content,
     http::{Closed, Connection, End, Greeting, hello::ClientHello},
     ledger::Input,
     timestamp::Timestamp,
 };
 
+/// The cluster of what goes to ports that no service names.
+const PASSTHROUGH: &str = "PassthroughCluster";
+
+/// How many percent of the legs in which something of an app is carried are in plaintext.
+const PLAIN: u64 = 30;
+
+/// Where a proxy carried what its app asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    pod: usize,
+    tuple: (SocketAddr, SocketAddr),
+    opened: Timestamp,
+    closed: Timestamp,
+}
+
+/// A leg in which a sidecar sends plaintext to another.
+#[derive(Clone, Debug)]
+pub(super) struct PlainLeg {
+    pub(super) pod: usize,
+    pub(super) source: SocketAddr,
+    destination: SocketAddr,
+}
+
+/// Whether a leg in plaintext is a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plaintext {
+    Found,
+    /// It goes to a port that no service names.
+    Fine,
+    /// What its line said is gone, or came very late.
+    Either,
+}
+
+impl PlainLeg {
+    /// What its pod's log, as it can be read, makes of it.
+    pub(super) fn judge(&self, log: &[Written], damage: Damage) -> Plaintext {
+        let entries = log
+            .iter()
+            .filter_map(|written| match &written.line.content {
+                Content::Entry(entry) => Some(entry),
+                _ => None,
+            });
+        // Requests of one connection may have gone to several hosts.
+        let host = self.destination.to_string();
+        let of_it = entries.filter(|entry| {
+            entry.upstream_local_address == Some(self.source)
+                && entry.upstream_host.as_ref() == Some(&host)
+        });
+        let mut clusters = of_it
+            .map(|entry| entry.upstream_cluster.as_deref())
+            .peekable();
+        let is_named = clusters.peek().is_some();
+        let is_passed = is_named && clusters.all(|cluster| cluster == Some(PASSTHROUGH));
+        match damage {
+            Damage::Holes if !is_named => Plaintext::Either,
+            Damage::Stalled(..) if is_passed => Plaintext::Either,
+            _ if is_passed => Plaintext::Fine,
+            _ => Plaintext::Found,
+        }
+    }
+}
+
 impl Scene {
-    /// Legs from a pod's sidecar to those of others: most with TLS, some without, and of some the
-    /// beginning was not seen.
+    /// Legs from a pod's sidecar to those of others, of which no line speaks: most with TLS, some
+    /// without, and of some the beginning was not seen.
     pub(super) fn among_sidecars(&mut self, pod: usize) {
         for other in 0..self.pods.len() {
-            let is_meshed = self.pods[other].kind != Kind::Plain;
-            if other == pod || !is_meshed || self.pods[other].v6 != self.pods[pod].v6 {
+            if other == pod || !self.is_meshed(other) || self.pods[other].v6 != self.pods[pod].v6 {
                 continue;
             }
             for _ in 0..self.random.between(0, 3) {
@@ -28,24 +92,80 @@ impl Scene {
                     1 => Some(Greeting::Plain),
                     _ => Some(Greeting::Client(ClientHello::default())),
                 };
-                self.leg_between((pod, other), greeting);
+                let opened = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
+                let destination = SocketAddr::new(self.pods[other].address(), 8080);
+                let leg = Carried {
+                    pod,
+                    tuple: (
+                        SocketAddr::new(self.pods[pod].address(), self.next_port()),
+                        destination,
+                    ),
+                    opened,
+                    closed: opened + self.random.millis(30, 5_000),
+                };
+                self.leg_to(other, leg, greeting);
             }
         }
     }
 
-    fn leg_between(&mut self, (pod, other): (usize, usize), greeting: Option<Greeting>) {
-        let begin = BEGIN + self.random.millis(150, SPAN_MILLISECONDS);
-        let begin = self.moment(begin);
-        let port = self.next_port();
-        let source = SocketAddr::new(self.pods[pod].address(), port);
-        let destination = SocketAddr::new(self.pods[other].address(), 8080);
+    /// What a proxy carries for its app goes to its peer from here.
+    pub(super) fn carry_on(&mut self, pod: usize, wire: &Wire, closed: Timestamp) {
+        self.carried.push(Carried {
+            pod,
+            tuple: wire.network,
+            opened: wire.opened,
+            closed,
+        });
+    }
+
+    /// Some of that goes in plaintext to another sidecar. The lines name a service, or none, or
+    /// somebody has made the first of them name none.
+    pub(super) fn carried_in_plaintext(&mut self) {
+        for carried in mem::take(&mut self.carried) {
+            let others: Vec<usize> = (0..self.pods.len())
+                .filter(|other| *other != carried.pod && self.is_meshed(*other))
+                .collect();
+            if others.is_empty() || !self.random.chance(PLAIN) {
+                continue;
+            }
+            let lines = *self.random.pick(&[0, usize::MAX, usize::MAX, 1]);
+            let log = &mut self.logs[carried.pod];
+            log.name_cluster(carried.tuple.0, PASSTHROUGH, lines);
+            let other = *self.random.pick(&others);
+            let leg = Carried {
+                opened: carried.opened + self.random.micros(20, 2_000),
+                closed: carried.closed + self.random.micros(20, 900_000),
+                ..carried
+            };
+            self.leg_to(other, leg, Some(Greeting::Plain));
+        }
+    }
+
+    fn is_meshed(&self, pod: usize) -> bool {
+        self.pods[pod].kind != Kind::Plain
+    }
+
+    fn leg_to(&mut self, other: usize, leg: Carried, greeting: Option<Greeting>) {
+        let Carried {
+            pod,
+            tuple: (source, destination),
+            opened,
+            closed,
+        } = leg;
+        let begin = self.moment(opened);
         let sending = self.pods[pod].end(Part::Proxy, source, destination);
         let own = SocketAddr::new(destination.ip(), 15006);
         let accepting = self.pods[other].end(Part::Proxy, own, source);
         let ends = [(Some(sending), None), (None, Some(accepting))];
+        if greeting == Some(Greeting::Plain) {
+            self.plain_legs.push(PlainLeg {
+                pod,
+                source,
+                destination,
+            });
+        }
         // Either may be told first.
         let told = [0, 1].map(|_| begin + self.random.micros(20, 20_000));
-        let closed = begin + self.random.millis(30, 5_000);
         for (number, (ends, told)) in ends.into_iter().zip(told).enumerate() {
             let id = self.end_of_leg(begin, ends, (source, destination), told);
             if let (0, Some(greeting)) = (number, greeting.clone()) {
@@ -59,6 +179,7 @@ impl Scene {
                     },
                 );
             }
+            let closed = closed.max(told + Duration::from_micros(10));
             self.tell(
                 closed,
                 Input::Closed(Closed {

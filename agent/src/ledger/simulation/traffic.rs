@@ -104,6 +104,9 @@ impl Scene {
         }
         let told = now + self.random.micros(1, 3_000);
         self.tell(told, Input::Closed(wire.closed(now, bytes)));
+        if side == Side::Client {
+            self.carry_on(pod, &wire, now);
+        }
     }
 
     pub(super) fn wire(&mut self, pod: usize, side: Side, begin: Timestamp) -> Wire {

@@ -1,8 +1,11 @@
 //! What the records must say, known from how the scene was made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
-use super::clock_step::ClockStep;
+use super::{clock_step::ClockStep, sidecars::Plaintext};
 use crate::{
     record::{Reason, Side, Verdict},
     timestamp::Timestamp,
@@ -42,6 +45,8 @@ pub(super) struct Truth {
     pub(super) since: Timestamp,
     /// The clock by which records tell time may have been set.
     pub(super) clock_step: Option<ClockStep>,
+    /// Legs between sidecars in plaintext, by the pod and the address that send.
+    pub(super) plaintext: BTreeMap<(String, SocketAddr), Plaintext>,
     likenesses: BTreeMap<String, Likeness>,
     names: Vec<String>,
     /// By pod and first byte.
