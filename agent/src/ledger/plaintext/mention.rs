@@ -12,7 +12,7 @@ use crate::{
 const PASSTHROUGH: &str = "PassthroughCluster";
 
 /// Mentions of one pod that are kept, for legs that are told later.
-const KEPT: usize = 4096;
+const KEPT: usize = 1024;
 
 /// How far the times of a line and of its leg may be apart.
 const TOLERANCE: Duration = Duration::from_secs(1);
