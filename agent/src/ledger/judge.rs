@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
-    compare::{Comparison, compare},
+    compare::{Comparison, compare, fits_in_time},
     forwarded::is_forwarded,
     input::{Exchange, Line, LineContent},
     interim,
@@ -115,6 +115,14 @@ impl Ledger {
                 exchange,
                 line,
                 comparison,
+            } if !comparison.agrees() && self.is_older_than(id, &line, &exchange) => {
+                self.conclude_exchange(id, exchange);
+                self.conclude_line(id, &line);
+            }
+            Settled::Pair {
+                exchange,
+                line,
+                comparison,
             } => {
                 self.conclude_pair(id, &exchange, &line, comparison, None);
             }
@@ -129,6 +137,13 @@ impl Ledger {
             Settled::Exchange(exchange) => self.conclude_exchange(id, exchange),
             Settled::Line(line) => self.conclude_line(id, &line),
         }
+    }
+
+    /// Whether a line that differs from an exchange is of another: of one before the agent's time.
+    fn is_older_than(&self, id: ConnectionId, line: &Line, exchange: &Exchange) -> bool {
+        let (side, in_time) = (self.side(id), (exchange.time, exchange.end));
+        let is_of_it = |entry| fits_in_time(side, in_time.0, in_time.1, entry);
+        self.is_of_before(line) && !line.entry().is_some_and(is_of_it)
     }
 
     /// Pairs an exchange with a line that was found by other means than the tuple.
