@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Scene, get};
+use super::{Scene, entry, get};
 use crate::{
     http::Gap,
     ledger::Input,
@@ -127,5 +127,26 @@ fn a_late_line_behind_x_forwarded_for_revises() {
     scene.settle();
     let late = (Verdict::Matched, (1, 1), vec![Reason::LateLine]);
     assert_eq!(scene.verdicts()[2..], [late]);
+    scene.stop();
+}
+
+#[test]
+fn a_line_from_before_the_agents_time_is_held_against_nobody() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let exchange = scene.exchange(&leg, 0, &get("/unlogged"));
+    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/older"));
+    // The agent began a second before.
+    entry(&mut line).start_time = Some(exchange.time - Duration::from_secs(2));
+    scene.read(line);
+    scene.settle();
+    let mut found = scene.verdicts().split_off(1);
+    found.sort();
+    let expected = [
+        (Verdict::Unlogged, (1, 0), vec![]),
+        (Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart]),
+    ];
+    assert_eq!(found, expected);
     scene.stop();
 }
