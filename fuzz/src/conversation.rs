@@ -223,11 +223,17 @@ fn assert_nothing_is_invented(events: &[HttpEvent], expected: &[HttpEvent]) {
         let head = |exchange: &Exchange| exchange.request.head.clone();
         let status = |exchange: &Exchange| exchange.response.as_ref().and_then(|it| it.status);
         if is_whole(exchange) {
-            let other = Exchange {
+            let mut other = Exchange {
                 exchange: exchange.exchange,
                 joined: exchange.joined,
                 ..other.clone()
             };
+            if exchange.request.ended.is_none() {
+                // A server may reset a stream before the hole in what the client sent shows.
+                let bytes = exchange.request.body_bytes;
+                assert!(bytes <= other.request.body_bytes, "{exchange:?}");
+                (other.request.ended, other.request.body_bytes) = (None, bytes);
+            }
             assert_eq!(*exchange, other);
         } else if let (Some(head), Some(other)) = (head(exchange), head(other)) {
             assert!(

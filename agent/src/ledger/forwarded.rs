@@ -13,7 +13,7 @@ use std::{
 use super::{
     compare::fits_in_time,
     input::{Entry, Exchange, Line},
-    interim::{LongPairs, is_interim},
+    interim::{LongPairs, is_interim, tells_of_what_goes_on},
 };
 use crate::{
     http::ConnectionId,
@@ -32,6 +32,8 @@ const MOST_COMPARED: usize = 64;
 pub(super) struct Forwarded {
     groups: BTreeMap<Key, Group>,
     lines: usize,
+    /// How many of them tell of requests that go on.
+    amid: usize,
     /// Lines that found their exchange and may have others before them.
     pub(super) long_pairs: LongPairs,
 }
@@ -70,6 +72,7 @@ impl Forwarded {
     /// A line was read.
     pub(super) fn add_line(&mut self, line: Box<Line>) {
         let Some(entry) = line.entry() else { return };
+        self.amid += usize::from(tells_of_what_goes_on(entry));
         self.groups
             .entry(key_of(entry))
             .or_default()
@@ -78,19 +81,30 @@ impl Forwarded {
         self.lines += 1;
     }
 
-    /// Takes out the lines with the destination and the path of a line that `is_like` allows.
+    /// A line was taken out.
+    fn left(&mut self, line: &Line) {
+        self.lines -= 1;
+        self.amid -= usize::from(line.entry().is_some_and(tells_of_what_goes_on));
+    }
+
+    /// Takes out the lines that tell of what goes on, have the destination and the path of a line,
+    /// and of which this holds.
     #[expect(clippy::vec_box, reason = "lines move between lists")]
-    pub(super) fn take_lines_like(
+    pub(super) fn take_lines_amid(
         &mut self,
         entry: &Entry,
-        is_like: impl Fn(&Entry) -> bool,
+        holds: impl Fn(&Entry) -> bool,
     ) -> Vec<Box<Line>> {
-        let Some(group) = self.groups.get_mut(&key_of(entry)) else {
-            return Vec::new();
+        // Most logs have none, and many others.
+        let group = match self.amid {
+            0 => None,
+            _ => self.groups.get_mut(&key_of(entry)),
         };
-        let is_like = |line: &mut Box<Line>| line.entry().is_some_and(&is_like);
-        let taken: Vec<_> = group.lines.extract_if(.., is_like).collect();
-        self.lines -= taken.len();
+        let holds = |entry: &Entry| tells_of_what_goes_on(entry) && holds(entry);
+        let holds = |line: &mut Box<Line>| line.entry().is_some_and(holds);
+        let taken = group.map(|group| group.lines.extract_if(.., holds).collect());
+        let taken: Vec<_> = taken.unwrap_or_default();
+        taken.iter().for_each(|line| self.left(line));
         taken
     }
 
@@ -121,7 +135,7 @@ impl Forwarded {
             }
             !group.exchanges.is_empty() || !group.lines.is_empty()
         });
-        self.lines -= taken.len();
+        taken.iter().for_each(|(line, _)| self.left(line));
         taken
     }
 
@@ -184,9 +198,9 @@ impl Forwarded {
     }
 
     fn take_line(&mut self, (key, at): (Key, usize)) -> Option<Box<Line>> {
-        self.lines -= 1;
-        let group = self.groups.get_mut(&key)?;
-        Some(group.lines.remove(at))
+        let line = self.groups.get_mut(&key)?.lines.remove(at);
+        self.left(&line);
+        Some(line)
     }
 
     /// The first exchange in the time of a line of which this holds.

@@ -2,7 +2,7 @@
 //! intervals. Most formats do not say so, and each of these looks like the line of the end, which
 //! says more of the same.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{cell::Cell, collections::VecDeque, time::Duration};
 
 use super::{
     CAPTURE_DELAY, Ledger,
@@ -156,16 +156,16 @@ impl Ledger {
             |before: &Entry| Course::of(before).filter(|before| before.is_before(&course));
         let before = if let Some(request_id) = course.request_id {
             let one_by_one = !mesh.leg.is_multiplexed();
+            let is_amid = Cell::new(false);
             let is_of_it = |before: &Entry| {
                 let course = is_before(before);
+                is_amid.set(is_amid.get() || course.is_some());
                 course.is_some_and(|it| has_not_ended(before) || one_by_one && it.lasted >= APART)
             };
             let is_of_it = |line: &Line| line.entry().is_some_and(is_of_it);
             let mut lines = mesh.leg.take_lines(request_id, is_of_it);
             lines.extend(mesh.connection_lines.extract_if(.., |line| is_of_it(line)));
-            let waiting = mesh.leg.waiting_lines().filter_map(Line::entry);
-            let mut waiting = waiting.filter(|before| before.request_id == course.request_id);
-            if !lines.is_empty() || waiting.any(|before| is_before(before).is_some()) {
+            if is_amid.get() {
                 mesh.long_pairs.note_amid(course, KEPT);
             }
             lines
@@ -200,12 +200,9 @@ impl Ledger {
         let Some(course) = Course::of(entry) else {
             return;
         };
-        let tells_of_it = |before: &Entry| {
-            let knows_it = before.request_id.is_some() && has_not_ended(before);
-            (is_interim(before) || knows_it)
-                && Course::of(before).is_some_and(|before| before.is_before(&course))
-        };
-        let before = pod.forwarded.take_lines_like(entry, tells_of_it);
+        let is_before =
+            |before: &Entry| Course::of(before).is_some_and(|before| before.is_before(&course));
+        let before = pod.forwarded.take_lines_amid(entry, is_before);
         if !before.is_empty() {
             pod.forwarded.long_pairs.note_amid(course, KEPT_OF_POD);
         }
@@ -261,6 +258,11 @@ pub(super) fn may_go_on(begins: &[Timestamp], entry: &Entry) -> bool {
     let first = begins.partition_point(|begin| *begin + CAPTURE_DELAY < start);
     let in_time = |begin: &Timestamp| fits_in_time(Side::Client, *begin, Timestamp::MAX, entry);
     begins.get(first).is_some_and(in_time)
+}
+
+/// Whether a line that names no connection tells of a request that goes on.
+pub(super) fn tells_of_what_goes_on(entry: &Entry) -> bool {
+    is_interim(entry) || entry.request_id.is_some() && has_not_ended(entry)
 }
 
 /// Whether a line tells of a request that neither was answered nor ended otherwise: what ends has
