@@ -56,6 +56,8 @@ enum Slot {
 #[derive(Debug)]
 struct Placed {
     order: u64,
+    /// Its request may be older than the agent, and then has no exchange here.
+    may_be_older: bool,
     line: Box<Line>,
 }
 
@@ -102,10 +104,14 @@ impl Ordered {
     }
 
     /// A line that names this connection.
-    pub(super) fn place(&mut self, line: Box<Line>) {
+    pub(super) fn place(&mut self, line: Box<Line>, may_be_older: bool) {
         let order = self.next_order;
         self.next_order += 1;
-        self.lines.push_back(Placed { order, line });
+        self.lines.push_back(Placed {
+            order,
+            may_be_older,
+            line,
+        });
     }
 
     #[expect(clippy::vec_box, reason = "lines move between lists")]
@@ -282,7 +288,7 @@ impl Ordered {
                 .then(|| self.find_partner(&placed.line, passed))
                 .flatten();
             let Some((slot, comparison)) = found else {
-                passed += usize::from(candidate);
+                passed += usize::from(candidate && !placed.may_be_older);
                 at += 1;
                 continue;
             };
@@ -326,7 +332,10 @@ impl Ordered {
             }
         }
         for placed in self.lines.drain(..) {
-            to.place(placed.line);
+            match placed.may_be_older {
+                true => to.place_older(placed.line),
+                false => to.place(placed.line),
+            }
         }
     }
 

@@ -264,3 +264,18 @@ fn many_lines_that_fit_nothing_leave_an_exchange_to_each() {
     traffic.leg.place(line);
     assert_eq!(traffic.pair(), [0, EDITED + 1]);
 }
+
+#[test]
+fn a_line_that_may_be_older_holds_up_none_behind_it() {
+    let mut traffic = Traffic::new(Side::Client);
+    let older = traffic.exchange("/same");
+    let mut older = traffic.line(&older, "/same");
+    entry(&mut older).start_time = Some(Timestamp::default());
+    traffic.leg.place_older(older);
+    let exchanges: Vec<_> = (1..4).map(|_| traffic.exchange("/same")).collect();
+    for exchange in &exchanges {
+        let line = traffic.line(exchange, "/same");
+        traffic.leg.place(line);
+    }
+    assert_eq!(traffic.pair().len(), 3);
+}
