@@ -45,7 +45,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         },
         Scenario {
             name: "user_information",
-            happens: "the client asks for `http://user:hunter2@other.host/credentials`",
+            happens: "the client asks for `http://user:hunter2@third.host/credentials`",
             recorded: "both sides: `matched` 1/1, without the credentials",
             finds: &[],
             pods,
@@ -141,7 +141,7 @@ fn absolute_form(session: &mut Session) -> Result<Judge> {
 }
 
 fn user_information(session: &mut Session) -> Result<Judge> {
-    let received = ask(session, "http://user:hunter2@other.host/credentials")?;
+    let received = ask(session, "http://user:hunter2@third.host/credentials")?;
     ensure!(received == 200, "expected 200, got {received}");
     judge(|evidence| {
         matched_at_both(evidence, "a", "b", "/credentials")?;
