@@ -80,7 +80,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             pods: || {
                 vec![
                     PodSpec::new("sitter"),
-                    PodSpec::new("hasty").editing(|config, _| end_soon(config, OUTBOUND)),
+                    PodSpec::new("shortlived").editing(|config, _| end_soon(config, OUTBOUND)),
                     PodSpec::new("sitterecho").naming(HASTY_PORT),
                     PodSpec::new("hastyecho")
                         .naming(HASTY_PORT)
@@ -119,7 +119,7 @@ const UNNAMED_PORT: u16 = 7002;
 const HASTY_PORT: u16 = 7012;
 /// Client and server, and whose sidecar it is that ends them.
 const HASTY: [(&str, &str, &str); 2] = [
-    ("hasty", "sitterecho", "hasty"),
+    ("shortlived", "sitterecho", "shortlived"),
     ("sitter", "hastyecho", "hastyecho"),
 ];
 /// Nobody listens there, in pods and outside.
