@@ -97,6 +97,9 @@ impl Ledger {
         entry: &Entry,
         comparison: &Comparison,
     ) -> bool {
+        if side != Side::Client || !comparison.differs_in_authority() {
+            return false;
+        }
         let upstream = entry.upstream_host.as_deref();
         let upstream = upstream.and_then(|host| host.parse::<SocketAddr>().ok());
         let hosts = exchange.authority.zip(entry.authority);
@@ -104,9 +107,6 @@ impl Ledger {
         else {
             return false;
         };
-        if side != Side::Client || !comparison.differs_in_authority() {
-            return false;
-        }
         let time = under_way(exchange, entry);
         let ids = [entry.request_id, exchange.request_id];
         let received = |host| {

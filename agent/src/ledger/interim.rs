@@ -31,8 +31,8 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// took this long.
 const APART: Duration = Duration::from_millis(2);
 
-/// The last lines of a connection, or of a pod, that found their exchange, and that tell of so long a time that
-/// there may be others.
+/// The last lines of a connection, or of a pod, that found their exchange, and that tell of so long
+/// a time that there may be others.
 #[derive(Debug, Default)]
 pub(super) struct LongPairs {
     pairs: VecDeque<Course>,

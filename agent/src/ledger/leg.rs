@@ -144,19 +144,13 @@ impl Leg {
 
     /// A line that names this connection.
     pub(super) fn place(&mut self, line: Box<Line>) {
-        match &mut self.kind {
-            Kind::Ordered(leg) => leg.place(line, false),
-            Kind::Multiplexed(leg) => leg.place(line),
-        }
+        of_either!(&mut self.kind, leg => leg.place(line, false));
     }
 
     /// One whose request may be older than the agent. It is not to take the place of a younger one
     /// that is alike, nor to hold up those behind it.
     pub(super) fn place_older(&mut self, line: Box<Line>) {
-        match &mut self.kind {
-            Kind::Ordered(leg) => leg.place(line, true),
-            Kind::Multiplexed(leg) => leg.place_older(line),
-        }
+        of_either!(&mut self.kind, leg => leg.place(line, true));
     }
 
     /// It carries many exchanges at once.

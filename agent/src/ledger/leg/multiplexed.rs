@@ -119,8 +119,14 @@ impl Multiplexed {
         self.ended.insert(number, ended);
     }
 
-    pub(super) fn place(&mut self, line: Box<Line>) {
-        self.new_lines.push(self.next_line);
+    /// A line that names this connection. One that may be older than the agent is left to what is
+    /// left when it is due.
+    pub(super) fn place(&mut self, line: Box<Line>, may_be_older: bool) {
+        if may_be_older {
+            self.older_lines.insert(self.next_line);
+        } else {
+            self.new_lines.push(self.next_line);
+        }
         self.lines.insert(self.next_line, line);
         self.next_line += 1;
     }
@@ -136,13 +142,6 @@ impl Multiplexed {
         let numbers: Vec<u64> = of_id.map(|(number, _)| number).collect();
         let taken = numbers.into_iter();
         taken.filter_map(|it| self.lines.remove(it)).collect()
-    }
-
-    /// Leaves a line to what is left when it is due.
-    pub(super) fn place_older(&mut self, line: Box<Line>) {
-        self.older_lines.insert(self.next_line);
-        self.lines.insert(self.next_line, line);
-        self.next_line += 1;
     }
 
     pub(super) fn awaits(&self, line: &Line) -> bool {

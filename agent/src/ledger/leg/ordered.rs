@@ -332,10 +332,7 @@ impl Ordered {
             }
         }
         for placed in self.lines.drain(..) {
-            match placed.may_be_older {
-                true => to.place_older(placed.line),
-                false => to.place(placed.line),
-            }
+            to.place(placed.line, placed.may_be_older);
         }
     }
 

@@ -5,20 +5,19 @@ use std::time::Duration;
 use super::{Scene, Sent, entry, exchange, get};
 use crate::{
     http::Connection,
-    ledger::{Exchange, Input, Line},
+    ledger::{Input, Line},
     record::{Reason, Side, Verdict},
 };
 
 const PAIR: (Verdict, (u64, u64), Vec<Reason>) = (Verdict::Matched, (1, 1), Vec::new());
 
-/// What will be told of a connection and of one exchange on it, and the line.
-fn to_come(side: Side, sent: &Sent) -> (Connection, Exchange, Line) {
+/// The line of an exchange that will be told.
+fn to_come(side: Side, sent: &Sent) -> Line {
     let mut hidden = Scene::new();
     hidden.clean("/first");
     let leg = leg(&mut hidden, side);
     let exchange = hidden.exchange(&leg, 0, sent);
-    let line = hidden.line(side, &leg, &exchange, sent);
-    (leg, exchange, line)
+    hidden.line(side, &leg, &exchange, sent)
 }
 
 fn leg(scene: &mut Scene, side: Side) -> Connection {
@@ -55,7 +54,7 @@ fn reasons(scene: &Scene) -> Vec<(Verdict, Vec<Reason>)> {
 #[test]
 fn it_finds_its_exchange_once_that_is_told() {
     for side in [Side::Client, Side::Server] {
-        let (_, _, line) = to_come(side, &get("/early"));
+        let line = to_come(side, &get("/early"));
         let mut scene = told_after(vec![line], side, &get("/early"));
         assert_eq!(scene.verdicts()[1..], [PAIR], "{side:?}");
         scene.stop();
@@ -68,7 +67,7 @@ fn inbound_it_does_so_whatever_x_forwarded_for_says() {
         forwarded: true,
         ..get("/early")
     };
-    let (_, _, line) = to_come(Side::Server, &sent);
+    let line = to_come(Side::Server, &sent);
     assert!(line.entry().unwrap().upstream_local_address.is_some());
     let mut scene = told_after(vec![line], Side::Server, &sent);
     assert_eq!(scene.verdicts()[1..], [PAIR]);
@@ -77,7 +76,7 @@ fn inbound_it_does_so_whatever_x_forwarded_for_says() {
 
 #[test]
 fn what_a_proxy_writes_as_a_request_begins_may_overtake_it_as_well() {
-    let (_, _, line) = to_come(Side::Client, &get("/early"));
+    let line = to_come(Side::Client, &get("/early"));
     let mut interim = line.clone();
     let fields = entry(&mut interim);
     fields.access_log_type = Some("DownstreamStart".to_owned());
@@ -94,7 +93,7 @@ fn what_a_proxy_writes_as_a_request_begins_may_overtake_it_as_well() {
 
 #[test]
 fn a_copy_that_does_so_is_still_a_copy() {
-    let (_, _, line) = to_come(Side::Client, &get("/early"));
+    let line = to_come(Side::Client, &get("/early"));
     let mut copy = line.clone();
     copy.offset += 1_000;
     let mut scene = told_after(vec![line, copy], Side::Client, &get("/early"));
