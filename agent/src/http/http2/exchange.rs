@@ -11,6 +11,8 @@ pub(super) struct Open {
     pub(super) exchange: Exchange,
     pub(super) request: Side,
     pub(super) response: Side,
+    /// The server reset it before the client's header block was over.
+    reset: bool,
     /// It asks for a tunnel.
     pub(super) connect: bool,
     /// Why the head of the response may have been missed, if it may.
@@ -28,7 +30,8 @@ pub(super) struct Open {
 ///   └───────────────────▲
 /// ```
 ///
-/// RST_STREAM from either end, or the end of the connection, ends both.
+/// RST_STREAM from either end, or the end of the connection, ends both: at once, but a header block
+/// that the client has begun is read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     /// No final head was seen.
@@ -45,6 +48,7 @@ impl Open {
             exchange,
             request: Side::Head,
             response: Side::Head,
+            reset: false,
             connect: false,
             missed: None,
             missing_since: None,
@@ -93,6 +97,31 @@ impl Open {
         }
         self.reach(time);
         (self.request, self.response) = (Side::Over, Side::Over);
+    }
+
+    /// The server gives it up.
+    pub(super) fn reset(&mut self, time: Timestamp) {
+        if self.request == Side::Head {
+            self.reset = true;
+            self.response = Side::Over;
+            self.reach(time);
+        } else {
+            self.cut(time);
+        }
+    }
+
+    /// A header block of the client is over, sent until `time`.
+    pub(super) fn end_block(&mut self, end_stream: bool, time: Timestamp) {
+        self.reach(time);
+        if self.request == Side::Head {
+            self.request = Side::Content;
+        }
+        if end_stream {
+            self.end_request(time);
+        }
+        if self.reset {
+            self.cut(time);
+        }
     }
 
     /// The server does nothing of it, if it has not answered.

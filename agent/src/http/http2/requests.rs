@@ -39,12 +39,7 @@ impl Conversation {
                 self.untold = None;
                 self.streams.change(stream, events, |open| {
                     open.mark(Gap::StreamGap);
-                    open.reach(time);
-                    if end_stream {
-                        open.end_request(time);
-                    } else {
-                        open.request = Side::Content;
-                    }
+                    open.end_block(end_stream, time);
                 });
             }
             Step::Data {
@@ -126,9 +121,7 @@ impl Conversation {
         }
         let refused = self.last_accepted.is_some_and(|last| stream > last);
         self.streams.change(stream, events, |open| {
-            open.reach(time);
             if open.request == Side::Head {
-                open.request = Side::Content;
                 open.exchange.undecoded |= fields.undecoded;
                 open.connect = fields.is_connect();
                 match extent {
@@ -138,9 +131,7 @@ impl Conversation {
                     Err(_) => open.mark(Gap::StreamMismatch),
                 }
             }
-            if end_stream {
-                open.end_request(time);
-            }
+            open.end_block(end_stream, time);
             if refused {
                 open.refuse();
                 open.cut(time);

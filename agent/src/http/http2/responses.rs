@@ -73,7 +73,7 @@ impl Conversation {
                     if code == REFUSED_STREAM {
                         open.refuse();
                     }
-                    open.cut(time);
+                    open.reset(time);
                 });
             }
             Step::Settings {

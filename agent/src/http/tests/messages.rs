@@ -150,6 +150,19 @@ fn an_early_answer_does_not_end_the_request() {
 }
 
 #[test]
+fn a_head_is_read_to_its_end_though_it_is_answered_already() {
+    let script = Script::default()
+        .raw(CLIENT, b"GET /long HTTP/1.1\r\nX-Long: vvvv")
+        .response("HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n", "")
+        .raw(CLIENT, b"vvvv\r\n\r\n");
+    let exchanges = script.exchanges();
+    assert_eq!(exchanges.len(), 1);
+    assert_eq!(status(&exchanges[0]), Some(431));
+    let head = exchanges[0].request.head.as_ref().unwrap();
+    assert_eq!(head.path.as_deref(), Some("/long"));
+}
+
+#[test]
 fn chunked_bodies_with_trailers() {
     let script = Script::default()
         .request(

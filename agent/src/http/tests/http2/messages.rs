@@ -268,6 +268,29 @@ fn a_push_is_decoded_and_is_no_exchange() {
 }
 
 #[test]
+fn a_block_is_read_to_its_end_though_the_server_resets_its_stream() {
+    let block = block(&request("/long", &[("x-long", &"v".repeat(100))]));
+    let (front, back) = block.split_at(block.len() / 2);
+    for end_stream in [0, END_STREAM] {
+        let talk = Talk::begun()
+            .frame(CLIENT, HEADERS, end_stream, 1, front)
+            .frame(SERVER, RST_STREAM, 0, 1, &[0, 0, 0, 8])
+            .frame(CLIENT, CONTINUATION, END_HEADERS, 1, back)
+            .ask(3, "/next")
+            .answer(3, 200, "");
+        let exchanges = talk.exchanges();
+        assert_eq!(path(&exchanges[0]), Some("/long"));
+        assert!(exchanges[0].response.is_none());
+        assert_eq!(exchanges[0].gap, None);
+        assert_eq!(
+            exchanges[0].request.ended.is_some(),
+            end_stream == END_STREAM
+        );
+        assert_eq!(status(&exchanges[1]), Some(200));
+    }
+}
+
+#[test]
 fn a_reset_from_either_end_ends_the_exchange() {
     for end in [CLIENT, SERVER] {
         let talk = Talk::begun()
