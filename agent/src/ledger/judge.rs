@@ -6,7 +6,7 @@ use super::{
     CAPTURE_DELAY, HttpPort, KEPT_HTTP_PORTS, Ledger, PATIENCE_WITH_SILENT_LOGS,
     compare::{Comparison, compare, fits_in_time},
     forwarded::is_forwarded,
-    input::{Exchange, Line, LineContent},
+    input::{Entry, Exchange, Line, LineContent},
     interim,
     leg::{Horizon, Settled},
     tracked::{MeshConnection, Tracked, reason_of},
@@ -338,9 +338,12 @@ pub(super) fn client_pid(connection: &Connection) -> Option<u32> {
     process.map(|process| process.pid)
 }
 
-/// The app answered what is no HTTP, and its proxy says so, too (`UPE`).
+/// The app answered what is no HTTP, or was sent what is no header block, and the proxy says so, too
+/// (`UPE`, `DPE`).
 fn both_call_it_no_http(exchange: &Exchange, line: &Line) -> bool {
-    exchange.gap == Some(Gap::StreamMismatch)
-        && exchange.method.is_some()
-        && line.entry().is_some_and(|entry| entry.has_flag("UPE"))
+    let says = |entry: &Entry| match exchange.method {
+        Some(_) => entry.has_flag("UPE"),
+        None => entry.method.is_none() && entry.has_flag("DPE"),
+    };
+    exchange.gap == Some(Gap::StreamMismatch) && line.entry().is_some_and(says)
 }

@@ -137,13 +137,8 @@ fn host_network(session: &mut Session) -> Result<Judge> {
     for way in Way::ALL {
         let to = way.socket(session.lab.pod("b").addresses());
         let path = way.path("/from-the-node");
-        let url = format!("http://{to}{path}");
-        let version = if way.http2 {
-            "--http2-prior-knowledge"
-        } else {
-            "--http1.1"
-        };
-        let output = place.run(["curl", "-sSf", version, &url])?;
+        let [version, url] = way.words(to, &path);
+        let output = place.run(["curl", "-sSf", &version, &url])?;
         ensure!(output.status.success(), "{output:?}");
     }
     judge(|evidence| {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{PATIENCE, get, matched, matched_at_both, url, wait_for_line},
+    traffic::{PATIENCE, Way, matched, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -149,25 +149,35 @@ const ROTATIONS: usize = 5;
 const LATE: Duration = Duration::from_secs(8);
 
 fn log_filter(session: &mut Session) -> Result<Judge> {
-    ensure!(get(session, "filtered", "b", "/filtered-out", &[])? == 200);
-    ensure!(get(session, "filtered", "b", "/missing/logged", &[])? == 404);
-    judge(|evidence| {
+    let of = |way: Way| [way.path("/filtered-out"), way.path("/missing/logged")];
+    for way in Way::ALL {
+        let received = of(way).map(|path| way.get(session, "filtered", "b", &path, &[]));
+        let [filtered, logged] = received;
+        ensure!((filtered?, logged?) == (200, 404), "{way:?}");
+    }
+    judge(move |evidence| {
         ensure!(evidence.lines("filtered", "/filtered-out")?.is_empty());
-        let found = evidence.http("filtered", "client", "/filtered-out");
-        found.are("unlogged")?.of_units(1, 0)?;
-        matched(evidence, "b", "server", "/filtered-out")?;
-        matched_at_both(evidence, "filtered", "b", "/missing/logged")
+        for [filtered, logged] in Way::ALL.map(of) {
+            let found = evidence.http("filtered", "client", &filtered);
+            found.are("unlogged")?.of_units(1, 0)?;
+            matched(evidence, "b", "server", &filtered)?;
+            matched_at_both(evidence, "filtered", "b", &logged)?;
+        }
+        Ok(())
     })
 }
 
 fn log_sampling(session: &mut Session) -> Result<Judge> {
-    for number in 0..SAMPLED {
-        ensure!(get(session, "sampled", "b", &format!("/sampled/{number}"), &[])? == 200);
+    let of = |number: usize| {
+        let way = Way::ALL[number % Way::ALL.len()];
+        (way, way.path(&format!("/sampled/{number}")))
+    };
+    for (way, path) in (0..SAMPLED).map(of) {
+        ensure!(way.get(session, "sampled", "b", &path, &[])? == 200);
     }
-    judge(|evidence| {
+    judge(move |evidence| {
         let mut logged = 0;
-        for number in 0..SAMPLED {
-            let path = format!("/sampled/{number}");
+        for (_, path) in (0..SAMPLED).map(of) {
             matched(evidence, "b", "server", &path)?;
             if evidence
                 .lines("sampled", &format!("{path} HTTP"))?
@@ -189,33 +199,38 @@ fn log_sampling(session: &mut Session) -> Result<Judge> {
 }
 
 fn logging_off(session: &mut Session) -> Result<Judge> {
-    for _ in 0..3 {
-        ensure!(get(session, "silent", "b", "/silent", &[])? == 200);
+    for way in Way::ALL {
+        ensure!(way.get(session, "silent", "b", &way.path("/silent"), &[])? == 200);
     }
     judge(|evidence| {
-        let found = evidence.http("silent", "client", "/silent");
-        found
-            .are("unverifiable")?
-            .with_reason("no_log")?
-            .of_units(3, 0)?;
-        let found = evidence.http("b", "server", "/silent");
-        found.are("matched")?.of_units(3, 3)?;
+        for path in Way::paths("/silent") {
+            let found = evidence.http("silent", "client", &path);
+            found
+                .are("unverifiable")?
+                .with_reason("no_log")?
+                .of_units(1, 0)?;
+            matched(evidence, "b", "server", &path)?;
+        }
         Ok(())
     })
 }
 
 fn secrets_in_log(session: &mut Session) -> Result<Judge> {
     const SECRET: &str = "tr0ub4dor-3";
-    let path = format!("/leaking?password={SECRET}");
-    ensure!(get(session, "leaking", "leaked", &path, &[])? == 200);
+    for way in Way::ALL {
+        let target = format!("{}?password={SECRET}", way.path("/leaking"));
+        ensure!(way.get(session, "leaking", "leaked", &target, &[])? == 200);
+    }
     judge(|evidence| {
-        matched_at_both(evidence, "leaking", "leaked", "/leaking")?;
+        for path in Way::paths("/leaking") {
+            matched_at_both(evidence, "leaking", "leaked", &path)?;
+        }
         let fields = [
             ("leaking", "path"),
             ("leaked", "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)"),
         ];
         for (pod, field) in fields {
-            ensure!(evidence.lines(pod, SECRET)?.len() == 1);
+            ensure!(evidence.lines(pod, SECRET)?.len() == Way::ALL.len());
             let found = evidence
                 .records
                 .find(|record| record.pod() == pod && record.text("/finding/id") == "MW-011");
@@ -237,21 +252,26 @@ fn secrets_in_log(session: &mut Session) -> Result<Judge> {
 }
 
 fn proxy_killed(session: &mut Session) -> Result<Judge> {
-    ensure!(get(session, "killed", "b", "/written", &[])? == 200);
+    ensure!(Way::HTTP1[0].get(session, "killed", "b", "/written", &[])? == 200);
     // It has just flushed.
     wait_for_line(session, "killed", "/written ")?;
-    ensure!(get(session, "killed", "b", "/buffered", &[])? == 200);
+    for way in Way::ALL {
+        ensure!(way.get(session, "killed", "b", &way.path("/buffered"), &[])? == 200);
+    }
     let envoy = session.lab.pod_mut("killed").envoy();
     envoy.context("the pod has a sidecar")?.kill();
     judge(|evidence| {
-        ensure!(evidence.lines("killed", "/buffered ")?.is_empty());
+        ensure!(evidence.lines("killed", "/buffered")?.is_empty());
         matched(evidence, "killed", "client", "/written")?;
-        let found = evidence.http("killed", "client", "/buffered");
-        found
-            .are("unlogged")?
-            .with_reason("proxy_killed")?
-            .of_units(1, 0)?;
-        matched(evidence, "b", "server", "/buffered")
+        for path in Way::paths("/buffered") {
+            let found = evidence.http("killed", "client", &path);
+            found
+                .are("unlogged")?
+                .with_reason("proxy_killed")?
+                .of_units(1, 0)?;
+            matched(evidence, "b", "server", &path)?;
+        }
+        Ok(())
     })
 }
 
@@ -282,13 +302,16 @@ fn two_formats(session: &mut Session) -> Result<Judge> {
 }
 
 fn written_twice(session: &Session, client: &'static str, path: &'static str) -> Result<Judge> {
-    const REQUESTS: usize = 10;
-    for number in 0..REQUESTS {
-        ensure!(get(session, client, "b", &format!("{path}/{number}"), &[])? == 200);
+    const REQUESTS: usize = 12;
+    let of = move |number: usize| {
+        let way = Way::ALL[number % Way::ALL.len()];
+        (way, way.path(&format!("{path}/{number}")))
+    };
+    for (way, path) in (0..REQUESTS).map(of) {
+        ensure!(way.get(session, client, "b", &path, &[])? == 200);
     }
     judge(move |evidence| {
-        for number in 0..REQUESTS {
-            let path = format!("{path}/{number}");
+        for (_, path) in (0..REQUESTS).map(of) {
             ensure!(evidence.lines(client, &path)?.len() == 2);
             let found = evidence.http(client, "client", &path);
             found.are("matched")?.of_units(1, 2)?;
@@ -298,34 +321,46 @@ fn written_twice(session: &Session, client: &'static str, path: &'static str) ->
 }
 
 fn late_line(session: &mut Session) -> Result<Judge> {
-    let path = "/tardy";
-    ensure!(get(session, "tardy", "b", "/in-time", &[])? == 200);
+    let base = "/tardy";
+    ensure!(Way::HTTP1[0].get(session, "tardy", "b", "/in-time", &[])? == 200);
     let log = &session.lab.pod("tardy").container(PROXY).log;
-    let delayed = log.inject(0, |line| line.contains("/tardy "), Fault::Delay(LATE));
-    ensure!(get(session, "tardy", "b", path, &[])? == 200);
-    wait_for_line(session, "tardy", "/tardy ")?;
+    let first = Way::ALL[0].path(base);
+    let delayed = log.inject(0, move |line| line.contains(&first), Fault::Delay(LATE));
+    for way in Way::ALL {
+        ensure!(way.get(session, "tardy", "b", &way.path(base), &[])? == 200);
+    }
+    for path in Way::paths(base) {
+        wait_for_line(session, "tardy", &path)?;
+    }
     judge(move |evidence| {
         ensure!(delayed.line().is_some(), "the line was not delayed");
-        matched(evidence, "tardy", "client", path)?;
-        let found = evidence.http("tardy", "client", path);
-        found.with_reason("late_line")?;
-        let revised = found.records[0].revises();
-        let mut all = evidence.records.all().iter();
-        let accused = all.find(|record| revised.contains(&record.id()));
-        ensure!(
-            accused.is_some_and(|record| record.verdict() == "unlogged"),
-            "{}",
-            found.records[0].line()
-        );
+        // Those behind it are as late.
+        for path in Way::paths(base) {
+            matched(evidence, "tardy", "client", &path)?;
+            let found = evidence.http("tardy", "client", &path);
+            found.with_reason("late_line")?;
+            let revised = found.records[0].revises();
+            let mut all = evidence.records.all().iter();
+            let accused = all.find(|record| revised.contains(&record.id()));
+            ensure!(
+                accused.is_some_and(|record| record.verdict() == "unlogged"),
+                "{}",
+                found.records[0].line()
+            );
+        }
         Ok(())
     })
 }
 
 fn json_log(session: &mut Session) -> Result<Judge> {
-    ensure!(get(session, "jsonclient", "jsonserver", "/json?a=\"b\"", &[])? == 200);
+    for way in Way::ALL {
+        let target = format!("{}?a=\"b\"", way.path("/json"));
+        ensure!(way.get(session, "jsonclient", "jsonserver", &target, &[])? == 200);
+    }
     judge(|evidence| {
-        ensure!(evidence.lines("jsonserver", "{")?.len() == 1);
-        matched_at_both(evidence, "jsonclient", "jsonserver", "/json")
+        ensure!(evidence.lines("jsonserver", "{")?.len() == Way::ALL.len());
+        let mut paths = Way::paths("/json").into_iter();
+        paths.try_for_each(|path| matched_at_both(evidence, "jsonclient", "jsonserver", &path))
     })
 }
 
@@ -334,28 +369,41 @@ fn rotation(session: &mut Session) -> Result<Judge> {
         session.lab.pod("rotatedclient"),
         session.lab.pod("rotatedserver"),
     );
-    let (count, url) = (BURST.to_string(), url(server, "/rotated"));
-    let words = [
-        "h2load", "--h1", "-n", &count, "-c", "8", "--rps", "200", &url,
-    ];
-    let load = client.spawn(APP, User::APP, words)?;
+    let ways = [Way::HTTP1[0], Way::HTTP2[1]];
+    let loads = ways.map(|way| {
+        let (count, to) = (BURST / ways.len(), way.socket(server.addresses()));
+        let (count, url) = (
+            count.to_string(),
+            format!("http://{to}{}", way.path("/rotated")),
+        );
+        let version = if way.http2 { "--no-tls-proto=h2c" } else { "--h1" };
+        let words = [
+            "h2load", version, "-n", &count, "-c", "4", "--rps", "200", &url,
+        ];
+        client.spawn(APP, User::APP, words)
+    });
     for turn in 1..=ROTATIONS {
         for pod in [client, server] {
             let log = &pod.container(PROXY).log;
             // So many lines were written since the last turn: each file has some.
             let due = turn * BURST / (ROTATIONS + 1);
-            log.wait_for_count(due, PATIENCE, |line| line.contains("/rotated "))?;
+            log.wait_for_count(due, PATIENCE, |line| line.contains("/rotated/"))?;
             log.rotate()?;
         }
     }
-    let output = load.output()?;
-    ensure!(output.status.success(), "{output:?}");
-    judge(|evidence| {
-        ensure!(evidence.nginx("rotatedserver", "/rotated")?.len() == BURST);
-        let count = i64::try_from(BURST)?;
-        for (pod, side) in [("rotatedclient", "client"), ("rotatedserver", "server")] {
-            let found = evidence.http(pod, side, "/rotated");
-            found.are("matched")?.of_units(count, count)?;
+    for load in loads {
+        let output = load?.output()?;
+        ensure!(output.status.success(), "{output:?}");
+    }
+    judge(move |evidence| {
+        for path in ways.map(|way| way.path("/rotated")) {
+            let count = BURST / ways.len();
+            ensure!(evidence.nginx("rotatedserver", &path)?.len() == count);
+            let count = i64::try_from(count)?;
+            for (pod, side) in [("rotatedclient", "client"), ("rotatedserver", "server")] {
+                let found = evidence.http(pod, side, &path);
+                found.are("matched")?.of_units(count, count)?;
+            }
         }
         Ok(())
     })

@@ -9,13 +9,15 @@ use lab::{
         Sidecar,
         edit::{INBOUND, OUTBOUND, clusters, http_managers},
     },
-    pod::PodSpec,
+    pod::{PROXY, PodSpec},
 };
 use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{Way, endpoint, get, matched, matched_at_both, wait_for_line},
+    traffic::{
+        Family, PATIENCE, Way, endpoint, endpoint_of, matched, matched_at_both, wait_for_line,
+    },
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -153,47 +155,96 @@ fn pods() -> Vec<PodSpec> {
     vec![PodSpec::new("a"), PodSpec::new("b")]
 }
 
-/// Plays a script on one connection from `a` to `b`.
-fn requests(session: &Session, script: &Value) -> Result<Vec<u16>> {
-    let server = endpoint(session, "b", 8080);
-    let client = session.lab.pod("a");
-    let responses = client.client(&["requests", &server, &script.to_string()])?;
-    Ok(responses.iter().map(|response| response.status).collect())
+/// Plays a script on one connection from `a` to `b`, over each family: requests whose paths have
+/// the way behind them, with the statuses that they are answered with.
+fn over_http1(session: &Session, script: impl Fn(Way) -> Vec<(Value, u16)>) -> Result<Judge> {
+    for way in Way::HTTP1 {
+        let (script, expected): (Vec<Value>, Vec<u16>) = script(way).into_iter().unzip();
+        let server = way.socket(session.lab.pod("b").addresses()).to_string();
+        let client = session.lab.pod("a");
+        let responses = client.client(&["requests", &server, &json!(script).to_string()])?;
+        let received: Vec<u16> = responses.iter().map(|response| response.status).collect();
+        ensure!(received == expected, "{way:?}: {received:?}");
+    }
+    let scripts = Way::HTTP1.map(script).into_iter().flatten();
+    let paths = scripts.map(|(request, _)| request["path"].as_str().unwrap_or_default().to_owned());
+    let paths: Vec<String> = paths.collect();
+    judge(move |evidence| {
+        let mut paths = paths.iter();
+        paths.try_for_each(|path| matched_at_both(evidence, "a", "b", path))
+    })
 }
 
-fn all_matched(paths: &'static [&'static str]) -> Result<Judge> {
+/// The same over HTTP/2, by curl.
+fn over_http2(
+    session: &Session,
+    requests: &'static [(&'static str, &'static [&'static str], u16)],
+) -> Result<Judge> {
+    for way in Way::HTTP2 {
+        for (base, options, expected) in requests {
+            let received = way.get(session, "a", "b", &way.path(base), options)?;
+            ensure!(received == *expected, "{way:?} {base}: {received}");
+        }
+    }
     judge(move |evidence| {
-        paths
-            .iter()
-            .try_for_each(|path| matched_at_both(evidence, "a", "b", path))
+        for (base, ..) in requests {
+            for way in Way::HTTP2 {
+                matched_at_both(evidence, "a", "b", &way.path(base))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn both(one: Judge, other: Judge) -> Result<Judge> {
+    judge(move |evidence| {
+        one(evidence)?;
+        other(evidence)
     })
 }
 
 fn chunked(session: &mut Session) -> Result<Judge> {
     let fake = "GET /fake HTTP/1.1\r\nhost: b\r\n\r\n";
-    let script = json!([
-        { "method": "POST", "path": "/upload/chunks", "chunks": [fake, "\r\n0\r\n\r\n", fake] },
-        { "path": "/drip/3/chunks" },
-        { "path": "/after-chunks" },
-    ]);
-    ensure!(requests(session, &script)? == [201, 200, 200]);
-    all_matched(&["/upload/chunks", "/drip/3/chunks", "/after-chunks"])
+    let chunks = json!([fake, "\r\n0\r\n\r\n", fake]);
+    over_http1(session, |way| {
+        let upload = way.path("/upload/chunks");
+        vec![
+            (
+                json!({ "method": "POST", "path": upload, "chunks": chunks }),
+                201,
+            ),
+            (json!({ "path": way.path("/drip/3/chunks") }), 200),
+            (json!({ "path": way.path("/after-chunks") }), 200),
+        ]
+    })
 }
 
 fn head_request(session: &mut Session) -> Result<Judge> {
-    let script = json!([{ "method": "HEAD", "path": "/large" }, { "path": "/after-head" }]);
-    ensure!(requests(session, &script)? == [200, 200]);
-    all_matched(&["/large", "/after-head"])
+    let http1 = over_http1(session, |way| {
+        vec![
+            (json!({ "method": "HEAD", "path": way.path("/large") }), 200),
+            (json!({ "path": way.path("/after-head") }), 200),
+        ]
+    })?;
+    both(http1, over_http2(session, &[("/large", &["-I"], 200)])?)
 }
 
 fn no_content(session: &mut Session) -> Result<Judge> {
-    let script = json!([
-        { "path": "/nothing/at-all" },
-        { "path": "/unchanged/since" },
-        { "path": "/after-nothing" },
-    ]);
-    ensure!(requests(session, &script)? == [204, 304, 200]);
-    all_matched(&["/nothing/at-all", "/unchanged/since", "/after-nothing"])
+    let http1 = over_http1(session, |way| {
+        vec![
+            (json!({ "path": way.path("/nothing/at-all") }), 204),
+            (json!({ "path": way.path("/unchanged/since") }), 304),
+            (json!({ "path": way.path("/after-nothing") }), 200),
+        ]
+    })?;
+    let http2 = over_http2(
+        session,
+        &[
+            ("/nothing/at-all", &[], 204),
+            ("/unchanged/since", &[], 304),
+        ],
+    )?;
+    both(http1, http2)
 }
 
 fn expect_continue(session: &Session, client: &'static str, server: &'static str) -> Result<Judge> {
@@ -273,45 +324,63 @@ fn close_after_one(config: &mut Value, _: &Sidecar<'_>) {
 }
 
 fn pipelining(session: &mut Session) -> Result<Judge> {
-    let server = endpoint(session, "b", 8080);
     let client = session.lab.pod("a");
-    let responses = client.client(&["pipeline", &server, "/pipelined", "8"])?;
-    ensure!(responses.len() == 8);
+    for way in Way::HTTP1 {
+        let server = way.socket(session.lab.pod("b").addresses()).to_string();
+        let path = way.path("/pipelined");
+        let responses = client.client(&["pipeline", &server, &path, "8"])?;
+        ensure!(responses.len() == 8);
+    }
     judge(|evidence| {
-        (0..8).try_for_each(|number| {
-            matched_at_both(evidence, "a", "b", &format!("/pipelined/{number}"))
-        })
+        for path in Way::HTTP1.map(|way| way.path("/pipelined")) {
+            for number in 0..8 {
+                matched_at_both(evidence, "a", "b", &format!("{path}/{number}"))?;
+            }
+        }
+        Ok(())
     })
 }
 
 fn websocket(session: &mut Session) -> Result<Judge> {
-    let server = endpoint(session, "b", 8080);
     let client = session.lab.pod("a");
-    let responses = client.client(&["websocket", &server, "/ws/scenario", "20"])?;
-    ensure!(responses.len() == 1 && responses[0].status == 101);
+    for way in Way::HTTP1 {
+        let server = way.socket(session.lab.pod("b").addresses()).to_string();
+        let path = way.path("/ws/scenario");
+        let responses = client.client(&["websocket", &server, &path, "20"])?;
+        ensure!(responses.len() == 1 && responses[0].status == 101);
+    }
     judge(|evidence| {
-        matched_at_both(evidence, "a", "b", "/ws/scenario")?;
         let frames = evidence
             .records
             .find(|record| record.path().starts_with("/frame"));
         ensure!(frames.is_empty(), "a frame was taken for a request");
-        let status = evidence.http("a", "client", "/ws/scenario").records[0].status();
-        ensure!(status == Some(101), "{status:?}");
+        for path in Way::HTTP1.map(|way| way.path("/ws/scenario")) {
+            matched_at_both(evidence, "a", "b", &path)?;
+            let status = evidence.http("a", "client", &path).records[0].status();
+            ensure!(status == Some(101), "{status:?}");
+        }
         Ok(())
     })
 }
 
 fn refused_upgrade(session: &mut Session) -> Result<Judge> {
     let options = ["-H", "upgrade: websocket", "-H", "connection: Upgrade"];
-    let received = get(session, "a", "b", "/no-upgrade", &options)?;
+    let mut all = Vec::new();
+    for way in Way::HTTP1 {
+        let path = way.path("/no-upgrade");
+        let received = way.get(session, "a", "b", &path, &options)?;
+        all.push((path, received));
+    }
     judge(move |evidence| {
-        matched(evidence, "a", "client", "/no-upgrade")?;
-        matched(evidence, "b", "server", "/no-upgrade")?;
-        let status = evidence.http("a", "client", "/no-upgrade").records[0].status();
-        ensure!(
-            status == Some(u64::from(received)),
-            "{status:?}, not {received}"
-        );
+        for (path, received) in all {
+            matched(evidence, "a", "client", &path)?;
+            matched(evidence, "b", "server", &path)?;
+            let status = evidence.http("a", "client", &path).records[0].status();
+            ensure!(
+                status == Some(u64::from(received)),
+                "{status:?}, not {received}"
+            );
+        }
         Ok(())
     })
 }
@@ -337,15 +406,18 @@ const TUNNELED_PORT: u16 = 7003;
 
 fn connect(session: &mut Session) -> Result<Judge> {
     let _echo = session.lab.pod("b").serve("echo", TUNNELED_PORT)?;
-    let server = endpoint(session, "b", TUNNELED_PORT);
-    let text =
-        format!(r"CONNECT {server} HTTP/1.1\r\nhost: {server}\r\n\r\n\x01\x02\x03 in the tunnel\n");
     let client = session.lab.pod("tunneling");
-    client.client(&["bytes", &server, &text, "300"])?;
-    wait_for_line(session, "tunneling", "\"CONNECT ")?;
+    for family in Family::ALL {
+        let server = endpoint_of(family, session.lab.pod("b"), TUNNELED_PORT);
+        let head = format!(r"CONNECT {server} HTTP/1.1\r\nhost: {server}\r\n\r\n");
+        let text = head + r"\x01\x02\x03 in the tunnel\n";
+        client.client(&["bytes", &server, &text, "300"])?;
+    }
+    let log = &client.container(PROXY).log;
+    log.wait_for_count(2, PATIENCE, |line| line.contains("\"CONNECT "))?;
     judge(|evidence| {
         let found = evidence.of("tunneling", "units", |record| record.units().observed > 0);
-        found.are("matched")?.are_as_many_as(1)?.of_units(1, 1)?;
+        found.are("matched")?.are_as_many_as(2)?.of_units(2, 2)?;
         ensure!(
             found.records[0].method() == "CONNECT",
             "{}",
@@ -357,7 +429,7 @@ fn connect(session: &mut Session) -> Result<Judge> {
                     .server()
                     .is_some_and(|(_, port)| port == TUNNELED_PORT)
         });
-        found.are("matched")?.of_units(1, 1)?;
+        found.are("matched")?.of_units(2, 2)?;
         Ok(())
     })
 }
@@ -385,28 +457,33 @@ fn trace(config: &mut Value, _: &Sidecar<'_>) {
 }
 
 fn chosen_request_id(session: &mut Session) -> Result<Judge> {
-    let path = "/chosen-id";
     let id = "x-request-id: 11111111-2222-4333-8444-555555555555";
-    let received = get(session, "traced", "b", path, &["-H", id])?;
-    ensure!(received == 200, "expected 200, got {received}");
+    for way in Way::ALL {
+        let received = way.get(session, "traced", "b", &way.path("/chosen-id"), &["-H", id])?;
+        ensure!(received == 200, "expected 200, got {received}");
+    }
     judge(move |evidence| {
-        let lines = evidence.lines("traced", path)?;
+        let lines = evidence.lines("traced", "/chosen-id")?;
         let kept = lines.iter().any(|line| line.contains("2222-4333-8444"));
         ensure!(!kept, "Envoy kept the id: {lines:?}");
-        matched_at_both(evidence, "traced", "b", path)
+        let mut paths = Way::paths("/chosen-id").into_iter();
+        paths.try_for_each(|path| matched_at_both(evidence, "traced", "b", &path))
     })
 }
 
 fn forwarded_for(session: &mut Session) -> Result<Judge> {
     let headers = json!({ "x-forwarded-for": "198.51.100.7" });
-    let script: Vec<Value> = (0..20)
-        .map(|number| json!({ "path": format!("/forwarded/{number}"), "headers": headers }))
-        .collect();
-    requests(session, &json!(script))?;
+    let http1 = over_http1(session, |way| {
+        let paths = (0..20).map(|number| way.path(&format!("/forwarded/{number}")));
+        let requests = paths.map(|path| (json!({ "path": path, "headers": headers }), 200));
+        requests.collect()
+    })?;
+    let http2 = over_http2(
+        session,
+        &[("/forwarded", &["-H", "x-forwarded-for: 198.51.100.7"], 200)],
+    )?;
     judge(|evidence| {
-        ensure!(evidence.lines("b", " 198.51.100.7:0 ")?.len() >= 20);
-        (0..20).try_for_each(|number| {
-            matched_at_both(evidence, "a", "b", &format!("/forwarded/{number}"))
-        })
+        ensure!(evidence.lines("b", " 198.51.100.7:0 ")?.len() >= 2 * 20 + 2);
+        both(http1, http2)?(evidence)
     })
 }

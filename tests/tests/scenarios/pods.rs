@@ -1,6 +1,9 @@
 //! Who speaks with whom: inside the pod, around the sidecar's own containers, beside the mesh.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use lab::{
@@ -17,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{PATIENCE, curl, get, matched, matched_at_both, url},
+    traffic::{Family, PATIENCE, Way, curl, endpoint_of, matched, matched_at_both},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -37,7 +40,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "`outside`, `pod_internal`",
             finds: &[],
             pods: || vec![PodSpec::new("inner")],
-            play: |session| internal(session, "inner", APP, "127.0.0.1"),
+            play: |session| internal(session, "inner", APP, localhost),
         },
         Scenario {
             name: "own_address",
@@ -46,8 +49,8 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             finds: &[],
             pods: || vec![PodSpec::new("own")],
             play: |session| {
-                let own = session.lab.pod("own").addresses().v4.to_string();
-                internal(session, "own", APP, &own)
+                let own = session.lab.pod("own").addresses();
+                internal(session, "own", APP, |family| family.of(own))
             },
         },
         Scenario {
@@ -56,7 +59,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "`outside`, `pod_internal`",
             finds: &[],
             pods: || vec![PodSpec::new("two").with_container("second")],
-            play: |session| internal(session, "two", "second", "127.0.0.1"),
+            play: |session| internal(session, "two", "second", localhost),
         },
         Scenario {
             name: "exec_probe",
@@ -195,30 +198,51 @@ fn self_call(session: &mut Session) -> Result<Judge> {
     judge(|evidence| matched_at_both(evidence, "self", "self", "/self-call"))
 }
 
-/// One request from a container to an address of its own pod.
-fn internal(session: &Session, pod: &'static str, container: &str, address: &str) -> Result<Judge> {
-    let url = format!("http://{address}:8080/internal");
-    let words = ["curl", "-sS", &url];
-    let output = session.lab.pod(pod).run(container, User::APP, words)?;
-    ensure!(output.status.success(), "{output:?}");
-    only_internal(pod, "/internal")
+/// Requests from a container to an address of its own pod.
+fn internal(
+    session: &Session,
+    pod: &'static str,
+    container: &str,
+    address: impl Fn(Family) -> IpAddr,
+) -> Result<Judge> {
+    asks_itself(session, pod, (container, User::APP), "/internal", address)
 }
 
 fn exec_probe(session: &mut Session) -> Result<Judge> {
-    let words = ["curl", "-sS", "http://127.0.0.1:8080/exec"];
-    let output = session.lab.pod("exec").run(APP, User::ROOT, words)?;
-    ensure!(output.status.success(), "{output:?}");
-    only_internal("exec", "/exec")
+    asks_itself(session, "exec", (APP, User::ROOT), "/exec", localhost)
 }
 
-fn only_internal(pod: &'static str, path: &'static str) -> Result<Judge> {
+fn localhost(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+fn asks_itself(
+    session: &Session,
+    pod: &'static str,
+    (container, user): (&str, User),
+    base: &'static str,
+    address: impl Fn(Family) -> IpAddr,
+) -> Result<Judge> {
+    let within = session.lab.pod(pod);
+    for way in Way::ALL {
+        let mut to = way.socket(within.addresses());
+        to.set_ip(address(way.family));
+        let [version, url] = way.words(to, &way.path(base));
+        let output = within.run(container, user, ["curl", "-sSf", &version, &url])?;
+        ensure!(output.status.success(), "{output:?}");
+    }
     judge(move |evidence| {
-        ensure!(evidence.nginx(pod, path)?.len() == 1);
+        for path in Way::paths(base) {
+            ensure!(evidence.nginx(pod, &path)?.len() == 1);
+        }
         let found = evidence.of(pod, "units", |record| record.units().observed > 0);
         found
             .are("outside")?
             .with_reason("pod_internal")?
-            .of_units(1, 0)?;
+            .of_units(4, 0)?;
         Ok(())
     })
 }
@@ -253,25 +277,32 @@ fn only_pilot_agent(pod: &'static str, path: &'static str) -> Result<Judge> {
 }
 
 fn kubelet_http_probe(session: &mut Session) -> Result<Judge> {
-    let address = session.lab.pod("direct").addresses().v4;
-    let url = format!("http://{address}:{PROBED_PORT}/kubelet");
-    let output = session.lab.kubelet().run(["curl", "-sS", &url])?;
-    ensure!(output.status.success(), "{output:?}");
+    let addresses = session.lab.pod("direct").addresses();
+    for way in Way::HTTP1 {
+        let to = SocketAddr::new(way.family.of(addresses), PROBED_PORT);
+        let [_, url] = way.words(to, &way.path("/kubelet"));
+        let output = session.lab.kubelet().run(["curl", "-sSf", &url])?;
+        ensure!(output.status.success(), "{output:?}");
+    }
     judge(|evidence| {
-        ensure!(evidence.nginx("direct", "/kubelet")?.len() == 1);
+        for way in Way::HTTP1 {
+            ensure!(evidence.nginx("direct", &way.path("/kubelet"))?.len() == 1);
+        }
         only_kubelet("direct")?(evidence)
     })
 }
 
 fn kubelet_tcp_probe(session: &mut Session) -> Result<Judge> {
     let pod = session.lab.pod("tcpprobed");
-    let address = format!("{}:{PROBED_PORT}", pod.addresses().v4);
     let helper = pod.helper().to_string_lossy().into_owned();
-    let output = session
-        .lab
-        .kubelet()
-        .run([&helper, "bytes", &address, "", "0"])?;
-    ensure!(output.status.success(), "{output:?}");
+    for family in Family::ALL {
+        let to = endpoint_of(family, pod, PROBED_PORT);
+        let output = session
+            .lab
+            .kubelet()
+            .run([&helper, "bytes", &to, "", "0"])?;
+        ensure!(output.status.success(), "{output:?}");
+    }
     only_kubelet("tcpprobed")
 }
 
@@ -281,18 +312,27 @@ fn only_kubelet(pod: &'static str) -> Result<Judge> {
         found
             .are("outside")?
             .with_reason("kubelet")?
-            .of_units(1, 0)?;
+            .of_units(2, 0)?;
         Ok(())
     })
 }
 
 fn pre_stop(session: &mut Session) -> Result<Judge> {
-    let url = url(session.lab.pod("b"), "/pre-stop");
-    let output = session.lab.kubelet().run(["curl", "-sS", &url])?;
-    ensure!(output.status.success(), "{output:?}");
+    for way in Way::ALL {
+        let to = way.socket(session.lab.pod("b").addresses());
+        let [version, url] = way.words(to, &way.path("/pre-stop"));
+        let output = session
+            .lab
+            .kubelet()
+            .run(["curl", "-sSf", &version, &url])?;
+        ensure!(output.status.success(), "{output:?}");
+    }
     judge(|evidence| {
-        ensure!(evidence.nginx("b", "/pre-stop")?.len() == 1);
-        matched(evidence, "b", "server", "/pre-stop")
+        for path in Way::paths("/pre-stop") {
+            ensure!(evidence.nginx("b", &path)?.len() == 1);
+            matched(evidence, "b", "server", &path)?;
+        }
+        Ok(())
     })
 }
 
@@ -354,21 +394,27 @@ fn gateway(session: &mut Session) -> Result<Judge> {
 }
 
 fn plain_pod(session: &mut Session) -> Result<Judge> {
-    let plain = session.lab.pod("plain");
-    let output = session
-        .lab
-        .outside()
-        .run(["curl", "-sS", &url(plain, "/asked")])?;
-    ensure!(output.status.success(), "{output:?}");
-    ensure!(get(session, "plain", "b", "/from-plain", &[])? == 200);
+    for way in Way::ALL {
+        let to = way.socket(session.lab.pod("plain").addresses());
+        let [version, url] = way.words(to, &way.path("/asked"));
+        let output = session
+            .lab
+            .outside()
+            .run(["curl", "-sSf", &version, &url])?;
+        ensure!(output.status.success(), "{output:?}");
+        let received = way.get(session, "plain", "b", &way.path("/from-plain"), &[])?;
+        ensure!(received == 200, "{way:?}: expected 200, got {received}");
+    }
     judge(|evidence| {
-        ensure!(evidence.nginx("plain", "/asked")?.len() == 1);
-        matched(evidence, "b", "server", "/from-plain")?;
+        for way in Way::ALL {
+            ensure!(evidence.nginx("plain", &way.path("/asked"))?.len() == 1);
+            matched(evidence, "b", "server", &way.path("/from-plain"))?;
+        }
         let found = evidence.of("plain", "units", |record| record.units().observed > 0);
         found
             .are("outside")?
             .with_reason("no_sidecar")?
-            .of_units(2, 0)?;
+            .of_units(8, 0)?;
         Ok(())
     })
 }
@@ -379,29 +425,31 @@ fn recreated_pod(session: &mut Session) -> Result<Judge> {
         if life == "/again/second" {
             session.lab.replace_pod("again", PodSpec::new("again"))?;
         }
-        let received = [
-            get(session, "b", "again", life, &[])?,
-            get(session, "again", "b", life, &[])?,
-        ];
-        ensure!(received == [200, 200], "{life}: {received:?}");
+        for way in Way::ALL {
+            let path = way.path(life);
+            let received = [
+                way.get(session, "b", "again", &path, &[])?,
+                way.get(session, "again", "b", &path, &[])?,
+            ];
+            ensure!(received == [200, 200], "{path}: {received:?}");
+        }
         // The lab kills where a kubelet would let the sidecar write its last lines.
         let log = &session.lab.pod("again").container(PROXY).log;
-        log.wait_for_count(2, PATIENCE, |line| line.contains(life))?;
+        log.wait_for_count(2 * Way::ALL.len(), PATIENCE, |line| line.contains(life))?;
         let pod = session.lab.pod("again");
-        ensure!(
-            pod.nginx_log()?
-                .iter()
-                .filter(|found| found.path() == life)
-                .count()
-                == 1
-        );
+        let served = pod.nginx_log()?;
+        let served = served.iter().filter(|found| found.path().starts_with(life));
+        ensure!(served.count() == Way::ALL.len());
         lives.push((life, pod.uid().to_owned()));
     }
     judge(move |evidence| {
         for (life, uid) in lives {
-            for side in ["client", "server"] {
-                matched(evidence, "again", side, life)?;
-                let records = evidence.http("again", side, life).records;
+            for (path, side) in Way::paths(life)
+                .iter()
+                .flat_map(|path| ["client", "server"].map(|side| (path, side)))
+            {
+                matched(evidence, "again", side, path)?;
+                let records = evidence.http("again", side, path).records;
                 let found = records[0].text("/workload/k8s.pod.uid");
                 ensure!(found == uid, "expected {uid}: {}", records[0].line());
             }

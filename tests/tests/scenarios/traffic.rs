@@ -27,6 +27,8 @@ pub(crate) enum Family {
 }
 
 impl Family {
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
     /// The address of this family.
     pub(crate) fn of(self, addresses: Addresses) -> IpAddr {
         match self {
@@ -71,6 +73,20 @@ impl Way {
         format!("{base}/{version}-{family}")
     }
 
+    /// The paths of all ways.
+    pub(crate) fn paths(base: &str) -> [String; 4] {
+        Self::ALL.map(|way| way.path(base))
+    }
+
+    /// What makes curl ask a port of a host for a path this way.
+    pub(crate) fn words(self, to: SocketAddr, path: &str) -> [String; 2] {
+        let version = match self.http2 {
+            true => "--http2-prior-knowledge",
+            false => "--http1.1",
+        };
+        [version.to_owned(), format!("http://{to}{path}")]
+    }
+
     /// Where nginx is asked this way.
     pub(crate) fn socket(self, addresses: Addresses) -> SocketAddr {
         let port = if self.http2 {
@@ -90,12 +106,8 @@ impl Way {
         path: &str,
         options: &[&str],
     ) -> Result<u16> {
-        let url = format!("http://{to}{path}");
-        let version: &[&str] = match self.http2 {
-            true => &["--http2-prior-knowledge"],
-            false => &[],
-        };
-        curl(client, &[version, &[&url], options].concat())
+        let [version, url] = self.words(to, path);
+        curl(client, &[&[&*version, &*url], options].concat())
     }
 
     /// The same of the nginx of `server`.

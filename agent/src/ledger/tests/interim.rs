@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Scene, Sent, entry, exchange, fingerprint, get, path};
 use crate::{
-    http::{Connection, Gap},
+    http::Connection,
     ledger::{Input, Line},
     record::{Reason, Side, Verdict},
 };
@@ -256,25 +256,4 @@ fn of_a_connection_the_last_line_counts() {
     assert_eq!(found(&scene), [PAIR, INTERIM, INTERIM, INTERIM, PAIR]);
     scene.settle();
     scene.stop();
-}
-
-#[test]
-fn an_answer_that_both_call_no_http_is_no_loss() {
-    for (flags, verdict) in [("UPE", Verdict::Matched), ("-", Verdict::Unverifiable)] {
-        let mut scene = Scene::new();
-        let leg = scene.server_leg();
-        let time = scene.now;
-        scene.begin(&leg, 0);
-        scene.pass(Duration::from_millis(3));
-        let mut told = exchange(leg.id, 0, time, scene.now, &sent());
-        told.gap = Some(Gap::StreamMismatch);
-        scene.feed(Input::Ended(Box::new(told.clone())));
-        let mut line = scene.line(Side::Server, &leg, &told, &sent());
-        entry(&mut line).response_flags = Some(flags.into());
-        entry(&mut line).response_code = Some(502);
-        scene.read(line);
-        scene.settle();
-        assert_eq!(scene.verdicts()[0].0, verdict, "{flags}");
-        scene.stop();
-    }
 }

@@ -30,6 +30,7 @@ mod losses;
 mod memory;
 mod multiplexed;
 mod network;
+mod no_http;
 mod places;
 mod plaintext;
 mod policy;
