@@ -39,6 +39,8 @@ pub(crate) struct Evidence {
     pods: BTreeMap<String, Witnesses>,
     /// The records that accuse or excuse, and that a scenario asked for.
     asked_for: RefCell<HashSet<String>>,
+    /// The findings of pods that may be there or not.
+    possible: RefCell<BTreeSet<(&'static str, &'static str)>>,
 }
 
 struct Witnesses {
@@ -63,6 +65,7 @@ impl Evidence {
             ended: outcome.ended,
             pods,
             asked_for: RefCell::default(),
+            possible: RefCell::default(),
         })
     }
 
@@ -97,7 +100,13 @@ impl Evidence {
         self.found(format!("{what} of {pod}"), records)
     }
 
-    /// Fails unless exactly these findings were told of these pods, each opened and closed, and
+    /// These findings may be told of a pod, by chance.
+    pub(crate) fn may_be_found(&self, pod: &'static str, ids: &[&'static str]) {
+        let possible = ids.iter().map(|id| (pod, *id));
+        self.possible.borrow_mut().extend(possible);
+    }
+
+    /// Fails unless exactly these findings, and of the possible ones any, were told of these pods, each opened and closed, and
     /// each accused unit proves one of them.
     pub(crate) fn findings_are(
         &self,
@@ -110,7 +119,14 @@ impl Evidence {
                 .find(|record| record.kind() == "finding" && record.pod() == pod);
             let ids = findings.iter().map(|record| record.text("/finding/id"));
             let ids: BTreeSet<String> = ids.collect();
-            let expected = expected.iter().filter(|(of, _)| *of == pod);
+            let possible = self.possible.borrow();
+            let by_chance = possible
+                .iter()
+                .filter(|(of, id)| *of == pod && ids.contains(*id));
+            let expected = expected
+                .iter()
+                .chain(by_chance)
+                .filter(|(of, _)| *of == pod);
             let expected: BTreeSet<String> = expected.map(|(_, id)| (*id).to_owned()).collect();
             let lines: Vec<&str> = findings.iter().map(|record| record.line()).collect();
             ensure!(

@@ -376,7 +376,11 @@ fn rotation(session: &mut Session) -> Result<Judge> {
             count.to_string(),
             format!("http://{to}{}", way.path("/rotated")),
         );
-        let version = if way.http2 { "--no-tls-proto=h2c" } else { "--h1" };
+        let version = if way.http2 {
+            "--no-tls-proto=h2c"
+        } else {
+            "--h1"
+        };
         let words = [
             "h2load", version, "-n", &count, "-c", "4", "--rps", "200", &url,
         ];
