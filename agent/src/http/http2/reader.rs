@@ -172,7 +172,13 @@ impl Reader {
                         self.state = State::Boundary;
                     }
                 }
-                State::Boundary if self.held == 0 && frames => self.state = State::Adrift,
+                State::Boundary if self.held == 0 && frames => {
+                    self.state = State::Adrift;
+                    // What stands between the parts of a block ends it.
+                    if let Some(open) = self.open.take() {
+                        return Some(open.unreadable());
+                    }
+                }
                 State::Boundary | State::Preface(_) | State::Payload(_) => return None,
             }
         }

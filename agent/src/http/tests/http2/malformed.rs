@@ -1,12 +1,12 @@
 //! What is no request, and what nobody can decode.
 
 use super::wire::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Talk, block, by_stream,
-    inserted, request,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Talk, Telling, block,
+    by_stream, inserted, request,
 };
 use crate::http::{
     Gap,
-    tests::script::{CLIENT, SERVER, begun, lost},
+    tests::script::{CLIENT, SERVER, begun, lost, run},
 };
 
 #[test]
@@ -129,6 +129,32 @@ fn what_cannot_be_decoded_taints_what_rests_on_it() {
     );
     assert!(head.headers.is_empty());
     assert_eq!((exchanges[3].gap, exchanges[3].undecoded), (None, false));
+}
+
+#[test]
+fn what_interrupts_a_block_ends_it_also_where_it_is_left_out() {
+    const UNKNOWN: u8 = 0xd1;
+    let first = inserted(&request("/1", &[("a", "b")]));
+    let talk = Talk::begun()
+        .frame(CLIENT, HEADERS, END_STREAM | END_HEADERS, 1, &first)
+        .frame(CLIENT, HEADERS, END_STREAM, 3, &[0x82])
+        .frame(CLIENT, UNKNOWN, 0, 3, b"nobody needs this")
+        .frame(
+            CLIENT,
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            5,
+            &[0x82, 0x84, 0x86, 0xbe],
+        );
+    for block in [None, Some(256)] {
+        let told = talk.observations(&Telling {
+            block,
+            ..Telling::default()
+        });
+        let exchanges = by_stream(&run(told));
+        assert_eq!(exchanges[1].gap, Some(Gap::StreamGap), "{block:?}");
+        assert!(exchanges[2].undecoded, "{block:?}");
+    }
 }
 
 #[test]
