@@ -151,13 +151,14 @@ impl Attempts {
         }
     }
 
-    /// Whether a line that was paired before is also that of this exchange; counts it in.
-    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
+    /// Whether a line that was paired before is also that of this exchange, which `may_be_last`;
+    /// counts it in.
+    pub(super) fn count_in(&mut self, exchange: &Exchange, may_be_last: bool) -> bool {
         let lines = exchange.request_id.and_then(|id| self.lines.get_mut(&id));
         let line = lines
             .into_iter()
             .flatten()
-            .find(|line| line.covers(exchange, line.cut_off));
+            .find(|line| line.covers(exchange, line.cut_off || may_be_last));
         line.is_some_and(|line| line.count_in(exchange))
     }
 

@@ -39,8 +39,11 @@ impl Ledger {
             let is_one = mesh.leg.waiting(attempt.exchange).is_some_and(|exchange| {
                 let agrees = |entry| compare(Side::Server, exchange, entry).agrees();
                 // If its own line does not come, this one will be asked for once more.
-                let fits =
-                    !retried.is_of_another_line(exchange) && line.entry().is_some_and(agrees);
+                // Among many at once a line goes to the nearest that it fits; one behind that may
+                // have its own in the same flush.
+                let fits = !mesh.leg.is_multiplexed()
+                    && !retried.is_of_another_line(exchange)
+                    && line.entry().is_some_and(agrees);
                 retried.covers(exchange, fits) && retried.count_in(exchange)
             });
             if is_one {
@@ -63,7 +66,9 @@ impl Ledger {
             return false;
         };
         let pod = self.pods.get_mut(&mesh.place.pod_uid);
-        mesh.side == Side::Server && pod.is_some_and(|pod| pod.attempts.count_in(exchange))
+        let may_be_last = mesh.leg.is_multiplexed();
+        mesh.side == Side::Server
+            && pod.is_some_and(|pod| pod.attempts.count_in(exchange, may_be_last))
     }
 
     pub(super) fn put_attempt(&mut self, id: ConnectionId, exchange: &Exchange) {

@@ -196,7 +196,7 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
         named.time = request.start + from;
         attempts.keep(Retried::of(&request.line, Some(&named)).unwrap());
         attempts.drop_lines(now);
-        attempts.count_in(&late)
+        attempts.count_in(&late, false)
     };
     let last = request.start + milliseconds(110) + Duration::from_secs(300);
     assert!(kept(milliseconds(100), last));
@@ -207,13 +207,13 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
     let mut at_once = request.named.clone();
     at_once.time = request.start + milliseconds(1) - MOMENT;
     attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap());
-    assert!(!attempts.count_in(&late));
+    assert!(!attempts.count_in(&late, false));
     // And one that has them all waits for no other.
     let mut counted = request.retried();
     while counted.count_in(&late) {}
     attempts.keep(counted);
     attempts.keep(request.retried());
-    assert!(attempts.count_in(&late));
+    assert!(attempts.count_in(&late, false));
 }
 
 #[test]
@@ -275,11 +275,11 @@ fn the_oldest_line_gives_way() {
     for id in 0..KEPT {
         attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap());
     }
-    assert!(attempts.count_in(&late(0)));
+    assert!(attempts.count_in(&late(0), false));
     attempts.keep(Retried::of(&request.line, Some(&named(KEPT))).unwrap());
-    assert!(!attempts.count_in(&late(0)));
-    assert!(attempts.count_in(&late(1)));
-    assert!(attempts.count_in(&late(KEPT)));
+    assert!(!attempts.count_in(&late(0), false));
+    assert!(attempts.count_in(&late(1), false));
+    assert!(attempts.count_in(&late(KEPT), false));
 }
 
 #[test]
