@@ -135,9 +135,9 @@ impl Attempts {
     }
 
     /// Keeps a line for attempts that have yet to end.
-    pub(super) fn keep(&mut self, line: Retried) {
+    pub(super) fn keep(&mut self, line: Retried, of_many: bool) {
         let undelayed = line.time.since(line.start) < UNDELAYED;
-        let is_last = !line.cut_off || !line.failed;
+        let is_last = !(line.cut_off || of_many) || !line.failed;
         if undelayed && is_last || line.left == 0 {
             return;
         }

@@ -51,7 +51,9 @@ impl Ledger {
                 found.extend(exchange.map(|exchange| (attempt.connection, exchange)));
             }
         }
-        pod.attempts.keep(retried);
+        let named = named.and_then(|named| self.connections.get(&named.connection));
+        let of_many = matches!(named, Some(Tracked::Mesh(mesh)) if mesh.leg.is_multiplexed());
+        pod.attempts.keep(retried, of_many);
         let any = !found.is_empty();
         for (connection, exchange) in found {
             self.put_attempt(connection, &exchange);

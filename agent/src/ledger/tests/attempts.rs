@@ -194,7 +194,7 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
         let mut attempts = Attempts::default();
         let mut named = request.named.clone();
         named.time = request.start + from;
-        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap());
+        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap(), false);
         attempts.drop_lines(now);
         attempts.count_in(&late, false)
     };
@@ -206,13 +206,13 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
     let mut attempts = Attempts::default();
     let mut at_once = request.named.clone();
     at_once.time = request.start + milliseconds(1) - MOMENT;
-    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap());
+    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap(), false);
     assert!(!attempts.count_in(&late, false));
     // And one that has them all waits for no other.
     let mut counted = request.retried();
     while counted.count_in(&late) {}
-    attempts.keep(counted);
-    attempts.keep(request.retried());
+    attempts.keep(counted, false);
+    attempts.keep(request.retried(), false);
     assert!(attempts.count_in(&late, false));
 }
 
@@ -273,10 +273,13 @@ fn the_oldest_line_gives_way() {
         ..exchange(1, request.start, 503)
     };
     for id in 0..KEPT {
-        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap());
+        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap(), false);
     }
     assert!(attempts.count_in(&late(0), false));
-    attempts.keep(Retried::of(&request.line, Some(&named(KEPT))).unwrap());
+    attempts.keep(
+        Retried::of(&request.line, Some(&named(KEPT))).unwrap(),
+        false,
+    );
     assert!(!attempts.count_in(&late(0), false));
     assert!(attempts.count_in(&late(1), false));
     assert!(attempts.count_in(&late(KEPT), false));
