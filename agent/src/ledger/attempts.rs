@@ -70,8 +70,9 @@ pub(super) struct Retried {
     lasted: Duration,
     /// No flag is set: what the named attempt answered was taken in before the line's end.
     answered: bool,
-    /// It says nothing of what the app answered: it fits an attempt that goes on as well.
-    cut_off: bool,
+    /// It fits a later attempt on its connection as well: it says nothing of what the app answered,
+    /// or went to the nearest of many at once.
+    pub(super) may_have_later: bool,
     /// So many more attempts may be found.
     left: usize,
     pub(super) request_id: Fingerprint,
@@ -135,9 +136,9 @@ impl Attempts {
     }
 
     /// Keeps a line for attempts that have yet to end.
-    pub(super) fn keep(&mut self, line: Retried, of_many: bool) {
+    pub(super) fn keep(&mut self, line: Retried) {
         let undelayed = line.time.since(line.start) < UNDELAYED;
-        let is_last = !(line.cut_off || of_many) || !line.failed;
+        let is_last = !line.may_have_later || !line.failed;
         if undelayed && is_last || line.left == 0 {
             return;
         }
@@ -151,14 +152,13 @@ impl Attempts {
         }
     }
 
-    /// Whether a line that was paired before is also that of this exchange, which `may_be_last`;
-    /// counts it in.
-    pub(super) fn count_in(&mut self, exchange: &Exchange, may_be_last: bool) -> bool {
+    /// Whether a line that was paired before is also that of this exchange; counts it in.
+    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
         let lines = exchange.request_id.and_then(|id| self.lines.get_mut(&id));
         let line = lines
             .into_iter()
             .flatten()
-            .find(|line| line.covers(exchange, line.cut_off || may_be_last));
+            .find(|line| line.covers(exchange, line.may_have_later));
         line.is_some_and(|line| line.count_in(exchange))
     }
 
@@ -219,7 +219,7 @@ impl Retried {
             start,
             lasted,
             answered,
-            cut_off,
+            may_have_later: cut_off,
             left,
             request_id: named.map_or(entry.request_id, |named| named.request_id)?,
             method: named.map_or(&entry.method, |named| &named.method).clone(),

@@ -31,6 +31,9 @@ impl Ledger {
         let Some(mut retried) = Retried::of(line, named) else {
             return counted;
         };
+        let tracked = named.and_then(|named| self.connections.get(&named.connection));
+        let of_many = matches!(tracked, Some(Tracked::Mesh(mesh)) if mesh.leg.is_multiplexed());
+        retried.may_have_later |= of_many;
         let mut found = Vec::new();
         for attempt in pod.attempts.waiting(retried.request_id) {
             let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&attempt.connection) else {
@@ -38,10 +41,9 @@ impl Ledger {
             };
             let is_one = mesh.leg.waiting(attempt.exchange).is_some_and(|exchange| {
                 let agrees = |entry| compare(Side::Server, exchange, entry).agrees();
-                // If its own line does not come, this one will be asked for once more.
-                // Among many at once a line goes to the nearest that it fits; one behind that may
-                // have its own in the same flush.
-                let fits = !mesh.leg.is_multiplexed()
+                // If its own line does not come, this one will be asked for once more. That of one
+                // among many may come in the same flush.
+                let fits = !of_many
                     && !retried.is_of_another_line(exchange)
                     && line.entry().is_some_and(agrees);
                 retried.covers(exchange, fits) && retried.count_in(exchange)
@@ -51,9 +53,7 @@ impl Ledger {
                 found.extend(exchange.map(|exchange| (attempt.connection, exchange)));
             }
         }
-        let named = named.and_then(|named| self.connections.get(&named.connection));
-        let of_many = matches!(named, Some(Tracked::Mesh(mesh)) if mesh.leg.is_multiplexed());
-        pod.attempts.keep(retried, of_many);
+        pod.attempts.keep(retried);
         let any = !found.is_empty();
         for (connection, exchange) in found {
             self.put_attempt(connection, &exchange);
@@ -68,9 +68,7 @@ impl Ledger {
             return false;
         };
         let pod = self.pods.get_mut(&mesh.place.pod_uid);
-        let may_be_last = mesh.leg.is_multiplexed();
-        mesh.side == Side::Server
-            && pod.is_some_and(|pod| pod.attempts.count_in(exchange, may_be_last))
+        mesh.side == Side::Server && pod.is_some_and(|pod| pod.attempts.count_in(exchange))
     }
 
     pub(super) fn put_attempt(&mut self, id: ConnectionId, exchange: &Exchange) {

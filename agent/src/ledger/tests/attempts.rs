@@ -194,9 +194,9 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
         let mut attempts = Attempts::default();
         let mut named = request.named.clone();
         named.time = request.start + from;
-        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap(), false);
+        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap());
         attempts.drop_lines(now);
-        attempts.count_in(&late, false)
+        attempts.count_in(&late)
     };
     let last = request.start + milliseconds(110) + Duration::from_secs(300);
     assert!(kept(milliseconds(100), last));
@@ -206,14 +206,14 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
     let mut attempts = Attempts::default();
     let mut at_once = request.named.clone();
     at_once.time = request.start + milliseconds(1) - MOMENT;
-    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap(), false);
-    assert!(!attempts.count_in(&late, false));
+    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap());
+    assert!(!attempts.count_in(&late));
     // And one that has them all waits for no other.
     let mut counted = request.retried();
     while counted.count_in(&late) {}
-    attempts.keep(counted, false);
-    attempts.keep(request.retried(), false);
-    assert!(attempts.count_in(&late, false));
+    attempts.keep(counted);
+    attempts.keep(request.retried());
+    assert!(attempts.count_in(&late));
 }
 
 #[test]
@@ -273,16 +273,13 @@ fn the_oldest_line_gives_way() {
         ..exchange(1, request.start, 503)
     };
     for id in 0..KEPT {
-        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap(), false);
+        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap());
     }
-    assert!(attempts.count_in(&late(0), false));
-    attempts.keep(
-        Retried::of(&request.line, Some(&named(KEPT))).unwrap(),
-        false,
-    );
-    assert!(!attempts.count_in(&late(0), false));
-    assert!(attempts.count_in(&late(1), false));
-    assert!(attempts.count_in(&late(KEPT), false));
+    assert!(attempts.count_in(&late(0)));
+    attempts.keep(Retried::of(&request.line, Some(&named(KEPT))).unwrap());
+    assert!(!attempts.count_in(&late(0)));
+    assert!(attempts.count_in(&late(1)));
+    assert!(attempts.count_in(&late(KEPT)));
 }
 
 #[test]

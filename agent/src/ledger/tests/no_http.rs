@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Scene, entry, exchange, get};
 use crate::{
-    http::{ConnectionId, Gap},
+    http::{Connection, Gap},
     ledger::{Exchange, Input},
     record::{Side, Verdict},
 };
@@ -14,7 +14,7 @@ fn an_answer_that_both_call_no_http_is_no_loss() {
     for (flags, verdict) in [("UPE", Verdict::Matched), ("-", Verdict::Unverifiable)] {
         let mut scene = Scene::new();
         let leg = scene.server_leg();
-        let told = mismatched(&mut scene, leg.id, true);
+        let told = mismatched(&mut scene, &leg, true);
         let mut line = scene.line(Side::Server, &leg, &told, &get("/"));
         entry(&mut line).response_flags = Some(flags.into());
         entry(&mut line).response_code = Some(502);
@@ -36,7 +36,7 @@ fn a_header_block_that_both_cannot_decode_is_no_loss() {
     for (flags, has_method, verdict) in cases {
         let mut scene = Scene::new();
         let leg = scene.client_leg();
-        let told = mismatched(&mut scene, leg.id, false);
+        let told = mismatched(&mut scene, &leg, false);
         let mut line = scene.line(Side::Client, &leg, &told, &get("/"));
         let said = entry(&mut line);
         said.response_flags = Some(flags.into());
@@ -52,16 +52,11 @@ fn a_header_block_that_both_cannot_decode_is_no_loss() {
 }
 
 /// An exchange of which one end sent what is no HTTP: the server, if the head `is_whole`.
-fn mismatched(scene: &mut Scene, connection: ConnectionId, is_whole: bool) -> Exchange {
+fn mismatched(scene: &mut Scene, leg: &Connection, is_whole: bool) -> Exchange {
     let time = scene.now;
-    scene.feed(Input::Begun {
-        connection,
-        exchange: 0,
-        stream: None,
-        time,
-    });
+    scene.begin(leg, 0);
     scene.pass(Duration::from_millis(3));
-    let mut told = exchange(connection, 0, time, scene.now, &get("/"));
+    let mut told = exchange(leg.id, 0, time, scene.now, &get("/"));
     told.gap = Some(Gap::StreamMismatch);
     if !is_whole {
         (told.method, told.path, told.authority) = (None, None, None);
