@@ -136,10 +136,7 @@ fn host_network(session: &mut Session) -> Result<Judge> {
     };
     for way in Way::ALL {
         let to = way.socket(session.lab.pod("b").addresses());
-        let path = way.path("/from-the-node");
-        let [version, url] = way.words(to, &path);
-        let output = place.run(["curl", "-sSf", &version, &url])?;
-        ensure!(output.status.success(), "{output:?}");
+        way.ask_from(&place, to, &way.path("/from-the-node"))?;
     }
     judge(|evidence| {
         for way in Way::ALL {

@@ -106,8 +106,8 @@ impl Evidence {
         self.possible.borrow_mut().extend(possible);
     }
 
-    /// Fails unless exactly these findings, and of the possible ones any, were told of these pods, each opened and closed, and
-    /// each accused unit proves one of them.
+    /// Fails unless exactly these findings, and of the possible ones any, were told of these pods,
+    /// each opened and closed, and each accused unit proves one of them.
     pub(crate) fn findings_are(
         &self,
         pods: &[PodSpec],

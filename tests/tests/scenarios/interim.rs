@@ -167,7 +167,7 @@ fn last_is_matched(found: &Found<'_>, lines: usize) -> Result<()> {
 
 fn connections(session: &Session, client: &'static str, server: &'static str) -> Result<Judge> {
     let _echo = session.lab.pod(server).serve("echo", ECHO_PORT)?;
-    for family in [Family::V4, Family::V6] {
+    for family in Family::ALL {
         let to = endpoint_of(family, session.lab.pod(server), ECHO_PORT);
         // Sent back at once, so that both ends have bytes before the last line.
         let text = r"\x01\x02\x03\x04\x05\x06\x07\x08\n";

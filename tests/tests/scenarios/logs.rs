@@ -168,10 +168,7 @@ fn log_filter(session: &mut Session) -> Result<Judge> {
 }
 
 fn log_sampling(session: &mut Session) -> Result<Judge> {
-    let of = |number: usize| {
-        let way = Way::ALL[number % Way::ALL.len()];
-        (way, way.path(&format!("/sampled/{number}")))
-    };
+    let of = |number| Way::numbered("/sampled", number);
     for (way, path) in (0..SAMPLED).map(of) {
         ensure!(way.get(session, "sampled", "b", &path, &[])? == 200);
     }
@@ -303,10 +300,7 @@ fn two_formats(session: &mut Session) -> Result<Judge> {
 
 fn written_twice(session: &Session, client: &'static str, path: &'static str) -> Result<Judge> {
     const REQUESTS: usize = 12;
-    let of = move |number: usize| {
-        let way = Way::ALL[number % Way::ALL.len()];
-        (way, way.path(&format!("{path}/{number}")))
-    };
+    let of = move |number| Way::numbered(path, number);
     for (way, path) in (0..REQUESTS).map(of) {
         ensure!(way.get(session, client, "b", &path, &[])? == 200);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{
     Session,
     envoy::{
@@ -158,17 +158,19 @@ fn pods() -> Vec<PodSpec> {
 /// Plays a script on one connection from `a` to `b`, over each family: requests whose paths have
 /// the way behind them, with the statuses that they are answered with.
 fn over_http1(session: &Session, script: impl Fn(Way) -> Vec<(Value, u16)>) -> Result<Judge> {
+    let mut paths: Vec<String> = Vec::new();
     for way in Way::HTTP1 {
         let (script, expected): (Vec<Value>, Vec<u16>) = script(way).into_iter().unzip();
+        for request in &script {
+            let path = request["path"].as_str();
+            paths.push(path.context("a request without a path")?.to_owned());
+        }
         let server = way.socket(session.lab.pod("b").addresses()).to_string();
         let client = session.lab.pod("a");
         let responses = client.client(&["requests", &server, &json!(script).to_string()])?;
         let received: Vec<u16> = responses.iter().map(|response| response.status).collect();
         ensure!(received == expected, "{way:?}: {received:?}");
     }
-    let scripts = Way::HTTP1.map(script).into_iter().flatten();
-    let paths = scripts.map(|(request, _)| request["path"].as_str().unwrap_or_default().to_owned());
-    let paths: Vec<String> = paths.collect();
     judge(move |evidence| {
         let mut paths = paths.iter();
         paths.try_for_each(|path| matched_at_both(evidence, "a", "b", path))

@@ -230,9 +230,7 @@ fn asks_itself(
     for way in Way::ALL {
         let mut to = way.socket(within.addresses());
         to.set_ip(address(way.family));
-        let [version, url] = way.words(to, &way.path(base));
-        let output = within.run(container, user, ["curl", "-sSf", &version, &url])?;
-        ensure!(output.status.success(), "{output:?}");
+        way.ask_from(&within.place(container, user), to, &way.path(base))?;
     }
     judge(move |evidence| {
         for path in Way::paths(base) {
@@ -280,9 +278,7 @@ fn kubelet_http_probe(session: &mut Session) -> Result<Judge> {
     let addresses = session.lab.pod("direct").addresses();
     for way in Way::HTTP1 {
         let to = SocketAddr::new(way.family.of(addresses), PROBED_PORT);
-        let [_, url] = way.words(to, &way.path("/kubelet"));
-        let output = session.lab.kubelet().run(["curl", "-sSf", &url])?;
-        ensure!(output.status.success(), "{output:?}");
+        way.ask_from(&session.lab.kubelet(), to, &way.path("/kubelet"))?;
     }
     judge(|evidence| {
         for way in Way::HTTP1 {
@@ -320,12 +316,7 @@ fn only_kubelet(pod: &'static str) -> Result<Judge> {
 fn pre_stop(session: &mut Session) -> Result<Judge> {
     for way in Way::ALL {
         let to = way.socket(session.lab.pod("b").addresses());
-        let [version, url] = way.words(to, &way.path("/pre-stop"));
-        let output = session
-            .lab
-            .kubelet()
-            .run(["curl", "-sSf", &version, &url])?;
-        ensure!(output.status.success(), "{output:?}");
+        way.ask_from(&session.lab.kubelet(), to, &way.path("/pre-stop"))?;
     }
     judge(|evidence| {
         for path in Way::paths("/pre-stop") {
@@ -394,14 +385,10 @@ fn gateway(session: &mut Session) -> Result<Judge> {
 }
 
 fn plain_pod(session: &mut Session) -> Result<Judge> {
+    let outside = session.lab.outside().place(User::APP);
     for way in Way::ALL {
         let to = way.socket(session.lab.pod("plain").addresses());
-        let [version, url] = way.words(to, &way.path("/asked"));
-        let output = session
-            .lab
-            .outside()
-            .run(["curl", "-sSf", &version, &url])?;
-        ensure!(output.status.success(), "{output:?}");
+        way.ask_from(&outside, to, &way.path("/asked"))?;
         let received = way.get(session, "plain", "b", &way.path("/from-plain"), &[])?;
         ensure!(received == 200, "{way:?}: expected 200, got {received}");
     }

@@ -90,7 +90,7 @@ fn no_chain(
     inbound: bool,
 ) -> Result<Judge> {
     let proxy = if inbound { server } else { client };
-    for family in [Family::V4, Family::V6] {
+    for family in Family::ALL {
         let to = endpoint_of(family, session.lab.pod(server), PORT);
         let pod = session.lab.pod(client);
         // The sidecar may reset what is sent after it closed.
@@ -131,9 +131,8 @@ fn without_certificate(session: &mut Session) -> Result<Judge> {
     // Its sidecar may have reached the app by then, and may have written so in its line.
     judge(|evidence| {
         let lines = evidence.lines("guarded", " inbound|")?.len();
-        let reached = ["127.0.0.6:", "[::6]:"].map(|from| evidence.lines("guarded", from));
-        let [v4, v6] = reached;
-        let reached = v4?.len() + v6?.len();
+        let reached = |from| Ok::<_, anyhow::Error>(evidence.lines("guarded", from)?.len());
+        let reached = reached("127.0.0.6:")? + reached("[::6]:")?;
         let found = evidence.of("guarded", "units", |record| {
             record.units() != Units::default()
         });

@@ -151,7 +151,7 @@ fn transferred(session: &Session, pods: [&'static str; 2], port: u16) -> Result<
     let server = session.lab.pod(server);
     let _echo = server.serve("echo", port)?;
     let client = session.lab.pod(client);
-    for family in [Family::V4, Family::V6] {
+    for family in Family::ALL {
         let to = endpoint_of(family, server, port);
         client.client(&["transfer", &to, "3", "100000"])?;
     }
@@ -177,7 +177,7 @@ fn end_soon(config: &mut Value, name: &str) {
 fn longest_duration(session: &mut Session) -> Result<Judge> {
     for (client, server, proxy) in HASTY {
         let _echo = session.lab.pod(server).serve("echo", HASTY_PORT)?;
-        for family in [Family::V4, Family::V6] {
+        for family in Family::ALL {
             let to = endpoint_of(family, session.lab.pod(server), HASTY_PORT);
             let client = session.lab.pod(client);
             client.client(&["bytes", &to, BYTES, "1500"])?;

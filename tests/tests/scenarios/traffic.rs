@@ -11,7 +11,7 @@ use lab::{
     network::Addresses,
     nginx,
     pod::{APP, PROXY, Pod},
-    process::User,
+    process::{Place, User},
 };
 
 use crate::evidence::Evidence;
@@ -73,13 +73,19 @@ impl Way {
         format!("{base}/{version}-{family}")
     }
 
+    /// The way of one of many requests, and its path.
+    pub(crate) fn numbered(base: &str, number: usize) -> (Self, String) {
+        let way = Self::ALL[number % Self::ALL.len()];
+        (way, way.path(&format!("{base}/{number}")))
+    }
+
     /// The paths of all ways.
     pub(crate) fn paths(base: &str) -> [String; 4] {
         Self::ALL.map(|way| way.path(base))
     }
 
     /// What makes curl ask a port of a host for a path this way.
-    pub(crate) fn words(self, to: SocketAddr, path: &str) -> [String; 2] {
+    fn words(self, to: SocketAddr, path: &str) -> [String; 2] {
         let version = match self.http2 {
             true => "--http2-prior-knowledge",
             false => "--http1.1",
@@ -110,7 +116,15 @@ impl Way {
         curl(client, &[&[&*version, &*url], options].concat())
     }
 
-    /// The same of the nginx of `server`.
+    /// Lets a process ask that may be none of an app; fails if it is not answered with success.
+    pub(crate) fn ask_from(self, place: &Place<'_>, to: SocketAddr, path: &str) -> Result<()> {
+        let [version, url] = self.words(to, path);
+        let output = place.run(["curl", "-sSf", &version, &url])?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    }
+
+    /// The same as `ask`, of the nginx of `server`.
     pub(crate) fn get(
         self,
         session: &Session,
