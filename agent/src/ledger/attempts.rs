@@ -70,9 +70,10 @@ pub(super) struct Retried {
     lasted: Duration,
     /// No flag is set: what the named attempt answered was taken in before the line's end.
     answered: bool,
-    /// It fits a later attempt on its connection as well: it says nothing of what the app answered,
-    /// or went to the nearest of many at once.
-    pub(super) may_have_later: bool,
+    /// What the app answered, if it says so.
+    status: Option<u16>,
+    /// It says that there were more.
+    pub(super) says_so: bool,
     /// So many more attempts may be found.
     left: usize,
     pub(super) request_id: Fingerprint,
@@ -138,8 +139,7 @@ impl Attempts {
     /// Keeps a line for attempts that have yet to end.
     pub(super) fn keep(&mut self, line: Retried) {
         let undelayed = line.time.since(line.start) < UNDELAYED;
-        let is_last = !line.may_have_later || !line.failed;
-        if undelayed && is_last || line.left == 0 {
+        if undelayed && !line.failed || line.left == 0 {
             return;
         }
         let id = line.request_id;
@@ -158,7 +158,7 @@ impl Attempts {
         let line = lines
             .into_iter()
             .flatten()
-            .find(|line| line.covers(exchange, line.may_have_later));
+            .find(|line| line.covers(exchange, true));
         line.is_some_and(|line| line.count_in(exchange))
     }
 
@@ -205,8 +205,9 @@ impl Retried {
     pub(super) fn of(line: &Line, named: Option<&Exchange>) -> Option<Self> {
         let entry = line.entry()?;
         let start = entry.start_time?;
-        let attempts = entry.attempts.map(usize::try_from);
-        let attempts = attempts.map_or(MOST_ATTEMPTS, |attempts| attempts.unwrap_or(usize::MAX));
+        let attempts = entry
+            .attempts
+            .map_or(MOST_ATTEMPTS, |attempts| attempts as usize);
         // One that never came to a connection is counted as well, and so is none that it names.
         let left = attempts.min(MOST_ATTEMPTS).saturating_sub(1);
         let lasted = entry
@@ -214,12 +215,16 @@ impl Retried {
             .map_or(line.time.since(start), Duration::from_millis);
         let answered = entry.response_flags.as_deref().is_none_or(|f| f == "-");
         let cut_off = !answered && !answered_by_upstream(entry);
+        // With the attempt an HTTP/1 connection ends; what came before it on that is another.
+        let ends_connection = cut_off && named.is_some_and(|named| named.stream.is_none());
+        let counted = entry.attempts.is_some_and(|attempts| attempts > 1);
         let (path, end) = (named.map_or(entry.path, |named| named.path), start + lasted);
         Some(Self {
             start,
             lasted,
             answered,
-            may_have_later: cut_off,
+            status: entry.response_code.filter(|_| !cut_off),
+            says_so: counted || entry.has_flag("URX") || ends_connection,
             left,
             request_id: named.map_or(entry.request_id, |named| named.request_id)?,
             method: named.map_or(&entry.method, |named| &named.method).clone(),
@@ -261,10 +266,9 @@ impl Retried {
         self.time < exchange.time && (is_beside || end < exchange.time)
     }
 
-    /// Whether an exchange was an attempt of this line. `fits`: the line says of it what it says
-    /// of the one that it names; then it may be the last attempt, if both are of one connection,
-    /// where the line went to the first that it fits.
-    pub(super) fn covers(&self, exchange: &Exchange, fits: bool) -> bool {
+    /// Whether an exchange was an attempt of this line. If it `may_be_last` the line is its own, and
+    /// went to an earlier one of the same connection which it fits as well.
+    pub(super) fn covers(&self, exchange: &Exchange, may_be_last: bool) -> bool {
         let same = exchange.request_id == Some(self.request_id)
             && exchange.method == self.method
             && exchange.path.map(|path| path.bare_normalized) == self.path;
@@ -274,8 +278,9 @@ impl Retried {
         let (first, taken_in) =
             if exchange.time < self.time && failed(exchange, self.next(exchange)) {
                 (exchange.time, self.taken_in)
-            } else if fits
+            } else if may_be_last
                 && self.failed
+                && self.fits(exchange)
                 && exchange.connection == self.connection
                 && self.time < exchange.time
             {
@@ -284,6 +289,12 @@ impl Retried {
                 return false;
             };
         taken_in.since(first) < self.lasted + DURATION_PRECISION
+    }
+
+    fn fits(&self, exchange: &Exchange) -> bool {
+        let answered = exchange.response.as_ref();
+        let answered = answered.and_then(|response| response.status);
+        self.status.is_none() || self.status == answered
     }
 
     /// When the attempt after this one began.

@@ -141,8 +141,12 @@ impl Ledger {
 
     /// Whether a line that differs from an exchange is of another: of one before the agent's time.
     fn is_older_than(&self, id: ConnectionId, line: &Line, exchange: &Exchange) -> bool {
-        let (side, in_time) = (self.side(id), (exchange.time, exchange.end));
-        let is_of_it = |entry| fits_in_time(side, in_time.0, in_time.1, entry);
+        let side = self.side(id);
+        // Without its DURATION nothing tells how long the request waited for this.
+        let is_of_it = |entry: &Entry| {
+            entry.duration_milliseconds.is_some()
+                && fits_in_time(side, exchange.time, exchange.end, entry)
+        };
         self.is_of_before(line) && !line.entry().is_some_and(is_of_it)
     }
 

@@ -3,7 +3,6 @@
 use super::{
     Ledger,
     attempts::{Attempt, LONGEST_BACK_OFF, PATIENCE_WITH_ATTEMPTS, Retried, failed},
-    compare::compare,
     input::{Exchange, Line},
     tracked::Tracked,
     write::Judgement,
@@ -25,39 +24,42 @@ impl Ledger {
     ) -> bool {
         let counted = line.entry().and_then(|entry| entry.attempts);
         let counted = counted.is_some_and(|attempts| attempts > 1);
-        let Some(pod) = self.pods.get_mut(uid) else {
+        let (Some(pod), Some(mut retried)) = (self.pods.get(uid), Retried::of(line, named)) else {
             return counted;
         };
-        let Some(mut retried) = Retried::of(line, named) else {
-            return counted;
-        };
-        let tracked = named.and_then(|named| self.connections.get(&named.connection));
-        let of_many = matches!(tracked, Some(Tracked::Mesh(mesh)) if mesh.leg.is_multiplexed());
-        retried.may_have_later |= of_many;
         let mut found = Vec::new();
-        for attempt in pod.attempts.waiting(retried.request_id) {
-            let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&attempt.connection) else {
+        for Attempt {
+            connection,
+            exchange,
+            ..
+        } in pod.attempts.waiting(retried.request_id)
+        {
+            let Some(Tracked::Mesh(mesh)) = self.connections.get(&connection) else {
                 continue;
             };
-            let is_one = mesh.leg.waiting(attempt.exchange).is_some_and(|exchange| {
-                let agrees = |entry| compare(Side::Server, exchange, entry).agrees();
-                // If its own line does not come, this one will be asked for once more. That of one
-                // among many may come in the same flush.
-                let fits = !of_many
-                    && !retried.is_of_another_line(exchange)
-                    && line.entry().is_some_and(agrees);
-                retried.covers(exchange, fits) && retried.count_in(exchange)
+            // Its own line may come in the same flush, or seem to be a copy. If it has none this one
+            // is asked for once more.
+            let is_one = mesh.leg.waiting(exchange).is_some_and(|exchange| {
+                let may_be_last = retried.says_so && !retried.is_of_another_line(exchange);
+                retried.covers(exchange, may_be_last)
+                    && self.find_copy(connection, exchange).is_none()
+                    && retried.count_in(exchange)
             });
             if is_one {
-                let exchange = mesh.leg.take(attempt.exchange);
-                found.extend(exchange.map(|exchange| (attempt.connection, exchange)));
+                found.push((connection, exchange));
             }
         }
-        pod.attempts.keep(retried);
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.attempts.keep(retried);
+        }
         let any = !found.is_empty();
         for (connection, exchange) in found {
-            self.put_attempt(connection, &exchange);
-            self.finish(connection);
+            if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&connection)
+                && let Some(exchange) = mesh.leg.take(exchange)
+            {
+                self.put_attempt(connection, &exchange);
+                self.finish(connection);
+            }
         }
         any || counted
     }

@@ -1,5 +1,7 @@
 //! Copies of lines into verdicts.
 
+use std::sync::Arc;
+
 use super::{
     CAPTURE_DELAY, Ledger,
     compare::{compare, fits_in_time},
@@ -73,6 +75,17 @@ impl Ledger {
     /// A line that seems to be a copy, but is that of an exchange which has none. Requests that
     /// are alike in all that a line says have lines that are alike.
     pub(super) fn take_copy(&mut self, id: ConnectionId, exchange: &Exchange) -> Option<Box<Line>> {
+        let (uid, at) = self.find_copy(id, exchange)?;
+        let pod = self.pods.get_mut(&uid)?;
+        Some(pod.copies.waiting.remove(at).line)
+    }
+
+    /// The pod of that line, and its place among the copies that wait there.
+    pub(super) fn find_copy(
+        &self,
+        id: ConnectionId,
+        exchange: &Exchange,
+    ) -> Option<(Arc<str>, usize)> {
         let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return None;
         };
@@ -90,11 +103,8 @@ impl Ledger {
         let at = waiting
             .iter()
             .position(|copy| copy.of == Some((id, side)) && fits(&copy.line))?;
-        if self.copies_are_usual(&waiting[at].line) == Some(true) {
-            return None;
-        }
-        let pod = self.pods.get_mut(&mesh.place.pod_uid)?;
-        Some(pod.copies.waiting.remove(at).line)
+        let is_copy = self.copies_are_usual(&waiting[at].line) == Some(true);
+        (!is_copy).then(|| (mesh.place.pod_uid.clone(), at))
     }
 
     /// Whether an exchange which has no line yet lies in the time of a copy.

@@ -5,10 +5,12 @@ use crate::{ledger::Input, record::Side, timestamp::Timestamp};
 
 pub(super) struct Leg {
     pub(super) wire: Wire,
+    /// It carries many exchanges at once (HTTP/2).
+    pub(super) multiplexed: bool,
     /// Exchanges so far.
     count: u32,
     bytes: (u64, u64),
-    /// When the last one had ended.
+    /// When all so far had ended.
     pub(super) free: Timestamp,
     /// It carries nothing more.
     pub(super) spent: bool,
@@ -24,6 +26,7 @@ impl Scene {
         );
         Leg {
             wire,
+            multiplexed: false,
             count: 0,
             bytes: (0, 0),
             free: told,
@@ -33,11 +36,14 @@ impl Scene {
 
     /// The exchange goes over the connection, and is seen.
     pub(super) fn carry(&mut self, leg: &mut Leg, transaction: &mut Transaction) {
-        transaction.number = leg.count;
+        match leg.multiplexed {
+            true => transaction.carry(leg.count),
+            false => transaction.number = leg.count,
+        }
         leg.count += 1;
         leg.bytes.0 += transaction.request_bytes + 100;
         leg.bytes.1 += transaction.reply.as_ref().map_or(0, |reply| reply.bytes);
-        leg.free = transaction.ended;
+        leg.free = leg.free.max(transaction.ended);
         self.exchange(&leg.wire, transaction);
     }
 

@@ -8,6 +8,7 @@ mod answers;
 mod books;
 mod byte_streams;
 mod case;
+mod client_retries;
 mod clock_step;
 mod delivery;
 mod findings;

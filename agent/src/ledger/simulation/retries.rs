@@ -84,6 +84,8 @@ struct Attempts {
     /// Each with its connection, in their order.
     made: Vec<(usize, Transaction)>,
     legs: Vec<Leg>,
+    /// Over HTTP/2.
+    multiplexed: bool,
     /// START_TIME.
     started: Timestamp,
     /// When the proxy was done with the last.
@@ -158,6 +160,7 @@ impl Scene {
         let mut attempts = Attempts {
             made: Vec::new(),
             legs: Vec::new(),
+            multiplexed: self.random.chance(40),
             started: begin - self.random.micros(20, 1_500),
             done: begin,
             in_order: true,
@@ -177,7 +180,7 @@ impl Scene {
             } else {
                 attempts.done + pause
             };
-            let leg = self.leg_for(pod, &mut attempts.legs, begin);
+            let leg = self.leg_for(pod, &mut attempts.legs, attempts.multiplexed, begin);
             self.attempt(&mut attempts, leg, &request, begin, fate);
             attempts.in_order &= attempts.legs[leg].free <= attempts.done;
         }
@@ -187,16 +190,24 @@ impl Scene {
         attempts
     }
 
-    /// A connection that is free at this moment.
-    fn leg_for(&mut self, pod: usize, legs: &mut Vec<Leg>, begin: Timestamp) -> usize {
-        let free = |leg: &Leg| !leg.spent && leg.free <= begin;
+    /// A connection that may take one more at this moment.
+    pub(super) fn leg_for(
+        &mut self,
+        pod: usize,
+        legs: &mut Vec<Leg>,
+        multiplexed: bool,
+        begin: Timestamp,
+    ) -> usize {
+        let free = |leg: &Leg| !leg.spent && (multiplexed || leg.free <= begin);
         if self.random.chance(50)
             && let Some(at) = legs.iter().position(free)
         {
             return at;
         }
         let opened = begin - self.random.micros(30, 400);
-        legs.push(self.open_leg(pod, Side::Server, opened));
+        let mut leg = self.open_leg(pod, Side::Server, opened);
+        leg.multiplexed = multiplexed;
+        legs.push(leg);
         legs.len() - 1
     }
 
@@ -224,13 +235,14 @@ impl Scene {
             }
             Fate::Reset => {
                 (attempt.reply, attempt.logged.status) = (None, 0);
-                attempts.legs[leg].spent = true;
+                attempts.legs[leg].spent = !attempts.multiplexed;
             }
             Fate::TimedOut => {
                 attempts.done = sent + self.random.millis(2, 500);
                 attempt.logged.status = 504;
                 attempt.ended = attempts.done;
-                if self.random.chance(60) {
+                // It resets a stream.
+                if !attempts.multiplexed && self.random.chance(60) {
                     // Answered before the next attempt it would be no failure.
                     attempt.ended = attempts.done + self.random.millis(310, 20_000);
                     (reply.answered, reply.status) = (attempt.ended, 200);
@@ -239,7 +251,7 @@ impl Scene {
                 if attempt.ended == attempts.done || self.random.chance(50) {
                     attempt.reply = None;
                 }
-                attempts.legs[leg].spent = true;
+                attempts.legs[leg].spent = !attempts.multiplexed;
             }
         }
         self.carry(&mut attempts.legs[leg], &mut attempt);
@@ -287,6 +299,9 @@ impl Scene {
         let has_ended = |(_, other): &(usize, Transaction)| other.ended <= attempts.done;
         // Of one that was answered late it is known once the next has ended, too.
         let is_sure = is_sure && attempts.in_order;
+        // One among many may have a line of its own in the same flush.
+        let is_cut_off = matches!(outcome, Outcome::TimedOut | Outcome::Reset);
+        let is_sure = is_sure && !(is_cut_off && attempts.multiplexed);
         let is_known =
             is_sure && others.iter().any(has_ended) || counted.is_some_and(|count| count > 1);
         let likeness = likenesses.pop().unwrap();

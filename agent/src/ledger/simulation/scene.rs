@@ -126,6 +126,7 @@ impl Scene {
                     // What of an exchange lies on which side of a step is not known well enough.
                     if self.logs[pod].damage == Damage::None && self.truth.clock_step.is_none() {
                         self.retried_requests(pod);
+                        self.requests_tried_again(pod);
                     }
                     if self.logs[pod].damage == Damage::None && self.random.chance(25) {
                         self.proxy_ends(pod);

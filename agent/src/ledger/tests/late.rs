@@ -132,21 +132,31 @@ fn a_late_line_behind_x_forwarded_for_revises() {
 
 #[test]
 fn a_line_from_before_the_agents_time_is_held_against_nobody() {
-    let mut scene = Scene::new();
-    scene.clean("/first");
-    let leg = scene.client_leg();
-    let exchange = scene.exchange(&leg, 0, &get("/unlogged"));
-    let mut line = scene.line(Side::Client, &leg, &exchange, &get("/older"));
-    // The agent began a second before.
-    entry(&mut line).start_time = Some(exchange.time - Duration::from_secs(2));
-    scene.read(line);
-    scene.settle();
-    let mut found = scene.verdicts().split_off(1);
-    found.sort();
-    let expected = [
-        (Verdict::Unlogged, (1, 0), vec![]),
-        (Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart]),
-    ];
-    assert_eq!(found, expected);
-    scene.stop();
+    for side in [Side::Client, Side::Server] {
+        let mut scene = Scene::new();
+        let [first, leg] = [(), ()].map(|()| match side {
+            Side::Client => scene.client_leg(),
+            _ => scene.server_leg(),
+        });
+        let exchange = scene.exchange(&first, 0, &get("/first"));
+        let line = scene.line(side, &first, &exchange, &get("/first"));
+        scene.read(line);
+        let exchange = scene.exchange(&leg, 0, &get("/unlogged"));
+        let mut line = scene.line(side, &leg, &exchange, &get("/older"));
+        // The agent began a second before. Where a request to an app waits for its connection, only
+        // DURATION tells how long.
+        let fields = entry(&mut line);
+        fields.start_time = Some(exchange.time - Duration::from_secs(2));
+        (fields.method, fields.duration_milliseconds) = (Some("DELETE".into()), None);
+        scene.read(line);
+        scene.settle();
+        let mut found = scene.verdicts().split_off(1);
+        found.sort();
+        let expected = [
+            (Verdict::Unlogged, (1, 0), vec![]),
+            (Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart]),
+        ];
+        assert_eq!(found, expected, "{side:?}");
+        scene.stop();
+    }
 }

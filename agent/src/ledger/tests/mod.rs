@@ -6,6 +6,7 @@ mod authority;
 mod books;
 mod bypasses;
 mod clean;
+mod client_retries;
 mod clock_steps;
 mod comparison;
 mod copies;
