@@ -18,6 +18,10 @@ use crate::{
 /// Exchanges of one gap among which the one that a line belongs to is looked for with care.
 const MOST_COMPARED: usize = 64;
 
+/// How many comparisons an exchange or a line pays for. Where nothing agrees, as after a loss, all
+/// that waits is compared again only once enough has come.
+const COMPARED_EACH: usize = 256;
+
 /// The exchanges and lines of one connection, so far as they are not settled.
 ///
 /// A slot of an exchange goes through:
@@ -36,6 +40,8 @@ pub(super) struct Ordered {
     last_paired_order: Option<u64>,
     /// More happened to the slots than that exchanges came and were paired in order.
     is_out_of_order: bool,
+    /// Comparisons in vain that nothing has paid for.
+    unpaid: usize,
 }
 
 #[derive(Debug)]
@@ -70,6 +76,7 @@ impl Ordered {
             next_order: 0,
             last_paired_order: None,
             is_out_of_order: false,
+            unpaid: 0,
         }
     }
 
@@ -269,25 +276,47 @@ impl Ordered {
             .any(|slot| matches!(slot, Slot::Begun { time, .. } if began(*time)))
     }
 
+    /// An exchange or a line came: pairs what agrees, as [`Self::pair_all`] does, unless that is
+    /// still to be paid for.
+    pub(super) fn pair(&mut self, captured: Timestamp, settled: &mut Vec<Settled>) {
+        self.unpaid = self.unpaid.saturating_sub(COMPARED_EACH);
+        if self.unpaid == 0 {
+            self.pair_all(captured, settled);
+        }
+    }
+
     /// Pairs what agrees in every comparable field, in order. What was sent before `captured` is
     /// known.
     ///
     /// Behind a line that agrees with nothing (edited, or invented?) only what cannot be anything
     /// else is paired: a mistake there would make two faults of one.
-    pub(super) fn pair(&mut self, captured: Timestamp, settled: &mut Vec<Settled>) {
+    fn pair_all(&mut self, captured: Timestamp, settled: &mut Vec<Settled>) {
+        let is_paired = |slot: &Slot| matches!(slot, Slot::Paired(Some(_)));
+        let is_open = |slot: &Slot| matches!(slot, Slot::Ended(_) | Slot::Accused { .. });
+        let mut first = self
+            .slots
+            .iter()
+            .rposition(is_paired)
+            .map_or(0, |at| at + 1);
         let mut at = 0;
         let mut passed = 0;
-        while at < self.lines.len() {
+        self.unpaid = 0;
+        while at < self.lines.len() && self.slots.range(first..).any(is_open) {
             let placed = &self.lines[at];
             let newest = self
                 .last_paired_order
                 .is_none_or(|last| placed.order > last);
             let candidate = newest;
             let known = passed == 0 || placed.line.time < captured;
+            let careful = (1..MOST_COMPARED).contains(&passed);
+            let from = if careful { first } else { first + passed };
             let found = (candidate && known)
-                .then(|| self.find_partner(&placed.line, passed))
+                .then(|| self.find_partner(&placed.line, from, careful))
                 .flatten();
             let Some((slot, comparison)) = found else {
+                if candidate && known {
+                    self.unpaid += self.slots.len().saturating_sub(from);
+                }
                 passed += usize::from(candidate && !placed.may_be_older);
                 at += 1;
                 continue;
@@ -297,6 +326,7 @@ impl Ordered {
                 break;
             };
             self.last_paired_order = Some(order);
+            first = slot + 1;
             let mut before = self.slots.range(..slot);
             self.is_out_of_order |= !before.all(|slot| matches!(slot, Slot::Paired(_)));
             match std::mem::replace(&mut self.slots[slot], Slot::Paired(Some(order))) {
@@ -367,18 +397,16 @@ impl Ordered {
         })
     }
 
-    /// The first exchange behind the last pair that agrees with a line. Behind lines that were
-    /// passed over, only if no other does, or if the request's id proves it; if they are many, the
-    /// first that leaves each of them one. Rather one with the same host.
-    fn find_partner(&self, line: &Line, passed: usize) -> Option<(usize, Comparison)> {
+    /// The first exchange from the slot `first` on that agrees with a line. Behind lines that were
+    /// passed over, `careful`: only if no other does, or if the request's id proves it; if they are
+    /// many, the first that leaves each of them one. Rather one with the same host.
+    fn find_partner(
+        &self,
+        line: &Line,
+        first: usize,
+        careful: bool,
+    ) -> Option<(usize, Comparison)> {
         let entry = line.entry()?;
-        let careful = (1..MOST_COMPARED).contains(&passed);
-        let last_paired = self
-            .slots
-            .iter()
-            .rposition(|slot| matches!(slot, Slot::Paired(Some(_))));
-        let left = if careful { 0 } else { passed };
-        let first = last_paired.map_or(0, |at| at + 1) + left;
         let (mut found, mut with_other_host, mut other_hosts) = (None, None, 0);
         for at in first..self.slots.len() {
             if (found.is_some() || with_other_host.is_some()) && at >= first + MOST_COMPARED {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Scene, entry, get};
+use super::{Scene, entry, fingerprint, get};
 use crate::{
     http::Connection,
     ledger::{
         Exchange, Line,
-        leg::{Begun, Leg, Settled},
+        leg::{Begun, Horizon, Leg, Settled},
     },
     record::Side,
     timestamp::Timestamp,
@@ -227,11 +227,11 @@ fn the_requests_id_proves_it_out_of_time_and_behind_others() {
         }
         for _ in 0..2 {
             let mut exchange = traffic.begin("/same");
-            exchange.request_id = Some(super::fingerprint(&exchange.exchange.to_string()));
+            exchange.request_id = Some(fingerprint(&exchange.exchange.to_string()));
             traffic.leg.end(Box::new(exchange));
         }
         let mut line = traffic.line(&odd, "/same");
-        entry(&mut line).request_id = Some(super::fingerprint("2"));
+        entry(&mut line).request_id = Some(fingerprint("2"));
         traffic.leg.place(line);
         assert_eq!(traffic.pair(), [2]);
     }
@@ -278,4 +278,39 @@ fn a_line_that_may_be_older_holds_up_none_behind_it() {
         traffic.leg.place(line);
     }
     assert_eq!(traffic.pair().len(), 3);
+}
+
+/// What nothing agrees with is not compared again for each that comes: it would never catch up.
+#[test]
+fn where_nothing_agrees_pairing_waits_for_its_settlement() {
+    let mut traffic = Traffic::new(Side::Client);
+    for _ in 0..300 {
+        let lost = traffic.begin("/lost");
+        traffic.leg.place(traffic.invented(&lost));
+        traffic.exchange("/without-line");
+        assert!(traffic.pair().is_empty());
+    }
+    let id = Some(fingerprint("r1"));
+    let last = Exchange {
+        request_id: id,
+        ..traffic.begin("/last")
+    };
+    traffic.leg.end(Box::new(last.clone()));
+    let mut line = traffic.line(&last, "/last");
+    entry(&mut line).request_id = id;
+    traffic.leg.place(line);
+    assert!(traffic.pair().is_empty());
+    let mut settled = Vec::new();
+    let before = Timestamp::default();
+    let horizon = Horizon {
+        exchanges: before,
+        lines: before,
+        captured: Timestamp::MAX,
+        grace: Duration::ZERO,
+    };
+    traffic.leg.settle(horizon, &|_| true, &mut settled);
+    let [Settled::Pair { exchange, .. }] = &settled[..] else {
+        panic!("expected a pair, got {settled:?}");
+    };
+    assert_eq!(exchange.exchange, last.exchange);
 }

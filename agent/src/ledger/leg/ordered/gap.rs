@@ -21,6 +21,9 @@ impl Ordered {
         may_judge: &impl Fn(&Exchange) -> bool,
         settled: &mut Vec<Settled>,
     ) {
+        if self.unpaid > 0 {
+            self.pair_all(horizon.captured, settled);
+        }
         let mut run = Vec::new();
         let mut lines_after = None;
         for at in 0..=self.slots.len() {
