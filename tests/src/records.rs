@@ -150,7 +150,7 @@ impl Records {
         books::audit(self)
     }
 
-    /// How many there are of each kind, verdict, side and pod.
+    /// How many there are of each kind, verdict, side and pod, and what the books closed with last.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -158,6 +158,12 @@ impl Records {
             let words = [record.kind(), record.verdict(), record.side(), record.pod()];
             *counts.entry(words.join(" ")).or_default() += 1;
         }
-        format!("{} records: {counts:#?}", self.all.len())
+        let mut ledgers = self.all.iter().rev();
+        let ledger = ledgers.find(|record| record.kind() == "ledger");
+        let books = ledger.map_or("never closed", Record::line);
+        format!(
+            "{} records: {counts:#?}\nthe books: {books}",
+            self.all.len()
+        )
     }
 }

@@ -14,8 +14,9 @@ use crate::{
 };
 
 /// How long pending units may take to get their verdicts: flush and its margin are 3 s, the
-/// ledger's interval is 2 s, and an end of which nothing was told any more is waited for 60 s.
-const SETTLED: Duration = Duration::from_secs(120);
+/// ledger's interval is 2 s; where a starved machine lost something, an end of which nothing was
+/// told any more is waited for 60 s, and what belongs to it as long again.
+const SETTLED: Duration = Duration::from_secs(240);
 
 /// A lab, an agent that was ready before any traffic, a receiver.
 pub struct Session {
@@ -26,7 +27,10 @@ pub struct Session {
     pub receiver: Receiver,
     /// The lab.
     pub lab: Lab,
+    awaited: Vec<(&'static str, Box<HasCome>)>,
 }
+
+type HasCome = dyn Fn(&Records) -> bool + Send + Sync;
 
 /// What is left of a session: data alone.
 pub struct Outcome {
@@ -63,7 +67,17 @@ impl Session {
             agent,
             receiver,
             lab,
+            awaited: Vec::new(),
         })
+    }
+
+    /// Lets [`Self::settle`] wait also for what the books do not know of yet.
+    pub fn await_at_end(
+        &mut self,
+        what: &'static str,
+        has_come: impl Fn(&Records) -> bool + Send + Sync + 'static,
+    ) {
+        self.awaited.push((what, Box::new(has_come)));
     }
 
     /// Waits until the books closed with nothing pending, in an interval that began after now.
@@ -72,6 +86,9 @@ impl Session {
     ///
     /// If they do not; the message counts what was received and has the agent's stderr.
     pub fn settle(&self) -> Result<Records> {
+        for (what, has_come) in &self.awaited {
+            self.receiver.wait_for(SETTLED, what, has_come)?;
+        }
         let now = Timestamp::now();
         self.receiver
             .wait_for(SETTLED, "settled ledger", |records| {
@@ -100,6 +117,7 @@ impl Session {
             agent,
             receiver,
             lab: _lab,
+            awaited: _,
         } = self;
         let ended = agent.stop()?;
         receiver.wait_for_event("closed", SETTLED)?;

@@ -115,7 +115,7 @@ impl Pod {
     fn start_proxy(&mut self, around: &Surroundings<'_>) -> Result<()> {
         let (container, stdout, stderr) = self.add_container(PROXY, User::PROXY, around)?;
         let config = self.directory.join("envoy.json");
-        fs::write(&config, format!("{:#}", self.envoy_config(around)?))?;
+        fs::write(&config, self.envoy_config(around)?.to_string())?;
 
         let envoy = requirements::executable_by_all(&requirements::envoy()?, around.directory)?;
         let place = self.place(PROXY, User::PROXY);

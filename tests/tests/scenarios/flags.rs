@@ -21,7 +21,7 @@ use provocation::{check_headers, lose_patience, provoke};
 use crate::{
     evidence::Evidence,
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{PATIENCE, Way, matched, matched_at_both},
+    traffic::{Way, matched, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -321,16 +321,16 @@ fn play(
 ) -> Result<Judge> {
     let legs = legs.to_vec();
     for leg in &legs {
-        for way in Way::ALL {
+        Way::all_at_once(|way| {
             let path = leg.path(way, base);
             let received = way.get(session, leg.client, leg.server, &path, options)?;
             ensure!(
                 received == status,
                 "{path}: expected {status}, got {received}"
             );
-            let log = &session.lab.pod(leg.proxy()).container(lab::pod::PROXY).log;
-            log.wait_for(PATIENCE, |line| line.contains(&path))?;
-        }
+            wait_for_line(session, leg.proxy(), &path)?;
+            Ok(())
+        })?;
     }
     judge(move |evidence| {
         for leg in legs {
@@ -353,8 +353,7 @@ fn closed(session: &Session, base: &'static str) -> Result<Judge> {
         let path = way.path(base);
         let received = way.get(session, "a", "b", &path, &[])?;
         ensure!(received >= 500, "{path}: expected an error, got {received}");
-        let log = &session.lab.pod("b").container(lab::pod::PROXY).log;
-        log.wait_for(PATIENCE, |line| line.contains(&path))?;
+        wait_for_line(session, "b", &path)?;
     }
     judge(move |evidence| {
         for way in Way::ALL {
@@ -405,8 +404,7 @@ fn at_server(
         let to = (way.family.of(server.addresses()), port).into();
         let received = way.ask(session.lab.pod("a"), to, &path, &[])?;
         ensure!(received >= 500, "{path}: expected an error, got {received}");
-        let log = &server.container(lab::pod::PROXY).log;
-        log.wait_for(PATIENCE, |line| line.contains(&path))?;
+        wait_for_line(session, "flagged", &path)?;
     }
     judge(move |evidence| {
         for way in Way::ALL {

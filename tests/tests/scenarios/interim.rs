@@ -130,13 +130,14 @@ fn requests(
         [] => way.path(base),
         _ => way.path(&format!("{base}/forwarded")),
     };
-    for way in Way::ALL {
+    Way::all_at_once(|way| {
         for base in PATHS {
             let path = path_of(way, base);
             let received = way.get(session, client, server, &path, options)?;
             ensure!(received == 200, "{path}: expected 200, got {received}");
         }
-    }
+        Ok(())
+    })?;
     judge(move |evidence| {
         for (pod, side) in [(client, "client"), (server, "server")] {
             for way in Way::ALL {

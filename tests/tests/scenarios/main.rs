@@ -37,6 +37,7 @@ mod refused;
 mod replies;
 mod retries;
 mod rewrites;
+mod silent;
 mod sockets;
 mod stage;
 mod table;
@@ -61,6 +62,8 @@ const GROUPS: [&Group; 13] = [
         name: "ordinary",
         config: |config| config,
         chapters: &[
+            // What it waits for comes while the others are played.
+            &silent::CHAPTER,
             &messages::CHAPTER,
             &paths::CHAPTER,
             &heads::CHAPTER,

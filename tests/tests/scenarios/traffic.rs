@@ -2,6 +2,8 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    panic::resume_unwind,
+    thread,
     time::Duration,
 };
 
@@ -77,6 +79,16 @@ impl Way {
     pub(crate) fn numbered(base: &str, number: usize) -> (Self, String) {
         let way = Self::ALL[number % Self::ALL.len()];
         (way, way.path(&format!("{base}/{number}")))
+    }
+
+    /// Does something that takes its time all ways at once.
+    pub(crate) fn all_at_once(act: impl Fn(Self) -> Result<()> + Sync) -> Result<()> {
+        let act = &act;
+        thread::scope(|scope| {
+            let acts = Self::ALL.map(|way| scope.spawn(move || act(way)));
+            let mut acts = acts.map(|act| act.join()).into_iter();
+            acts.try_for_each(|act| act.unwrap_or_else(|panic| resume_unwind(panic)))
+        })
     }
 
     /// The paths of all ways.
