@@ -8,7 +8,7 @@ use super::{
     course::{Course, Moment, course},
     input::Input,
     leg::Begun,
-    tracked::{AloneConnection, LostHeads, MeshConnection, Tracked, Waiting, reason_of},
+    tracked::{AloneConnection, MeshConnection, Tracked, Waiting, reason_of},
     write::{Judgement, connection_traffic, exchange_traffic, is_client, workload},
 };
 use crate::{
@@ -289,13 +289,7 @@ impl Ledger {
                 let span = (opened, time);
                 pod.missed.note(id, span, count, reason_of(cause));
                 mesh.begun += count;
-                mesh.lost.push(LostHeads {
-                    count,
-                    cause,
-                    time,
-                    excused_lines: 0,
-                    written: false,
-                });
+                mesh.lost.note(count, cause, time);
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
                     self.enter_exchanges(id);
                 }
@@ -328,12 +322,9 @@ impl Ledger {
         let new = mesh.begun - mesh.entered;
         mesh.entered = mesh.begun;
         let uid = mesh.place.pod_uid.clone();
-        let lost = mesh.lost.len();
         self.account(Some(&uid)).enter(Units::new(new, 0));
         // Those that are lost wait for nothing.
-        for at in 0..lost {
-            self.write_lost(id, at);
-        }
+        self.write_lost(id);
     }
 
     fn on_alone(&mut self, id: ConnectionId, event: Input) {

@@ -224,22 +224,22 @@ impl Ledger {
     }
 
     /// Heads known by number only: one record for all that went for one reason at one time.
-    pub(super) fn write_lost(&mut self, id: ConnectionId, at: usize) {
-        let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
+    pub(super) fn write_lost(&mut self, id: ConnectionId) {
+        while let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id)
+            && let Some((count, cause, time)) = mesh.lost.take_unwritten()
+        {
+            let cause = reason_of(cause);
+            mesh.note(Verdict::Unverifiable, &[cause]);
+            if count > 0 {
+                self.write_lost_heads(id, count, cause, time);
+            }
+        }
+    }
+
+    fn write_lost_heads(&mut self, id: ConnectionId, count: u64, cause: Reason, time: Timestamp) {
+        let Some(Tracked::Mesh(mesh)) = self.connections.get(&id) else {
             return;
         };
-        let Some(lost) = mesh.lost.get_mut(at) else {
-            return;
-        };
-        if std::mem::replace(&mut lost.written, true) {
-            return;
-        }
-        let cause = reason_of(lost.cause);
-        let (count, time) = (lost.count, lost.time);
-        mesh.note(Verdict::Unverifiable, &[cause]);
-        if count == 0 {
-            return;
-        }
         let (verdict, reasons) = (Verdict::Unverifiable, vec![cause]);
         let units = Units::new(count, 0);
         let place = mesh.place.clone();

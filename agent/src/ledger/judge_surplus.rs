@@ -36,11 +36,8 @@ impl Ledger {
                 vec![Reason::LineAmbiguous],
                 side,
             );
-        } else if may_be_missed
-            && let Some(lost) = mesh.lost.iter_mut().find(|lost| lost.excuses_a_line())
-        {
-            lost.excused_lines += 1;
-            let reason = reason_of(lost.cause);
+        } else if may_be_missed && let Some(cause) = mesh.lost.excuse_line() {
+            let reason = reason_of(cause);
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);
         } else if let Some(reason) = mesh.take_excuse() {
             self.judge_line(line, Verdict::Unverifiable, vec![reason], side);

@@ -36,6 +36,7 @@ mod kept;
 mod leg;
 mod lines;
 mod log_marks;
+mod lost;
 mod missed;
 mod path;
 mod plaintext;

@@ -6,6 +6,7 @@ use super::{
     input::{Exchange, Input, Line},
     interim::LongPairs,
     leg::{Begun, Leg, RecentPairs},
+    lost::LostHeads,
     roles::Place,
     told::Told,
 };
@@ -65,7 +66,7 @@ pub(super) struct MeshConnection {
     /// TCP, its exchanges are no units of their own.
     pub(super) entered: u64,
     /// Heads known by number only.
-    pub(super) lost: Vec<LostHeads>,
+    pub(super) lost: LostHeads,
     /// When the last exchange lasted of which a part was not seen, and why.
     gap: Option<(Timestamp, Timestamp, Reason)>,
     /// Exchanges that were judged without their line and not accused, by the reason.
@@ -93,17 +94,6 @@ pub(super) struct MeshConnection {
     pub(super) agenda: Option<Timestamp>,
     /// It stands on the ledger's agenda of lines at this moment.
     pub(super) line_agenda: Option<Timestamp>,
-}
-
-/// Request heads that are known by number only; 0: not even that.
-#[derive(Debug)]
-pub(super) struct LostHeads {
-    pub(super) count: u64,
-    pub(super) cause: Gap,
-    pub(super) time: Timestamp,
-    pub(super) excused_lines: u64,
-    /// Its record is written.
-    pub(super) written: bool,
 }
 
 /// A connection that is judged by itself.
@@ -138,14 +128,6 @@ impl AloneConnection {
     }
 }
 
-impl LostHeads {
-    /// Whether a line without an exchange may be of one of them. Where the number is not known
-    /// either, every line may.
-    pub(super) fn excuses_a_line(&self) -> bool {
-        self.count == 0 || self.excused_lines < self.count
-    }
-}
-
 impl MeshConnection {
     pub(super) fn new(connection: Connection, place: Place, side: Side, by_name: bool) -> Self {
         Self {
@@ -158,7 +140,7 @@ impl MeshConnection {
             closed: None,
             begun: 0,
             entered: 0,
-            lost: Vec::new(),
+            lost: LostHeads::default(),
             gap: None,
             excuses: BTreeMap::new(),
             connection_lines: Vec::new(),
@@ -195,12 +177,7 @@ impl MeshConnection {
 
     /// Why order does not tell what belongs together in this time: something was lost around it.
     pub(super) fn lost_around(&self, (from, to): (Timestamp, Timestamp)) -> Option<Reason> {
-        let lost = |lost: &&LostHeads| lost.count == 0 || from <= lost.time + AROUND;
-        let of_heads = self
-            .lost
-            .iter()
-            .find(lost)
-            .map(|lost| reason_of(lost.cause));
+        let of_heads = self.lost.after(from - AROUND).map(reason_of);
         of_heads.or_else(|| {
             let (lost_from, lost_to, reason) = self.gap?;
             (from <= lost_to + AROUND && lost_from <= to + AROUND).then_some(reason)

@@ -5,11 +5,7 @@ use std::time::Duration;
 use super::{Scene, UID, entry, get};
 use crate::{
     http::Gap,
-    ledger::{
-        Exchange, Line, LineContent,
-        roles::Place,
-        tracked::{LostHeads, MeshConnection},
-    },
+    ledger::{Exchange, Line, LineContent, roles::Place, tracked::MeshConnection},
     record::{Reason, Side, Verdict},
     timestamp::Timestamp,
 };
@@ -57,16 +53,9 @@ fn line_of_the_whole(received: Option<u64>, sent: Option<u64>) -> Box<Line> {
 
 #[test]
 fn order_proves_nothing_around_a_loss() {
-    let lost = |count| LostHeads {
-        count,
-        cause: Gap::RingLost,
-        time: at(20),
-        excused_lines: 0,
-        written: false,
-    };
     let after = |count, moment| {
         let mut mesh = mesh(Side::Client);
-        mesh.lost.push(lost(count));
+        mesh.lost.note(count, Gap::RingLost, at(20));
         mesh.lost_around((moment, moment))
     };
     // Heads that are known by number were sent by then.
@@ -213,13 +202,7 @@ fn a_line_of_the_whole_tells_that_it_is_carried_as_tcp() {
         mesh.is_carried_as_tcp()
     };
     let lose = |mesh: &mut MeshConnection| {
-        mesh.lost.push(LostHeads {
-            count: 1,
-            cause: Gap::RingLost,
-            time: at(1),
-            excused_lines: 0,
-            written: false,
-        });
+        mesh.lost.note(1, Gap::RingLost, at(1));
     };
     let whole = || line_of_the_whole(Some(1), Some(1));
     assert!(!mesh(Side::Client).is_carried_as_tcp());
