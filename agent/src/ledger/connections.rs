@@ -8,6 +8,7 @@ use super::{
     course::{Course, Moment, course},
     input::Input,
     leg::Begun,
+    lines::is_before,
     tracked::{AloneConnection, MeshConnection, Tracked, Waiting, reason_of},
     write::{Judgement, connection_traffic, exchange_traffic, is_client, workload},
 };
@@ -228,6 +229,7 @@ impl Ledger {
             return;
         };
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
+        let started = self.started;
         match event {
             Input::Begun {
                 exchange: number,
@@ -243,7 +245,7 @@ impl Ledger {
                 if stream.is_some() {
                     mesh.told.expect_many();
                 }
-                mesh.place_connection_lines();
+                mesh.place_connection_lines(|line| is_before(started, line));
                 mesh.begun += 1;
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
                     self.enter_exchanges(id);
@@ -279,7 +281,7 @@ impl Ledger {
                 cause,
                 ..
             } => {
-                mesh.place_connection_lines();
+                mesh.place_connection_lines(|line| is_before(started, line));
                 let count = u64::from(exchanges);
                 // One that is older was found when something was seen of it.
                 let opened = match mesh.connection.preexisting {

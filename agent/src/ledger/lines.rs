@@ -28,6 +28,12 @@ const ATTACH_SPAN: Duration = Duration::from_millis(100);
 /// connection, or no other was made.
 const GAVE_UP: [&str; 5] = ["UF", "UC", "URX", "UT", "UO"];
 
+/// Whether a line speaks of a time before the programs were attached.
+pub(super) fn is_before(started: Timestamp, line: &Line) -> bool {
+    let start = line.entry().and_then(|entry| entry.start_time);
+    start.is_some_and(|start| start < started + ATTACH_SPAN)
+}
+
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
         let pod = self.pods.entry(line.pod_uid.clone()).or_default();
@@ -273,8 +279,7 @@ impl Ledger {
 
     /// Whether a line speaks of a time before the programs were attached.
     pub(super) fn is_of_before(&self, line: &Line) -> bool {
-        let start = line.entry().and_then(|entry| entry.start_time);
-        start.is_some_and(|start| start < self.started + ATTACH_SPAN)
+        is_before(self.started, line)
     }
 
     /// Writes the record of a line alone.

@@ -208,11 +208,15 @@ impl MeshConnection {
         self.begun > 0 || !self.lost.is_empty()
     }
 
-    /// Lines that came before the first exchange belong to exchanges, it turns out.
-    pub(super) fn place_connection_lines(&mut self) {
+    /// Lines that came before the first exchange belong to exchanges, it turns out. Those of which
+    /// `is_older` holds may speak of one that is older than the agent.
+    pub(super) fn place_connection_lines(&mut self, is_older: impl Fn(&Line) -> bool) {
         let of_exchange = |line: &mut Box<Line>| line.speaks_of_http();
         for line in self.connection_lines.extract_if(.., of_exchange) {
-            self.leg.place(line);
+            match self.connection.preexisting && is_older(&line) {
+                true => self.leg.place_older(line),
+                false => self.leg.place(line),
+            }
         }
     }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{PROXY_CGROUP, PROXY_PID, Scene, UID, address, end, entry, get};
 use crate::{
+    http::Connection,
     ledger::{HttpPort, Input, LineContent},
     record::{Reason, Side, Verdict},
+    timestamp::Timestamp,
 };
 
 #[test]
@@ -188,19 +190,7 @@ fn lines_of_a_time_before_the_start_are_not_forged() {
 fn accusations_wait_on_connections_older_than_the_agent() {
     let mut scene = Scene::new();
     scene.clean("/first");
-    let (source, destination) = (address("10.0.0.1", 7777), address("127.0.0.1", 15001));
-    let mut old = scene.connect(None, None, (source, destination), None);
-    old.id = 999;
-    old.preexisting = true;
-    old.client = Some(end(
-        super::APP_CGROUP,
-        super::APP_PID,
-        source,
-        "10.0.0.9:8080",
-    ));
-    old.server = Some(end(PROXY_CGROUP, PROXY_PID, destination, "10.0.0.1:7777"));
-    old.asked = Some("10.0.0.9:8080".parse().unwrap());
-    scene.feed(Input::Opened(Box::new(old.clone())));
+    let old = older_connection(&mut scene);
     scene.exchange(&old, 0, &get("/unlogged"));
     scene.settle();
     let expected = (Verdict::Unverifiable, (1, 0), vec![Reason::Preexisting]);
@@ -218,6 +208,55 @@ fn accusations_wait_on_connections_older_than_the_agent() {
         ]
     );
     scene.stop();
+}
+
+/// The line of the request that went on when the agent began may be read before anything is told.
+#[test]
+fn a_line_of_before_holds_up_none_behind_it() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let old = older_connection(&mut scene);
+    let before = super::exchange(old.id, 0, Timestamp(1), Timestamp(2), &get("/same"));
+    let mut older = scene.line(Side::Client, &old, &before, &get("/same"));
+    older.time = scene.now;
+    scene.read(older);
+    let exchanges: Vec<_> = (1..4)
+        .map(|number| {
+            scene.pass(Duration::from_millis(25));
+            scene.exchange(&old, number, &get("/same"))
+        })
+        .collect();
+    for exchange in &exchanges {
+        let line = scene.line(Side::Client, &old, exchange, &get("/same"));
+        scene.read(line);
+    }
+    // At once: nothing of it is left to be told by order alone.
+    assert_eq!(
+        scene.verdicts()[1..],
+        vec![(Verdict::Matched, (1, 1), vec![]); 3]
+    );
+    scene.settle();
+    let older = (Verdict::Unverifiable, (0, 1), vec![Reason::BeforeStart]);
+    assert_eq!(scene.verdicts()[4..], [older]);
+    scene.stop();
+}
+
+/// A connection of the app that was there before the agent.
+fn older_connection(scene: &mut Scene) -> Connection {
+    let (source, destination) = (address("10.0.0.1", 7777), address("127.0.0.1", 15001));
+    let mut old = scene.connect(None, None, (source, destination), None);
+    old.id = 999;
+    old.preexisting = true;
+    old.client = Some(end(
+        super::APP_CGROUP,
+        super::APP_PID,
+        source,
+        "10.0.0.9:8080",
+    ));
+    old.server = Some(end(PROXY_CGROUP, PROXY_PID, destination, "10.0.0.1:7777"));
+    old.asked = Some("10.0.0.9:8080".parse().unwrap());
+    scene.feed(Input::Opened(Box::new(old.clone())));
+    old
 }
 
 #[test]
