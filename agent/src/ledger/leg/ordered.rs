@@ -397,9 +397,9 @@ impl Ordered {
         })
     }
 
-    /// The first exchange from the slot `first` on that agrees with a line. Behind lines that were
-    /// passed over, `careful`: only if no other does, or if the request's id proves it; if they are
-    /// many, the first that leaves each of them one. Rather one with the same host.
+    /// The first exchange from the slot `first` on that agrees with a line and lies in its time, or
+    /// that the request's id proves. Behind lines that were passed over, `careful`: only if no other
+    /// does; if they are many, the first that leaves each of them one. Rather one with the same host.
     fn find_partner(
         &self,
         line: &Line,
@@ -420,7 +420,7 @@ impl Ordered {
                 (log, kernel) => log.is_some() && log == kernel,
             };
             let in_time = fits_in_time(self.side, exchange.time, exchange.end, entry);
-            if !same_id && !careful && !in_time {
+            if !same_id && !in_time {
                 continue;
             }
             let comparison = compare(self.side, exchange, entry);
@@ -431,7 +431,7 @@ impl Ordered {
             }
             if !same_id && comparison.differs_in_authority() {
                 other_hosts += 1;
-                with_other_host.get_or_insert((at, comparison, in_time));
+                with_other_host.get_or_insert((at, comparison));
                 continue;
             }
             if same_id || !careful {
@@ -440,11 +440,9 @@ impl Ordered {
             if found.is_some() {
                 return None;
             }
-            found = Some((at, comparison, in_time));
+            found = Some((at, comparison));
         }
-        let with_other_host = with_other_host.filter(|_| !careful || other_hosts == 1);
-        let (at, comparison, in_time) = found.or(with_other_host)?;
-        in_time.then_some((at, comparison))
+        found.or(with_other_host.filter(|_| !careful || other_hosts == 1))
     }
 }
 

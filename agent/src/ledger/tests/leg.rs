@@ -194,9 +194,16 @@ fn behind_a_line_that_fits_nothing_only_what_is_certain_is_paired() {
     traffic.leg.place(line);
     assert_eq!(traffic.pair_known(stamp), [] as [u32; 0]);
     assert_eq!(traffic.pair_known(stamp + MOMENT), [1]);
-    // Of two that it agrees with, either may be it, even if only one lies in its time.
+    // Of two that it agrees with, the one that lies in its time.
     let (mut traffic, exchanges) = same(2);
     let line = traffic.line(&exchanges[0], "/same");
+    traffic.leg.place(line);
+    assert_eq!(traffic.pair(), [1]);
+    // Of two that lie in its time, either may be it.
+    let (mut traffic, exchanges) = same(2);
+    let mut line = traffic.line(&exchanges[0], "/same");
+    entry(&mut line).start_time = Some(exchanges[0].end + Duration::from_millis(1));
+    entry(&mut line).start_time_precision_nanoseconds = 10_000_000;
     traffic.leg.place(line);
     assert_eq!(traffic.pair(), [] as [u32; 0]);
     // And the only one must lie in its time.
