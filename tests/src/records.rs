@@ -124,13 +124,17 @@ impl Records {
     /// Whether the books closed without anything pending in an interval that began after `time`.
     #[must_use]
     pub fn are_settled_since(&self, time: Timestamp) -> bool {
-        let mut ledgers = self.all.iter().rev();
-        let Some(ledger) = ledgers.find(|record| record.kind() == "ledger") else {
+        let Some(ledger) = self.last_ledger() else {
             return false;
         };
         let from = ledger.text("/from").parse::<Timestamp>();
         from.is_ok_and(|from| from >= time)
             && Units::read(&ledger.value()["closing"]) == Units::default()
+    }
+
+    fn last_ledger(&self) -> Option<&Record> {
+        let mut latest = self.all.iter().rev();
+        latest.find(|record| record.kind() == "ledger")
     }
 
     /// Whether an agent told its end.
@@ -158,9 +162,7 @@ impl Records {
             let words = [record.kind(), record.verdict(), record.side(), record.pod()];
             *counts.entry(words.join(" ")).or_default() += 1;
         }
-        let mut ledgers = self.all.iter().rev();
-        let ledger = ledgers.find(|record| record.kind() == "ledger");
-        let books = ledger.map_or("never closed", Record::line);
+        let books = self.last_ledger().map_or("never closed", Record::line);
         format!(
             "{} records: {counts:#?}\nthe books: {books}",
             self.all.len()

@@ -217,14 +217,13 @@ impl Retried {
         let cut_off = !answered && !answered_by_upstream(entry);
         // With the attempt an HTTP/1 connection ends; what came before it on that is another.
         let ends_connection = cut_off && named.is_some_and(|named| named.stream.is_none());
-        let counted = entry.attempts.is_some_and(|attempts| attempts > 1);
         let (path, end) = (named.map_or(entry.path, |named| named.path), start + lasted);
         Some(Self {
             start,
             lasted,
             answered,
             status: entry.response_code.filter(|_| !cut_off),
-            says_so: counted || entry.has_flag("URX") || ends_connection,
+            says_so: entry.counts_retries() || entry.has_flag("URX") || ends_connection,
             left,
             request_id: named.map_or(entry.request_id, |named| named.request_id)?,
             method: named.map_or(&entry.method, |named| &named.method).clone(),

@@ -8,7 +8,6 @@ use super::{
     course::{Course, Moment, course},
     input::Input,
     leg::Begun,
-    lines::is_before,
     tracked::{AloneConnection, MeshConnection, Tracked, Waiting, reason_of},
     write::{Judgement, connection_traffic, exchange_traffic, is_client, workload},
 };
@@ -225,11 +224,11 @@ impl Ledger {
     }
 
     fn on_mesh(&mut self, id: ConnectionId, event: Input) {
+        let attached_by = self.attached_by();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
-        let started = self.started;
         match event {
             Input::Begun {
                 exchange: number,
@@ -245,7 +244,7 @@ impl Ledger {
                 if stream.is_some() {
                     mesh.told.expect_many();
                 }
-                mesh.place_connection_lines(|line| is_before(started, line));
+                mesh.place_connection_lines(attached_by);
                 mesh.begun += 1;
                 if pod.http_matched.contains(&(mesh.side, mesh.port())) {
                     self.enter_exchanges(id);
@@ -281,7 +280,7 @@ impl Ledger {
                 cause,
                 ..
             } => {
-                mesh.place_connection_lines(|line| is_before(started, line));
+                mesh.place_connection_lines(attached_by);
                 let count = u64::from(exchanges);
                 // One that is older was found when something was seen of it.
                 let opened = match mesh.connection.preexisting {

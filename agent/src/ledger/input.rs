@@ -314,6 +314,13 @@ impl Line {
         self.entry().is_some_and(Entry::speaks_of_http)
     }
 
+    /// Whether its request began before a moment, if it says when.
+    #[must_use]
+    pub fn began_before(&self, moment: Timestamp) -> bool {
+        let start = self.entry().and_then(|entry| entry.start_time);
+        start.is_some_and(|start| start < moment)
+    }
+
     /// The entry, also where some of its fields are in doubt.
     #[must_use]
     pub fn entry(&self) -> Option<&Entry> {
@@ -421,6 +428,12 @@ impl Entry {
     pub fn downstream(&self) -> Option<SocketAddr> {
         self.downstream_direct_remote_address
             .or(self.downstream_remote_address)
+    }
+
+    /// Whether it counts more than one attempt.
+    #[must_use]
+    pub fn counts_retries(&self) -> bool {
+        self.attempts.is_some_and(|attempts| attempts > 1)
     }
 
     /// Whether a flag of `RESPONSE_FLAGS` is set.

@@ -3,7 +3,7 @@
 use super::{
     Ledger,
     attempts::{Attempt, LONGEST_BACK_OFF, PATIENCE_WITH_ATTEMPTS, Retried, failed},
-    input::{Exchange, Line},
+    input::{Entry, Exchange, Line},
     tracked::Tracked,
     write::Judgement,
 };
@@ -22,8 +22,7 @@ impl Ledger {
         line: &Line,
         named: Option<&Exchange>,
     ) -> bool {
-        let counted = line.entry().and_then(|entry| entry.attempts);
-        let counted = counted.is_some_and(|attempts| attempts > 1);
+        let counted = line.entry().is_some_and(Entry::counts_retries);
         let (Some(pod), Some(mut retried)) = (self.pods.get(uid), Retried::of(line, named)) else {
             return counted;
         };

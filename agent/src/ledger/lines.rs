@@ -28,12 +28,6 @@ const ATTACH_SPAN: Duration = Duration::from_millis(100);
 /// connection, or no other was made.
 const GAVE_UP: [&str; 5] = ["UF", "UC", "URX", "UT", "UO"];
 
-/// Whether a line speaks of a time before the programs were attached.
-pub(super) fn is_before(started: Timestamp, line: &Line) -> bool {
-    let start = line.entry().and_then(|entry| entry.start_time);
-    start.is_some_and(|start| start < started + ATTACH_SPAN)
-}
-
 impl Ledger {
     pub(super) fn line(&mut self, line: Box<Line>) {
         let pod = self.pods.entry(line.pod_uid.clone()).or_default();
@@ -140,7 +134,7 @@ impl Ledger {
             self.sample(&line);
         }
         self.supersede(id, &line);
-        let is_older = self.is_of_before(&line);
+        let attached_by = self.attached_by();
         let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&id) else {
             return;
         };
@@ -149,11 +143,8 @@ impl Ledger {
             mesh.line_agenda = Some(line.time);
             self.line_agenda.insert((line.time, id));
         }
-        if of_exchange && is_older && mesh.connection.preexisting {
-            mesh.leg.place_older(line);
-            self.pair(id);
-        } else if of_exchange {
-            mesh.leg.place(line);
+        if of_exchange {
+            mesh.place(line, attached_by);
             self.pair(id);
         } else {
             mesh.connection_lines.push(line);
@@ -279,7 +270,12 @@ impl Ledger {
 
     /// Whether a line speaks of a time before the programs were attached.
     pub(super) fn is_of_before(&self, line: &Line) -> bool {
-        is_before(self.started, line)
+        line.began_before(self.attached_by())
+    }
+
+    /// When the last of the programs was attached, at the latest.
+    pub(super) fn attached_by(&self) -> Timestamp {
+        self.started + ATTACH_SPAN
     }
 
     /// Writes the record of a line alone.

@@ -208,15 +208,21 @@ impl MeshConnection {
         self.begun > 0 || !self.lost.is_empty()
     }
 
-    /// Lines that came before the first exchange belong to exchanges, it turns out. Those of which
-    /// `is_older` holds may speak of one that is older than the agent.
-    pub(super) fn place_connection_lines(&mut self, is_older: impl Fn(&Line) -> bool) {
+    /// Lines that came before the first exchange belong to exchanges, it turns out.
+    pub(super) fn place_connection_lines(&mut self, attached_by: Timestamp) {
         let of_exchange = |line: &mut Box<Line>| line.speaks_of_http();
-        for line in self.connection_lines.extract_if(.., of_exchange) {
-            match self.connection.preexisting && is_older(&line) {
-                true => self.leg.place_older(line),
-                false => self.leg.place(line),
-            }
+        let lines: Vec<_> = self.connection_lines.extract_if(.., of_exchange).collect();
+        for line in lines {
+            self.place(line, attached_by);
+        }
+    }
+
+    /// A line of an exchange, which may be older than the agent if it began before the programs
+    /// were attached.
+    pub(super) fn place(&mut self, line: Box<Line>, attached_by: Timestamp) {
+        match self.connection.preexisting && line.began_before(attached_by) {
+            true => self.leg.place_older(line),
+            false => self.leg.place(line),
         }
     }
 

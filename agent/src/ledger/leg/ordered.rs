@@ -303,10 +303,9 @@ impl Ordered {
         self.unpaid = 0;
         while at < self.lines.len() && self.slots.range(first..).any(is_open) {
             let placed = &self.lines[at];
-            let newest = self
+            let candidate = self
                 .last_paired_order
                 .is_none_or(|last| placed.order > last);
-            let candidate = newest;
             let known = passed == 0 || placed.line.time < captured;
             let careful = (1..MOST_COMPARED).contains(&passed);
             let from = if careful { first } else { first + passed };
