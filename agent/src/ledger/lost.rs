@@ -2,7 +2,7 @@
 
 use crate::{http::Gap, timestamp::Timestamp};
 
-/// Losses that are told apart; what comes on top is added to the last.
+/// Losses that are told apart; what comes on top is added to the last for the same reason.
 const KEPT: usize = 256;
 
 /// In the order in which they were noticed.
@@ -30,12 +30,15 @@ pub(super) struct Loss {
 impl LostHeads {
     /// So many heads were lost before `time`; 0: nobody knows how many.
     pub(super) fn note(&mut self, count: u64, cause: Gap, time: Timestamp) {
-        let is_full = self.losses.len() >= KEPT;
-        if let Some(last) = self.losses.last_mut().filter(|_| is_full) {
+        let is_alike = |loss: &Loss| loss.cause == cause;
+        if self.losses.len() >= KEPT
+            && let Some(at) = self.losses.iter().rposition(is_alike)
+        {
+            let last = &mut self.losses[at];
             last.count += count;
             last.time = last.time.max(time);
             last.and_more |= count == 0;
-            self.written = self.written.min(KEPT - 1);
+            self.written = self.written.min(at);
             return;
         }
         self.losses.push(Loss {
@@ -56,7 +59,8 @@ impl LostHeads {
         self.losses.iter()
     }
 
-    /// The next that are to be written, with their number, 0 if that is not known.
+    /// The next that are to be written, with their number, 0 if that is not known or nothing was
+    /// added to them.
     pub(super) fn take_unwritten(&mut self) -> Option<(u64, Gap, Timestamp)> {
         let loss = self.losses.get_mut(self.written)?;
         self.written += 1;
@@ -144,5 +148,21 @@ mod tests {
         lost.note(0, Gap::RingLost, Timestamp(1_003));
         assert_eq!(unwritten(&mut lost), [0]);
         assert!(lost.excuse_line().is_some());
+    }
+
+    #[test]
+    fn many_losses_keep_their_reasons() {
+        let mut lost = lost(&[1; KEPT]);
+        unwritten(&mut lost);
+        for (count, cause) in [(2, Gap::StreamGap), (3, Gap::RingLost), (4, Gap::StreamGap)] {
+            lost.note(count, cause, Timestamp(1_000));
+        }
+        let of = |cause| {
+            let of_it = lost.iter().filter(|loss| loss.cause == cause);
+            of_it.map(|loss| loss.count).sum::<u64>()
+        };
+        assert_eq!(of(Gap::RingLost), KEPT as u64 + 3);
+        assert_eq!(of(Gap::StreamGap), 6);
+        assert_eq!(unwritten(&mut lost), [3, 6]);
     }
 }
