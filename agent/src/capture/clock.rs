@@ -1,5 +1,7 @@
 //! From the time since boot, in which the kernel side counts, to the time of day.
 
+use std::ops::RangeInclusive;
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Observation;
@@ -17,19 +19,23 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new() -> Self {
+        let offset = current_offset();
         Self {
-            offset: current_offset(),
+            offset: i64::midpoint(*offset.start(), *offset.end()),
         }
     }
 
     /// Looks at both clocks again; a step if the wall clock was set meanwhile.
     pub(super) fn sample(&mut self) -> Option<Observation> {
-        self.adopt(current_offset(), boot_time())
+        self.adopt(&current_offset(), boot_time())
     }
 
-    fn adopt(&mut self, offset: i64, boot: u64) -> Option<Observation> {
-        let nanoseconds = offset - self.offset;
-        self.offset = offset;
+    /// Follows no further than the sample says for certain: a distance that trembled with each
+    /// sample would put records before a moment up to which all was said to be known.
+    fn adopt(&mut self, offset: &RangeInclusive<i64>, boot: u64) -> Option<Observation> {
+        let followed = self.offset.clamp(*offset.start(), *offset.end());
+        let nanoseconds = followed - self.offset;
+        self.offset = followed;
         (nanoseconds.abs() > STEP).then(|| Observation::ClockStep {
             time: self.wall(boot),
             nanoseconds,
@@ -47,19 +53,25 @@ pub(super) fn boot_time() -> u64 {
     nanoseconds(clock_gettime(ClockId::Boottime)).unsigned_abs()
 }
 
-/// The best of three samples: a reader that was interrupted between two clocks is wrong by that
-/// time.
-fn current_offset() -> i64 {
+/// Within what the distance lies: the narrowest of three samples, as a reader that was interrupted
+/// between the clocks knows less.
+fn current_offset() -> RangeInclusive<i64> {
     let sample = || {
         let before = nanoseconds(clock_gettime(ClockId::Boottime));
         let wall = nanoseconds(clock_gettime(ClockId::Realtime));
         let after = nanoseconds(clock_gettime(ClockId::Boottime));
-        let took = after - before;
-        (took, wall - (before + took / 2))
+        wall - after..=wall - before
     };
-    let samples = [sample(), sample(), sample()];
-    let best = samples.iter().min_by_key(|(took, _)| *took);
-    best.map_or(0, |(_, offset)| *offset)
+    let width = |range: &RangeInclusive<i64>| range.end() - range.start();
+    [sample(), sample()]
+        .into_iter()
+        .fold(sample(), |narrowest, next| {
+            if width(&next) < width(&narrowest) {
+                next
+            } else {
+                narrowest
+            }
+        })
 }
 
 const fn nanoseconds(time: Timespec) -> i64 {
@@ -78,18 +90,33 @@ mod tests {
     #[test]
     fn a_step_is_told_once_and_followed() {
         let mut clock = Clock { offset: 1_000 };
-        assert_eq!(clock.adopt(2_000, 0), None, "slewing");
+        assert_eq!(clock.adopt(&(2_000..=3_000), 0), None, "too little");
         let hour = 3_600_000_000_000;
-        let step = clock.adopt(2_000 + hour, 5_000);
+        let step = clock.adopt(&(2_000 + hour..=3_000 + hour), 5_000);
         let time = Timestamp(7_000 + hour.unsigned_abs());
         let nanoseconds = hour;
         assert_eq!(step, Some(Observation::ClockStep { time, nanoseconds }));
-        assert_eq!(clock.adopt(2_000 + hour, 6_000), None);
+        assert_eq!(clock.adopt(&(1_000 + hour..=2_000 + hour), 6_000), None);
         assert_eq!(clock.wall(6_000), Timestamp(8_000 + hour.unsigned_abs()));
-        let back = clock.adopt(2_000, 0);
+        let back = clock.adopt(&(1_000..=2_000), 0);
         assert!(
             matches!(back, Some(Observation::ClockStep { nanoseconds, .. }) if nanoseconds == -hour)
         );
+    }
+
+    #[test]
+    fn follows_only_what_is_certain() {
+        let mut clock = Clock { offset: 1_000 };
+        for (sample, offset) in [
+            (900..=1_100, 1_000),
+            (999..=1_001, 1_000),
+            (950..=990, 990),
+            (980..=1_200, 990),
+            (1_000..=1_200, 1_000),
+        ] {
+            assert_eq!(clock.adopt(&sample, 0), None);
+            assert_eq!(clock.offset, offset);
+        }
     }
 
     #[test]

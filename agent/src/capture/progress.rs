@@ -2,6 +2,11 @@
 
 use super::{clock::boot_time, ring::Ring};
 
+/// By how much a program's clock may lag behind ours, in nanoseconds: it is read without waiting for
+/// an update of the kernel's clock, and on another processor (`ktime_get_boot_fast_ns`). That is a
+/// few nanoseconds.
+const LAG: u64 = 1_000;
+
 /// A moment, and how far the rings were written just after it.
 ///
 /// The time of a record is taken after its place was reserved. Whatever was sent before the
@@ -18,7 +23,7 @@ pub(super) struct Horizon {
 
 impl Horizon {
     pub(super) fn sample(sockets: &Ring, streams: &Ring) -> Self {
-        let boot = boot_time();
+        let boot = boot_time().saturating_sub(LAG);
         // What was told of sockets before a segment is to be known with it.
         let streams = streams.end();
         Self {

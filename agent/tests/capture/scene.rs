@@ -115,21 +115,23 @@ impl Watched {
         } = self;
         let before = *progress;
         capture.drain(|observation| {
-            match &observation {
-                Observation::Listener(listener) => assert!(listener.time >= before),
-                Observation::ListenerClosed(closed) => assert!(closed.time >= before),
-                Observation::Socket(socket) => assert!(socket.time >= before),
-                Observation::Segment(segment) => assert!(segment.time >= before),
-                Observation::FirstBytes(first) => assert!(first.time >= before),
-                Observation::Flow(flow) => assert!(flow.time >= before),
-                Observation::FlowsClosed { time, .. } => assert!(*time >= before),
-                Observation::RawSocket(socket) => assert!(socket.time >= before),
-                Observation::Progress(time) => *progress = *time,
+            let time = match &observation {
+                Observation::Listener(listener) => listener.time,
+                Observation::ListenerClosed(closed) => closed.time,
+                Observation::Socket(socket) => socket.time,
+                Observation::Segment(segment) => segment.time,
+                Observation::FirstBytes(first) => first.time,
+                Observation::Flow(flow) => flow.time,
+                Observation::FlowsClosed { time, .. } | Observation::Progress(time) => *time,
+                Observation::RawSocket(socket) => socket.time,
                 Observation::Refused(_) | Observation::ClockStep { .. } => {
                     panic!("{observation:?}")
                 }
-            }
-            if !matches!(observation, Observation::Progress(_)) {
+            };
+            assert!(time >= before, "complete up to {before:?}: {observation:?}");
+            if matches!(observation, Observation::Progress(_)) {
+                *progress = time;
+            } else {
                 seen.push(observation);
             }
         });
