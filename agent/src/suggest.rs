@@ -70,6 +70,8 @@ enum Missed {
         path: Option<String>,
         class: Option<u16>,
     },
+    /// `unlogged`: connections to a port that carried no request.
+    Connection { port: u16 },
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +97,6 @@ enum Warning {
     ProxyContainer,
     ProxyUser,
     ProxyKilled,
-    Connection,
     NoPod,
     TooMany,
 }
@@ -192,7 +193,7 @@ impl Missed {
     fn expectation(&self) -> Expectation {
         match self {
             Self::Direct { .. } => Expectation::Direct,
-            Self::Request { .. } => Expectation::Unlogged,
+            Self::Request { .. } | Self::Connection { .. } => Expectation::Unlogged,
         }
     }
 }
@@ -240,7 +241,7 @@ fn key(record: &StoredRecord) -> Result<Key, Warning> {
             path: attributes.path.as_deref().map(path::form),
             class: attributes.status.map(|status| status / 100),
         },
-        _ => return Err(Warning::Connection),
+        _ => Missed::Connection { port },
     };
     Ok(Key {
         workload,

@@ -7,6 +7,7 @@ use super::{
     interim::{self, may_be_of_the_end},
     judge::client_pid,
     judge_missing::outside_by_name,
+    policy,
     put::TakenOver,
     tracked::{Tracked, reason_of},
     write::{Judgement, own_end, workload},
@@ -166,6 +167,10 @@ impl Ledger {
         });
         if carried_nothing {
             return (Verdict::Outside, vec![Reason::NoRequest]);
+        }
+        let rules = &self.settings.policy;
+        if policy::unlogged_rule(rules, &self.roles, mesh, None).is_some() {
+            return (Verdict::Outside, vec![Reason::Policy]);
         }
         if mesh.connection.preexisting {
             return (Verdict::Unverifiable, vec![Reason::Preexisting]);

@@ -97,7 +97,7 @@ impl Ledger {
             return (Verdict::Outside, vec![Reason::NoRequest]);
         }
         let rules = &self.settings.policy;
-        if policy::unlogged_rule(rules, &self.roles, mesh, exchange).is_some() {
+        if policy::unlogged_rule(rules, &self.roles, mesh, Some(exchange)).is_some() {
             return (Verdict::Outside, vec![Reason::Policy]);
         }
         let uid = &mesh.place.pod_uid;

@@ -38,12 +38,12 @@ pub(super) fn rule<'a>(
         .find(|rule| names_it(rule) && fits(rule, roles, subject))
 }
 
-/// The first rule that expects an exchange to have no line.
+/// The first rule that expects an exchange to have no line; without one, the connection itself.
 pub(super) fn unlogged_rule<'a>(
     rules: &'a [PolicyRule],
     roles: &Roles,
     mesh: &MeshConnection,
-    exchange: &Exchange,
+    exchange: Option<&Exchange>,
 ) -> Option<&'a PolicyRule> {
     let connection = &mesh.connection;
     let server = connection.asked_for();
@@ -56,7 +56,7 @@ pub(super) fn unlogged_rule<'a>(
         place: Some(&mesh.place),
         server,
         remote,
-        exchange: Some(exchange),
+        exchange,
     };
     rule(rules, roles, Expectation::Unlogged, subject)
 }

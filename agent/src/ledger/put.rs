@@ -59,9 +59,9 @@ impl Ledger {
         let mut traffic = exchange_traffic(&self.roles, side, place, connection, exchange, paired);
         if judgement.reasons.contains(&Reason::Policy) {
             let rules = &self.settings.policy;
-            let rule = policy::unlogged_rule(rules, &self.roles, mesh, exchange);
-            let reason = rule.and_then(|rule| rule.reason.as_deref());
-            traffic.attributes.policy = reason.map(Into::into);
+            let rule = policy::unlogged_rule(rules, &self.roles, mesh, Some(exchange));
+            traffic.attributes.policy =
+                rule.and_then(|rule| rule.reason.as_deref().map(Into::into));
         }
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
         if side == Side::Server {
@@ -117,6 +117,12 @@ impl Ledger {
         let paired = line
             .filter(|_| gathers)
             .map(|line| (line, differences.clone()));
+        if judgement.reasons.contains(&Reason::Policy) {
+            let rules = &self.settings.policy;
+            let rule = policy::unlogged_rule(rules, &self.roles, mesh, None);
+            traffic.attributes.policy =
+                rule.and_then(|rule| rule.reason.as_deref().map(Into::into));
+        }
         traffic.attributes.tls.clone_from(&mesh.tls);
         traffic.envoy = line.map(envoy_body);
         peer_attributes(&mut traffic.attributes, line.and_then(Line::entry));

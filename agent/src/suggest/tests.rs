@@ -111,6 +111,19 @@ fn requests_without_a_line_are_named_by_their_form() {
 }
 
 #[test]
+fn connections_without_a_line_are_named_by_port_and_network() {
+    let mut silent = bypass(1, "192.0.2.1");
+    silent["verdict"] = "unlogged".into();
+    let text = suggest(&[silent]);
+    let rule = format!(
+        "
+    - {{expect: unlogged, workload: 'shop/web-*', direction: outbound, port: 9001, cidr: 192.0.2.1/32, {REASON}}}"
+    );
+    assert_eq!(rules(&text), expected(&rule), "{text}");
+    assert!(text.contains("no lines of requests there either"), "{text}");
+}
+
+#[test]
 fn what_nobody_should_allow_is_no_rule() {
     let mut in_proxy = bypass(1, "192.0.2.1");
     in_proxy["reasons"] = json!(["from_proxy_container"]);
@@ -120,15 +133,13 @@ fn what_nobody_should_allow_is_no_rule() {
     killed["reasons"] = json!(["proxy_killed"]);
     let mut nowhere = bypass(4, "192.0.2.1");
     nowhere["workload"] = json!({});
-    let mut connection = unlogged(5, "/", 200);
-    connection["kind"] = "connection".into();
-    let text = suggest(&[in_proxy, as_proxy, killed, nowhere, connection]);
+    let text = suggest(&[in_proxy, as_proxy, killed, nowhere]);
     assert_eq!(rules(&text), []);
     let warned = text
         .lines()
         .filter(|line| line.starts_with("# No rule: "))
         .count();
-    assert_eq!(warned, 5, "{text}");
+    assert_eq!(warned, 4, "{text}");
 }
 
 #[test]

@@ -66,9 +66,6 @@ fn warned(warning: Warning, workload: &str, counted: &Counted) -> String {
         }
         Warning::ProxyUser => "a program ran as the sidecar's user and so passed it by",
         Warning::ProxyKilled => "lines were lost when the sidecar was killed",
-        Warning::Connection => {
-            "connections without requests and without a line, which no rule covers"
-        }
         Warning::NoPod => "of no pod that a rule could name",
         Warning::TooMany => "beyond what is looked at",
     };
@@ -77,14 +74,16 @@ fn warned(warning: Warning, workload: &str, counted: &Counted) -> String {
 
 /// The rules of a group: one, or one for each network.
 fn of_group(key: &Key, group: &Group) -> Vec<String> {
-    let Missed::Direct { .. } = key.missed else {
-        return vec![rule(key, group, None, "")];
+    let also = match key.missed {
+        Missed::Direct { .. } => "",
+        Missed::Request { .. } => return vec![rule(key, group, None, "")],
+        Missed::Connection { .. } => "; expects no lines of requests there either",
     };
     match networks(&group.remotes) {
         Some(networks) => {
             let note = match networks.len() {
-                1 => String::new(),
-                count => format!(", in {count} networks"),
+                1 => also.to_owned(),
+                count => format!(", in {count} networks{also}"),
             };
             let rules = networks.iter();
             rules
@@ -93,7 +92,7 @@ fn of_group(key: &Key, group: &Group) -> Vec<String> {
         }
         None => {
             let count = group.remotes.len();
-            let note = format!(", with {count} addresses, so any: name a `cidr` if you can");
+            let note = format!(", with {count} addresses, so any: name a `cidr` if you can{also}");
             vec![rule(key, group, None, &note)]
         }
     }
@@ -128,7 +127,9 @@ fn rule(key: &Key, group: &Group, network: Option<&str>, note: &str) -> String {
     field("workload", &quoted(&key.workload));
     field("direction", direction);
     match &key.missed {
-        Missed::Direct { port } => field("port", &port.to_string()),
+        Missed::Direct { port } | Missed::Connection { port } => {
+            field("port", &port.to_string());
+        }
         Missed::Request {
             method,
             path,

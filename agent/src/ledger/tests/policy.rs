@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{Scene, UID, address, get};
 use crate::{
     config::{Direction, Expectation, PolicyRule},
@@ -125,6 +127,36 @@ fn the_remote_end_of_what_came_in_is_its_sender() {
         scene.settle();
         let (verdict, _, reasons) = scene.verdicts().pop().unwrap();
         assert_eq!((verdict, reasons), expected, "{cidr}");
+        scene.stop();
+    }
+}
+
+#[test]
+fn bytes_without_a_line_may_be_expected() {
+    for (port, expected) in [
+        (8080, (Verdict::Outside, vec![Reason::Policy])),
+        (80, (Verdict::Unlogged, Vec::new())),
+    ] {
+        let mut rule = any(Expectation::Unlogged);
+        rule.port = Some(port);
+        rule.reason = Some("the old queue".into());
+        let mut scene = Scene::with_policy(vec![rule]);
+        scene.clean("/first");
+        let leg = scene.server_leg();
+        scene.close(&leg, 100, 200);
+        scene.settle();
+        let (verdict, _, reasons) = scene.verdicts().pop().unwrap();
+        let is_expected = verdict == Verdict::Outside;
+        assert_eq!((verdict, reasons), expected, "{port}");
+        let mut records = scene.records.iter();
+        let record = records.rfind(|record| record.verdict == Some(verdict));
+        let record = serde_json::to_value(record.unwrap()).unwrap();
+        let reason = &record["attributes"]["meshwitness.policy.reason"];
+        let reason_of_the_rule = is_expected.then_some("the old queue");
+        assert_eq!(
+            (&record["kind"], reason.as_str()),
+            (&json!("connection"), reason_of_the_rule)
+        );
         scene.stop();
     }
 }
