@@ -32,6 +32,9 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(2500);
 /// And this long is left to deliver.
 const DELIVER_AT_MOST: Duration = Duration::from_millis(1800);
 
+/// Both together, also where the work between them has to wait for a processor.
+const STOP_AT_MOST: Duration = Duration::from_millis(4300);
+
 /// What `run` and `record` put together.
 pub(super) struct Agent {
     pub(super) witness: Witness,
@@ -72,6 +75,7 @@ impl Agent {
             }
             std::thread::sleep(REST);
         }
+        let stopped = tokio::time::Instant::now();
         self.settle();
         let losses = self.desk.forwarder.take_last_losses();
         self.tell_losses(losses);
@@ -80,7 +84,7 @@ impl Agent {
         self.desk.take(Input::Stopped(now()));
         self.desk.deliver();
         self.keep();
-        let deadline = tokio::time::Instant::now() + DELIVER_AT_MOST;
+        let deadline = (tokio::time::Instant::now() + DELIVER_AT_MOST).min(stopped + STOP_AT_MOST);
         for rest in runtime.block_on(self.desk.forwarder.shutdown(deadline)) {
             if rest.records > 0 {
                 warn!(
