@@ -20,7 +20,7 @@ use crate::{
 const NAMED_RECORDS: usize = 100;
 
 /// Findings that are open at once, of all pods and kinds; what is found beyond is in the records.
-const MOST_OPEN: usize = 16_384;
+pub(super) const MOST_OPEN: usize = 16_384;
 
 /// Findings that are open, by pod and kind; without a pod: of the node.
 #[derive(Debug, Default)]

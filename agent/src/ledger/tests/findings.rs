@@ -1,10 +1,10 @@
 //! Findings: opened once, told while they grow, closed when they stop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Scene, UID, get};
 use crate::{
-    ledger::Input,
+    ledger::{Input, findings::MOST_OPEN},
     record::{Body, FindingBody, FindingKind, FindingState, Include, Kind, Severity, Side},
     workload::WorkloadFact,
 };
@@ -107,6 +107,46 @@ fn what_is_open_is_closed_with_the_agent() {
     assert_eq!(states(&scene)[1], closed);
     let last = scene.records.iter().rev().take(2).map(|record| record.kind);
     assert!(last.eq([Kind::Lifecycle, Kind::Ledger]));
+}
+
+#[test]
+fn what_was_quiet_for_an_interval_is_closed() {
+    let mut scene = Scene::new();
+    let kind = FindingKind::RawSocket;
+    let uid = UID.into();
+    scene.ledger.find(kind, Some(&uid), scene.now, None);
+    scene.ledger.open_what_was_found();
+    let (heard, interval) = (scene.ledger.captured_until, scene.ledger.settings.interval);
+    scene
+        .ledger
+        .tell_findings(heard + interval - Duration::from_nanos(1));
+    assert_eq!(open(&scene), [(kind, 1)]);
+    scene.ledger.tell_findings(heard + interval);
+    assert_eq!(open(&scene), []);
+}
+
+#[test]
+fn of_pods_beyond_the_bound_nothing_is_opened() {
+    let mut scene = Scene::new();
+    let kind = FindingKind::RawSocket;
+    let uids: Vec<Arc<str>> = (0..=MOST_OPEN).map(|pod| format!("{pod}").into()).collect();
+    for uid in &uids {
+        scene.ledger.find(kind, Some(uid), scene.now, None);
+    }
+    scene.ledger.open_what_was_found();
+    assert_eq!(open(&scene), [(kind, MOST_OPEN as u64)]);
+    // What is open still counts.
+    scene.records.clear();
+    for uid in [&uids[0], &uids[MOST_OPEN]] {
+        scene.ledger.find(kind, Some(uid), scene.now, None);
+    }
+    end_interval(&mut scene);
+    let bodies = scene.records.iter().map(|record| &record.body);
+    let twice = bodies.filter_map(|body| match body {
+        Body::Finding(found) if found.finding.count == 2 => found.workload.pod_uid.as_deref(),
+        _ => None,
+    });
+    assert_eq!(twice.collect::<Vec<_>>(), ["0"]);
 }
 
 #[test]
