@@ -49,7 +49,6 @@ impl Ledger {
             }
             (Some(kind), uid) => self.findings.found.push(Found {
                 count: units.observed.max(units.logged),
-                carried_before,
                 ..Found::new(kind, uid.as_ref(), time, Some(Arc::clone(&record)))
             }),
             (None, _) => {}

@@ -136,10 +136,11 @@ impl Ledger {
         let Some(held) = self.findings.held.get_mut(uid).filter(|_| count > 0) else {
             return;
         };
+        let before = held.silence;
         held.silence = held.silence(last_line);
         let count = count.min(held.units.len());
         for (_, unit) in held.units.drain(..count) {
-            let kind = match unit.is_of(held.silence) {
+            let kind = match unit.is_of(before) || unit.is_of(held.silence) {
                 true => FindingKind::LogSilence,
                 false => FindingKind::UnloggedRequests,
             };

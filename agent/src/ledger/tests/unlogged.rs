@@ -181,6 +181,30 @@ fn a_line_of_what_began_early_and_ended_late_ends_no_silence_before() {
 }
 
 #[test]
+fn a_line_of_what_ended_with_the_last_ends_no_silence() {
+    let mut scene = Scene::new();
+    let leg = scene.client_leg();
+    let [mut first, mut second] = [(0, "/first"), (1, "/second")].map(|(number, path)| {
+        let exchange = scene.exchange(&leg, number, &get(path));
+        scene.line(Side::Client, &leg, &exchange, &get(path))
+    });
+    // Both say that they ended where the second began.
+    let end = super::entry(&mut second).start_time;
+    for line in [&mut first, &mut second] {
+        let entry = super::entry(line);
+        (entry.start_time, entry.duration_milliseconds) = (end, Some(0));
+    }
+    scene.read(first);
+    without_lines(&mut scene, 5);
+    wait(&mut scene);
+    scene.read(second);
+    without_lines(&mut scene, 2);
+    wait(&mut scene);
+    // The second itself had no line for so long.
+    assert_eq!(found(&mut scene), [("MW-003", 1 + 5 + 2)]);
+}
+
+#[test]
 fn a_second_silence_is_told_like_the_first() {
     let mut scene = Scene::new();
     scene.clean("/first");
@@ -191,6 +215,19 @@ fn a_second_silence_is_told_like_the_first() {
     without_lines(&mut scene, 6);
     wait(&mut scene);
     assert_eq!(found(&mut scene), [("MW-003", 11)]);
+}
+
+#[test]
+fn a_second_silence_may_begin_while_the_first_is_not_all_told() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    without_lines(&mut scene, 5);
+    wait(&mut scene);
+    without_lines(&mut scene, 1);
+    scene.clean("/spoken");
+    without_lines(&mut scene, 6);
+    wait(&mut scene);
+    assert_eq!(found(&mut scene), [("MW-003", 12)]);
 }
 
 #[test]
