@@ -156,9 +156,15 @@ fn compare_server_name(tls: Option<&Tls>, entry: &Entry, comparison: &mut Compar
 /// On the server side the proxy's clock starts before the kernel's: with the request from
 /// downstream, which may wait for a connection to the app. There the line's own end counts.
 pub(super) fn fits_in_time(side: Side, from: Timestamp, to: Timestamp, entry: &Entry) -> bool {
-    let Some(start) = entry.start_time else {
-        return true;
+    let fits = |start| {
+        let latest = latest_begin(side, start, entry);
+        from <= latest && start <= to + CLOCK_TOLERANCE
     };
+    entry.start_time.is_none_or(fits)
+}
+
+/// When the exchange of a line began at the latest that has this START_TIME.
+pub(super) fn latest_begin(side: Side, start: Timestamp, entry: &Entry) -> Timestamp {
     let tolerance = CLOCK_TOLERANCE + Duration::from_nanos(entry.start_time_precision_nanoseconds);
     let waited = match side {
         Side::Server => entry
@@ -166,7 +172,7 @@ pub(super) fn fits_in_time(side: Side, from: Timestamp, to: Timestamp, entry: &E
             .map_or(LONGEST_WAIT, Duration::from_millis),
         _ => Duration::ZERO,
     };
-    from <= start + waited + tolerance && start <= to + CLOCK_TOLERANCE
+    start + waited + tolerance
 }
 
 fn compare_method(exchange: &Exchange, entry: &Entry, comparison: &mut Comparison) {

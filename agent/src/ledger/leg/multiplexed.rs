@@ -20,7 +20,7 @@ use waiting::{Half, Waiting};
 use super::{Begun, KEPT_ACCUSED, Leftovers, OpenExchange, Settled};
 use crate::{
     ledger::{
-        compare::{CLOCK_TOLERANCE, Comparison, compare, fits_in_time},
+        compare::{CLOCK_TOLERANCE, Comparison, compare, fits_in_time, latest_begin},
         input::{Entry, Exchange, Line},
     },
     record::{Fingerprint, Side},
@@ -29,6 +29,9 @@ use crate::{
 
 /// Halves that are held against one other, of all that lie in its time.
 const MOST_COMPARED: usize = 256;
+
+/// Exchanges that are looked at, of all that began before a line's request.
+const MOST_BEGUN: usize = 1024;
 
 /// Attempts at one request among which the one of a line is looked for.
 const MOST_ATTEMPTS: usize = 8;
@@ -299,8 +302,24 @@ impl Multiplexed {
             let with_its_end = self.ends_of_line(entry).map(of_path);
             let all = with_its_end.into_iter().flatten();
             let all = all.chain(of_path(in_time.clone()));
-            with_the_same_host(all.filter_map(evident))
+            let found = with_the_same_host(all.filter_map(evident));
+            found.or_else(|| self.begun_by_line(entry, path))
         })
+    }
+
+    /// The exchange of a line that ended after many others which began too late for it.
+    fn begun_by_line(&self, entry: &Entry, path: Fingerprint) -> Option<(u64, Comparison)> {
+        let latest = latest_begin(self.side, entry.start_time?, entry);
+        // Their numbers are in the order in which they began.
+        let began = self.ended.iter().take(MOST_BEGUN);
+        let began = began.take_while(|(_, exchange)| exchange.time <= latest);
+        let with_path = began.filter(|(_, exchange)| exchange.path() == Some(path));
+        let mut all: Vec<_> = with_path.take(MOST_COMPARED).collect();
+        all.sort_by_key(|(_, exchange)| exchange.end);
+        let evident = |(number, exchange): (u64, &Exchange)| {
+            Some((number, evidently(self.side, exchange, entry)?))
+        };
+        with_the_same_host(all.into_iter().filter_map(evident))
     }
 
     /// When the exchange of a line ended at the earliest, as the app sees it: what it received last

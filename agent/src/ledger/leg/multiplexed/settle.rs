@@ -227,7 +227,8 @@ impl Multiplexed {
     /// agrees. Then the first of those that are left stands for the one that a line is of.
     fn displaced(&self, line: &Line) -> Option<(u64, &Exchange)> {
         let entry = line.entry()?;
-        let paths = self.paths_beside(entry);
+        let mut paths = self.paths_beside(entry);
+        paths.extend(line.path().map(Some));
         let first = |path| self.ended.with_path(path, always()).next();
         let left = paths.into_iter().filter_map(first);
         left.min_by_key(|(_, exchange)| exchange.end)
