@@ -80,7 +80,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
             recorded: "client: what was written is `matched` 1/1, the rest `unlogged` (`proxy_killed`) 1/0",
             finds: &[("killed", "MW-004")],
             pods: || {
-                // Less than the agent's `flush`, and time enough for a request between two flushes.
+                // Less than the agent's `flush`, and time enough for requests between two flushes.
                 let flush = Duration::from_millis(900);
                 vec![
                     PodSpec::new("killed").flushing_after(flush),
@@ -252,13 +252,19 @@ fn proxy_killed(session: &mut Session) -> Result<Judge> {
     ensure!(Way::HTTP1[0].get(session, "killed", "b", "/written", &[])? == 200);
     // It has just flushed.
     wait_for_line(session, "killed", "/written ")?;
-    for way in Way::ALL {
-        ensure!(way.get(session, "killed", "b", &way.path("/buffered"), &[])? == 200);
-    }
+    let asking = &*session;
+    Way::all_at_once(|way| {
+        let path = way.path("/buffered");
+        ensure!(way.get(asking, "killed", "b", &path, &[])? == 200);
+        Ok(())
+    })?;
     let envoy = session.lab.pod_mut("killed").envoy();
     envoy.context("the pod has a sidecar")?.kill();
     judge(|evidence| {
-        ensure!(evidence.lines("killed", "/buffered")?.is_empty());
+        ensure!(
+            evidence.lines("killed", "/buffered")?.is_empty(),
+            "lines were written before the sidecar was killed"
+        );
         matched(evidence, "killed", "client", "/written")?;
         for path in Way::paths("/buffered") {
             let found = evidence.http("killed", "client", &path);
