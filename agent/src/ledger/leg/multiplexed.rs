@@ -303,23 +303,25 @@ impl Multiplexed {
             let all = with_its_end.into_iter().flatten();
             let all = all.chain(of_path(in_time.clone()));
             let found = with_the_same_host(all.filter_map(evident));
-            found.or_else(|| self.begun_by_line(entry, path))
+            found.or_else(|| {
+                let begun = self.begun_in_time(entry, path).into_iter();
+                with_the_same_host(begun.filter_map(evident))
+            })
         })
     }
 
-    /// The exchange of a line that ended after many others which began too late for it.
-    fn begun_by_line(&self, entry: &Entry, path: Fingerprint) -> Option<(u64, Comparison)> {
-        let latest = latest_begin(self.side, entry.start_time?, entry);
+    /// Exchanges that began in time for a line, in the order in which they ended: its own may have
+    /// ended behind many others which began too late for it.
+    fn begun_in_time(&self, entry: &Entry, path: Fingerprint) -> Vec<(u64, &Exchange)> {
+        let latest = |start| latest_begin(self.side, start, entry);
+        let latest = entry.start_time.map_or(Timestamp::MAX, latest);
         // Their numbers are in the order in which they began.
-        let began = self.ended.iter().take(MOST_BEGUN);
-        let began = began.take_while(|(_, exchange)| exchange.time <= latest);
-        let with_path = began.filter(|(_, exchange)| exchange.path() == Some(path));
-        let mut all: Vec<_> = with_path.take(MOST_COMPARED).collect();
-        all.sort_by_key(|(_, exchange)| exchange.end);
-        let evident = |(number, exchange): (u64, &Exchange)| {
-            Some((number, evidently(self.side, exchange, entry)?))
-        };
-        with_the_same_host(all.into_iter().filter_map(evident))
+        let begun = self.ended.iter().take(MOST_BEGUN);
+        let in_time = begun.take_while(|(_, exchange)| exchange.time <= latest);
+        let with_path = in_time.filter(|(_, exchange)| exchange.path() == Some(path));
+        let mut found: Vec<_> = with_path.take(MOST_COMPARED).collect();
+        found.sort_by_key(|(_, exchange)| exchange.end);
+        found
     }
 
     /// When the exchange of a line ended at the earliest, as the app sees it: what it received last
