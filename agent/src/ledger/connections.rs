@@ -158,7 +158,7 @@ impl Ledger {
                 if verdict == Verdict::Bypassed
                     && let Some(rule) = self.direct_rule(side, place.as_ref(), &connection)
                 {
-                    policy = rule.reason.as_deref().map(Into::into);
+                    policy = policy::reason(rule);
                     verdict = Verdict::Outside;
                     reasons = vec![Reason::Policy];
                 }

@@ -1,6 +1,6 @@
 //! What the operators of the mesh declared as expected.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     input::Exchange,
@@ -59,6 +59,11 @@ pub(super) fn unlogged_rule<'a>(
         exchange,
     };
     rule(rules, roles, Expectation::Unlogged, subject)
+}
+
+/// Why a rule expects it, for the record.
+pub(super) fn reason(rule: &PolicyRule) -> Option<Arc<str>> {
+    rule.reason.as_deref().map(Into::into)
 }
 
 fn fits(rule: &PolicyRule, roles: &Roles, subject: Subject<'_>) -> bool {

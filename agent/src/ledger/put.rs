@@ -60,8 +60,7 @@ impl Ledger {
         if judgement.reasons.contains(&Reason::Policy) {
             let rules = &self.settings.policy;
             let rule = policy::unlogged_rule(rules, &self.roles, mesh, Some(exchange));
-            traffic.attributes.policy =
-                rule.and_then(|rule| rule.reason.as_deref().map(Into::into));
+            traffic.attributes.policy = rule.and_then(policy::reason);
         }
         let pod = self.pods.entry(mesh.place.pod_uid.clone()).or_default();
         if side == Side::Server {
@@ -120,8 +119,7 @@ impl Ledger {
         if judgement.reasons.contains(&Reason::Policy) {
             let rules = &self.settings.policy;
             let rule = policy::unlogged_rule(rules, &self.roles, mesh, None);
-            traffic.attributes.policy =
-                rule.and_then(|rule| rule.reason.as_deref().map(Into::into));
+            traffic.attributes.policy = rule.and_then(policy::reason);
         }
         traffic.attributes.tls.clone_from(&mesh.tls);
         traffic.envoy = line.map(envoy_body);

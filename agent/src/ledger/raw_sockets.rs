@@ -66,7 +66,7 @@ impl Ledger {
             Some(PodKind::Plain) | None => return None,
         }
         let rule = self.rule_for_raw_sockets(&place, end.local);
-        let policy = rule.and_then(|rule| rule.reason.as_deref().map(Into::into));
+        let policy = rule.and_then(policy::reason);
         let (verdict, reasons) = match role {
             Role::MeshInit(_) => (Verdict::Outside, vec![Reason::MeshInit]),
             _ if rule.is_some() => (Verdict::Outside, vec![Reason::Policy]),

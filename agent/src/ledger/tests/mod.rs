@@ -1,5 +1,6 @@
 //! A scene of pods, connections and lines for the ledger's tests.
 
+mod alike;
 mod attacks;
 mod attempts;
 mod authority;

@@ -228,6 +228,7 @@ impl Multiplexed {
     fn displaced(&self, line: &Line) -> Option<(u64, &Exchange)> {
         let entry = line.entry()?;
         let mut paths = self.paths_beside(entry);
+        // Its own too: what was paired beside it may be forgotten.
         paths.extend(line.path().map(Some));
         let first = |path| self.ended.with_path(path, always()).next();
         let left = paths.into_iter().filter_map(first);
