@@ -1,7 +1,8 @@
 //! Which of the leftover exchanges and lines of one connection belong together.
 
-/// The most of each side that is aligned with care; beyond it, in order.
-const MAX_ALIGNED: usize = 64;
+/// The most pairs whose cost is looked at. Where more are possible, each of the fewer takes the best
+/// of those that are next.
+const MAX_COMPARED: usize = 64 * 64;
 
 /// What it costs to leave one alone that nothing more is to come for: dearer than any pair, so
 /// that as many are paired as there are.
@@ -26,8 +27,8 @@ pub(super) enum Partner {
     Open,
 }
 
-/// Pairs exchanges and lines in order, as many as possible at the least total cost. Returns what
-/// is known of each exchange and of each line.
+/// Pairs exchanges and lines in order, as many as possible at the least total cost (of very many, at
+/// a low one). Returns what is known of each exchange and of each line.
 ///
 /// As long as more may come it is not known whether one that has no partner yet may take that of
 /// another. Then only that is known which is the same either way.
@@ -54,15 +55,7 @@ pub(super) fn align(
         })
         .collect()
     };
-    let lines = |pairs: &[Option<usize>]| {
-        let mut lines = vec![None; leftover.lines.len()];
-        for (exchange, line) in pairs.iter().enumerate() {
-            if let Some(line) = line {
-                lines[*line] = Some(exchange);
-            }
-        }
-        lines
-    };
+    let lines = |pairs: &[Option<usize>]| inverse(pairs, leftover.lines.len());
     (
         same(&taking, &leaving),
         same(&lines(&taking), &lines(&leaving)),
@@ -81,10 +74,15 @@ fn pairs(
     if exchanges == 0 || lines == 0 {
         return vec![None; exchanges];
     }
-    if exchanges > MAX_ALIGNED || lines > MAX_ALIGNED {
-        return (0..exchanges)
-            .map(|at| (at < lines).then_some(at))
-            .collect();
+    if exchanges * lines > MAX_COMPARED {
+        let cost = |exchange, line| pair(leftover, robbed, (exchange, line), cost);
+        return match lines <= exchanges {
+            true => inverse(
+                &best_of_next(lines, exchanges, |l, e| cost(e, l)),
+                exchanges,
+            ),
+            false => best_of_next(exchanges, lines, cost),
+        };
     }
     let table = costs(leftover, robbed, cost);
     let mut pairs = vec![None; exchanges];
@@ -108,6 +106,37 @@ fn pairs(
         }
     }
     pairs
+}
+
+/// Of each of the `few`, in order, its partner among the `many`.
+fn best_of_next(
+    few: usize,
+    many: usize,
+    cost: impl Fn(usize, usize) -> (u64, u64),
+) -> Vec<Option<usize>> {
+    let at_once = (MAX_COMPARED / few).max(1);
+    let mut next = 0;
+    (0..few)
+        .map(|one| {
+            // Those behind it need one each.
+            let last = many - (few - one);
+            let near = next..=last.min(next + at_once - 1);
+            let best = near.min_by_key(|other| cost(one, *other)).unwrap_or(next);
+            next = best + 1;
+            Some(best)
+        })
+        .collect()
+}
+
+/// Of each of the `count` others, which of these it is the partner of.
+fn inverse(partners: &[Option<usize>], count: usize) -> Vec<Option<usize>> {
+    let mut inverse = vec![None; count];
+    for (one, other) in partners.iter().enumerate() {
+        if let Some(other) = other {
+            inverse[*other] = Some(one);
+        }
+    }
+    inverse
 }
 
 /// `table[e][l]`: the least cost of the tails from `e` and `l`.
@@ -156,7 +185,7 @@ fn plus(left: (u64, u64), right: (u64, u64)) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::{
-        Leftover, MAX_ALIGNED,
+        Leftover,
         Partner::{self, Is, Open},
         align,
     };
@@ -207,25 +236,36 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_paired_in_order() {
-        let alike = [b'a'; MAX_ALIGNED + 1];
+    fn of_very_many_each_takes_the_best_of_the_next() {
+        let many = 65;
+        let alike = vec![b'a'; many];
         let odd_first: Vec<u8> = [b"x", &alike[..]].concat();
         let none = Partner::None;
-        // The odd one is left alone while all can be aligned with care, on either side.
-        let careful = differs(&odd_first[..MAX_ALIGNED], &alike[..MAX_ALIGNED - 1]);
-        assert_eq!(
-            (careful[0], careful[MAX_ALIGNED - 1]),
-            (none, Is(MAX_ALIGNED - 2))
-        );
-        let careful = differs(&alike[..MAX_ALIGNED - 1], &odd_first[..MAX_ALIGNED]);
-        assert_eq!(careful[0], Is(1));
-        let many = differs(&odd_first[..=MAX_ALIGNED], &alike[..MAX_ALIGNED]);
-        assert_eq!((many[0], many[MAX_ALIGNED]), (Is(0), none));
-        let many = differs(&alike[..MAX_ALIGNED], &odd_first[..=MAX_ALIGNED]);
-        assert_eq!(
-            (many[0], many[MAX_ALIGNED - 1]),
-            (Is(0), Is(MAX_ALIGNED - 1))
-        );
+        let of_exchanges = differs(&odd_first, &alike);
+        assert_eq!((of_exchanges[0], of_exchanges[many]), (none, Is(many - 1)));
+        let of_exchanges = differs(&alike, &odd_first);
+        assert_eq!((of_exchanges[0], of_exchanges[many - 1]), (Is(1), Is(many)));
+        // Where nothing is left over there is no choice.
+        let edited = vec![b'x'; many];
+        assert_eq!(differs(&alike, &edited)[many - 1], Is(many - 1));
+    }
+
+    #[test]
+    fn a_few_find_theirs_among_very_many() {
+        let leftover = Leftover {
+            exchanges: &[true; 3000],
+            lines: &[true; 2],
+        };
+        let near: [usize; 2] = [900, 1999];
+        let (exchanges, lines) = align(&leftover, |l, r: usize| (2, near[r].abs_diff(l) as u64));
+        assert_eq!(lines, [Is(900), Is(1999)]);
+        assert_eq!((exchanges[0], exchanges[900]), (Partner::None, Is(0)));
+        let leftover = Leftover {
+            exchanges: &[true; 2],
+            lines: &[true; 3000],
+        };
+        let (exchanges, _) = align(&leftover, |l: usize, r| (2, near[l].abs_diff(r) as u64));
+        assert_eq!(exchanges, [Is(900), Is(1999)]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    APP_CGROUP, APP_PID, PILOT_AGENT_PID, PROXY_CGROUP, PROXY_PID, Scene, UID, address, end, entry,
-    exchange, get, process,
+    APP_CGROUP, APP_PID, PILOT_AGENT_PID, PROXY_CGROUP, PROXY_PID, Scene, Sent, UID, address, end,
+    entry, exchange, get, process,
 };
 use crate::{
     http::Connection,
@@ -213,6 +213,36 @@ fn a_line_that_went_with_a_part_of_the_log_is_not_missed() {
         (Verdict::Unverifiable, (1, 0), vec![Reason::LineLost]),
     ];
     assert_eq!(found, expected);
+    scene.stop();
+}
+
+#[test]
+fn among_very_many_without_a_line_an_edited_line_names_its_exchange() {
+    let mut scene = Scene::new();
+    scene.clean("/first");
+    let leg = scene.client_leg();
+    let request = |scene: &mut Scene, number| {
+        scene.pass(Duration::from_millis(20));
+        scene.exchange(&leg, number, &get("/load"))
+    };
+    let exchanges: Vec<_> = (0..300).map(|number| request(&mut scene, number)).collect();
+    let other_status = Sent {
+        status: 204,
+        ..get("/load")
+    };
+    let edited: Vec<_> = exchanges.iter().skip(10).step_by(20).collect();
+    for exchange in &edited {
+        scene.read(scene.line(Side::Client, &leg, exchange, &other_status));
+    }
+    scene.settle();
+    let of_verdict = |verdict| {
+        let records = scene.records.iter();
+        let found = records.filter(move |record| record.verdict == Some(verdict));
+        found.map(|record| record.time).collect::<Vec<_>>()
+    };
+    let times: Vec<_> = edited.iter().map(|exchange| exchange.time).collect();
+    assert_eq!(of_verdict(Verdict::Mismatched), times);
+    assert_eq!(of_verdict(Verdict::Unlogged).len(), 300 - edited.len());
     scene.stop();
 }
 
