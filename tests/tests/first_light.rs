@@ -115,6 +115,30 @@ fn one_request_yields_its_two_matched_records() {
     );
 }
 
+/// None is excused for being older than the agent that comes when it is ready.
+#[test]
+fn a_line_that_is_invented_once_the_agent_is_ready_is_unseen() {
+    let session = Session::start([PodSpec::new("a"), PodSpec::new("b")]).unwrap();
+    let (a, b) = (session.lab.pod("a"), session.lab.pod("b"));
+    let (client, server) = (a.addresses().v4, b.addresses().v4);
+    let line = format!(
+        "[{:.3}] \"GET /invented HTTP/1.1\" 200 - via_upstream - \"-\" 0 6 1 1 \"-\" \"curl/7.88.1\" \
+         \"3f6b8c1e-5a7d-9e42-8b1f-0c2d4e6f8a9b\" \"{server}:8080\" \"{server}:8080\" \
+         outbound|8080||b.shop.svc.cluster.local {client}:40001 {server}:8080 {client}:40002 - default",
+        Timestamp::now()
+    );
+    a.container(PROXY).log.invent(&line).unwrap();
+    let records = session
+        .receiver
+        .wait_for(PATIENCE, "record of the line", |records| {
+            !records.http("a", "client", "/invented").is_empty()
+        })
+        .unwrap();
+    let record = records.http("a", "client", "/invented")[0];
+    assert_eq!(record.verdict(), "unseen", "{}", record.line());
+    assert!(session.finish().unwrap().ended.status.success());
+}
+
 /// The record names the place of its line, and the line is there.
 fn assert_line(record: &Value, log: &std::path::Path, expected: &str) {
     let envoy = &record["envoy"];

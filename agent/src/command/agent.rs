@@ -13,7 +13,7 @@ use super::{CommandError, desk::Desk, reload::Reload, signals::Signals};
 use crate::{
     config::{Config, Mode},
     forward::{self, Forwarder, Notice, SettingsError, SinkSettings},
-    ledger::{Input, Reconfiguration, Settings},
+    ledger::{ATTACH_SPAN, Input, Reconfiguration, Settings},
     record::{Include, LossCause, SinkGap, Units},
     telemetry::ReadyTask,
     witness::{State, Witness, now},
@@ -54,8 +54,9 @@ impl Agent {
         config_file: Option<&Path>,
         looking: ReadyTask,
     ) {
-        self.poll();
-        // Who is told that the agent is ready finds every metric.
+        self.look(ATTACH_SPAN);
+        // Who is told that the agent is ready finds every metric, and no line is excused any more
+        // for being of before.
         self.tell();
         looking.done();
         let mut kept = Instant::now();
@@ -102,6 +103,16 @@ impl Agent {
         let desk = &mut self.desk;
         self.witness.poll(&mut |input| desk.take(input));
         desk.deliver();
+    }
+
+    /// Takes in what comes for so long.
+    fn look(&mut self, span: Duration) {
+        let began = Instant::now();
+        self.poll();
+        while began.elapsed() < span {
+            std::thread::sleep(REST);
+            self.poll();
+        }
     }
 
     /// Waits for the lines of what has ended, so far as the time allows.

@@ -20,9 +20,9 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A line whose request began this soon after the programs were attached may be older than the
-/// last of them.
-const ATTACH_SPAN: Duration = Duration::from_millis(100);
+/// The proxy may be so late to begin with a request that was sent before the programs were attached:
+/// a line that began sooner after the start has no evidence to be compared with.
+pub const ATTACH_SPAN: Duration = Duration::from_millis(100);
 
 /// Flags of a line whose request may have come to the app before: the last attempt found no
 /// connection, or no other was made.
@@ -273,7 +273,7 @@ impl Ledger {
         line.began_before(self.attached_by())
     }
 
-    /// When the last of the programs was attached, at the latest.
+    /// Lines that began from then on are of requests that the programs saw.
     pub(super) fn attached_by(&self) -> Timestamp {
         self.started + ATTACH_SPAN
     }

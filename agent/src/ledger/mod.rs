@@ -78,6 +78,7 @@ pub use input::{
 };
 pub use intake::Intake;
 use kept::Kept;
+pub use lines::ATTACH_SPAN;
 use plaintext::NetworkLegs;
 use pod::PodBook;
 use refusals::Refusals;
