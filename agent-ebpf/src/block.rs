@@ -126,7 +126,10 @@ pub(crate) fn cut(socket: &mut Socket, end: u32, most: u32) -> Option<(u32, u32)
     socket.stream.length = left.min(most);
     // SAFETY: the socket's own state.
     let length = unsafe { (&raw const socket.stream.length).read_volatile() };
-    Some((length, left.wrapping_sub(length)))
+    // For the same reason not from `left`, of which it knows on which side of `most` it is.
+    // SAFETY: the socket's own state.
+    let cursor = unsafe { (&raw const socket.stream.cursor).read_volatile() };
+    Some((length, end.wrapping_sub(cursor).wrapping_sub(length)))
 }
 
 /// Loads a block and follows it; `None` if it cannot be loaded, which does not happen.

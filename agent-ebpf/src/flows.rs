@@ -137,12 +137,12 @@ impl Key {
     }
 
     /// The place in the bucket, which the verifier must not know: it would follow all that comes
-    /// once for each.
+    /// once for each. Added, since of an OR it knows the bits that were set before.
     #[inline(always)]
     fn place(&self, bucket: *mut Flow, at: usize) -> Place {
         // SAFETY: one of the bucket's.
         let zero = unsafe { (&raw const (*bucket.add(at)).reserved).read_volatile() };
-        let at = within_bucket(at | zero as usize);
+        let at = within_bucket(at.wrapping_add(zero as usize));
         Place {
             number: self.bucket() * FLOWS_PER_BUCKET as u32 + at as u32,
             // SAFETY: one of the bucket's.

@@ -46,7 +46,9 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub const fn length(&self) -> u64 {
-        self.first.swap_bytes() >> 40
+        // Without swapping: of that instruction, verifiers before 6.7 believe that it depends on
+        // another register, which they then follow back through all turns of a loop.
+        (self.first & 0xff) << 16 | self.first & 0xff00 | self.first >> 16 & 0xff
     }
 
     /// The type.
@@ -69,6 +71,9 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub const fn stream(&self) -> u64 {
-        (self.first.swap_bytes() << 8 | self.last as u64) & 0x7fff_ffff
+        self.first >> 16 & 0x7f00_0000
+            | self.first >> 32 & 0xff_0000
+            | self.first >> 48 & 0xff00
+            | self.last as u64
     }
 }

@@ -178,26 +178,45 @@ mod boundary {
 }
 
 const KEYS: usize = 256;
-/// The state in the low bits, [`BODY`] if the length that was read is to be passed over before.
-static AFTER: [u8; KEYS] = after_boundaries();
-const BODY: u8 = 1 << 7;
+/// The state in the low byte, [`BODY`] and [`STOPS`] in the high one. Not in the state's own bits:
+/// what the verifier learned of them here it would know of the state, and would follow the turns
+/// behind a boundary once more than others.
+static AFTER: [u16; KEYS] = after_boundaries();
+/// The length that was read is to be passed over before the state.
+const BODY: u8 = 1 << 0;
+/// No message follows in that state.
+const STOPS: u8 = 1 << 1;
 
-/// What comes after a boundary: the state, and a mask of the length that remains before it.
-#[inline(always)]
-pub(super) fn after(effect: &Effect, flags: u16, bodiless: u16, length: u64) -> (u8, u64) {
-    // Lengths are far below 2^63.
-    let some = (length.wrapping_add(u64::MAX >> 1) >> 63) as u16;
-    let body = flags >> flag::BODILESS_AT & 15 | bodiless;
-    let response = flags >> flag::RESPONSES_AT & 1;
-    // Added, so that the mask below stays: see `table::transition`.
-    let key = effect
-        .boundary
-        .wrapping_add(some << 5 | response << 4 | body);
-    let cell = AFTER[key as usize & (KEYS - 1)];
-    (cell & !BODY, u64::from(cell >> 7).wrapping_neg())
+/// What comes after a boundary.
+pub(super) struct After {
+    pub(super) state: u8,
+    /// A mask of the length that remains before it.
+    pub(super) body: u64,
+    /// No message follows in that state.
+    pub(super) stops: bool,
 }
 
-const fn after_boundaries() -> [u8; KEYS] {
+impl After {
+    #[inline(always)]
+    pub(super) fn of(effect: &Effect, flags: u16, bodiless: u16, length: u64) -> Self {
+        // Lengths are far below 2^63.
+        let some = (length.wrapping_add(u64::MAX >> 1) >> 63) as u16;
+        let body = flags >> flag::BODILESS_AT & 15 | bodiless;
+        let response = flags >> flag::RESPONSES_AT & 1;
+        // Added, so that the mask below stays: see `table::transition`.
+        let key = effect
+            .boundary
+            .wrapping_add(some << 5 | response << 4 | body);
+        let [state, rest] = AFTER[key as usize & (KEYS - 1)].to_le_bytes();
+        Self {
+            state,
+            body: u64::from(rest & BODY).wrapping_neg(),
+            stops: rest & STOPS != 0,
+        }
+    }
+}
+
+const fn after_boundaries() -> [u16; KEYS] {
     let mut cells = [0; KEYS];
     let mut key = 0;
     while key < KEYS {
@@ -209,36 +228,42 @@ const fn after_boundaries() -> [u8; KEYS] {
         } else {
             table::START_REQUEST
         };
-        cells[key] = match key as u16 & boundary::TRAILERS {
+        let (state, body) = match key as u16 & boundary::TRAILERS {
             boundary::HEAD => after_head(flags, response, some, start),
-            boundary::CHUNK if some => table::CHUNK_DATA_CR | BODY,
-            boundary::CHUNK => table::TRAILER,
-            _ => start,
+            boundary::CHUNK if some => (table::CHUNK_DATA_CR, BODY),
+            boundary::CHUNK => (table::TRAILER, 0),
+            _ => (start, 0),
         };
+        let stops = if state >= table::UNTIL_CLOSE {
+            STOPS
+        } else {
+            0
+        };
+        cells[key] = u16::from_le_bytes([state, body | stops]);
         key += 1;
     }
     cells
 }
 
 /// RFC 9112 section 6.3, so far as it is plain.
-const fn after_head(flags: u16, response: bool, some: bool, start: u8) -> u8 {
+const fn after_head(flags: u16, response: bool, some: bool, start: u8) -> (u8, u8) {
     if flags & flag::HANDOVER != 0 {
         // Whether CONNECT succeeds is for the other side to say.
-        return if response { table::OPAQUE } else { table::RAW };
+        return (if response { table::OPAQUE } else { table::RAW }, 0);
     }
     if flags & flag::BODILESS != 0 {
-        return start;
+        return (start, 0);
     }
     if flags & flag::CHUNKED != 0 {
-        return table::CHUNK_SIZE;
+        return (table::CHUNK_SIZE, 0);
     }
     if some {
-        return start | BODY;
+        return (start, BODY);
     }
     if response && flags & flag::LENGTH == 0 {
-        return table::UNTIL_CLOSE;
+        return (table::UNTIL_CLOSE, 0);
     }
-    start
+    (start, 0)
 }
 
 const OUTCOMES: usize = 16;
@@ -270,4 +295,4 @@ const fn failures() -> [u8; OUTCOMES] {
     cells
 }
 
-const _: () = assert!(table::LOST < BODY && table::LOST < WITHDRAWN);
+const _: () = assert!(table::LOST < WITHDRAWN);

@@ -103,7 +103,7 @@ fn programs_stay_below_the_verifiers_limit() {
     for program in watched.capture.programs().unwrap() {
         // The limit is a million, and other compilers and kernels count differently.
         assert!(
-            program.verified_instructions.unwrap() < 700_000,
+            program.verified_instructions.unwrap() < 350_000,
             "{program:?}"
         );
     }

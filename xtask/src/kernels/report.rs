@@ -8,7 +8,7 @@ use crate::steps::seconds;
 
 /// How many instructions the verifier may go through in one program; its limit is a million. What
 /// is left is for kernels and compilers that are still to come: each counts differently.
-const BUDGET: u32 = 700_000;
+const BUDGET: u32 = 350_000;
 
 /// All kernels that were tried.
 pub(crate) struct Report {
