@@ -270,7 +270,7 @@ pub enum Peer {
     },
     /// A socket in the same network namespace.
     Local {
-        /// The receiving socket.
+        /// The receiving socket; 0 if it had sent nothing that was seen.
         cookie: Cookie,
         /// Its cgroup.
         cgroup: CgroupId,

@@ -186,7 +186,10 @@ impl Tracker {
         if let Some(end) = self.end(place) {
             end.learn(socket, now);
         }
-        if let Peer::Local { cookie, cgroup } = peer {
+        // One without a cookie will name this one, if it ever sends.
+        if let Peer::Local { cookie, cgroup } = peer
+            && cookie != 0
+        {
             self.join(place, cookie, cgroup);
         }
         if let Some(place) = self.sockets.get(&cookie) {

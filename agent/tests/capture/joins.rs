@@ -27,7 +27,7 @@ const JOINS: u64 = 50;
 /// Requests before each meeting at the most, those sent while the programs are loaded at the most,
 /// and those that are seen at least.
 const BEFORE: u64 = 500;
-const MEANWHILE: u64 = 5_000;
+const MEANWHILE: u64 = 50_000;
 const SEEN: u64 = 1_500;
 /// Requests in all, at least.
 const REQUESTS: u64 = 100_000;

@@ -103,6 +103,25 @@ fn observations_of_the_two_rings_may_come_in_any_order() {
 }
 
 #[test]
+fn an_end_that_sent_much_before_the_other_was_seen_to_send_finds_it() {
+    let mut all = one().observations(&Cutting::default());
+    let expected = run(all.clone());
+    facts(&mut all, |socket| {
+        if let Peer::Local { cookie, .. } = &mut socket.peer
+            && *cookie == self::cookie(CLIENT)
+        {
+            *cookie = 0;
+        }
+    });
+    all.sort_by_key(|observation| match observation {
+        Observation::Segment(_) => 1,
+        facts if is_facts(facts, SERVER, Phase::Settled) => 0,
+        _ => 2,
+    });
+    assert_eq!(run(all), expected);
+}
+
+#[test]
 fn the_close_waits_for_the_segments_that_its_totals_tell_of() {
     let mut tracker = Tracker::new(Bounds::default());
     let mut events = Vec::new();
