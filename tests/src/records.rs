@@ -19,6 +19,8 @@ use crate::books::{self, Books, Units};
 pub struct Records {
     all: Vec<Record>,
     places: HashMap<String, usize>,
+    /// The ids that another record replaces.
+    revised: HashSet<String>,
     repeated: usize,
 }
 
@@ -43,10 +45,7 @@ impl Records {
         for line in str::from_utf8(bytes)?.lines() {
             let record = Record::parse(line).with_context(|| format!("in {line}"))?;
             match self.places.get(record.id()) {
-                None => {
-                    self.places.insert(record.id().to_owned(), self.all.len());
-                    self.all.push(record);
-                }
+                None => self.add(record),
                 Some(place) => {
                     let before = self.all[*place].line();
                     ensure!(before == line, "one id, two contents: {before} and {line}");
@@ -77,31 +76,31 @@ impl Records {
     }
 
     fn of(all: Vec<Record>) -> Self {
-        let places = all.iter().enumerate();
-        let places = places.map(|(place, record)| (record.id().to_owned(), place));
-        Self {
-            places: places.collect(),
-            all,
-            repeated: 0,
+        let mut records = Self::default();
+        for record in all {
+            records.add(record);
         }
+        records
+    }
+
+    fn add(&mut self, record: Record) {
+        self.places.insert(record.id().to_owned(), self.all.len());
+        self.revised.extend(record.revises().map(str::to_owned));
+        self.all.push(record);
     }
 
     /// Those that no other record replaces.
     #[must_use]
     pub fn standing(&self) -> Vec<&Record> {
-        let revised: HashSet<&str> = self.all.iter().flat_map(Record::revises).collect();
-        self.all
-            .iter()
-            .filter(|record| !revised.contains(record.id()))
-            .collect()
+        self.find(|_| true)
     }
 
     /// Those that stand and of which `holds` is true.
     #[must_use]
     pub fn find(&self, holds: impl Fn(&Record) -> bool) -> Vec<&Record> {
-        let mut found = self.standing();
-        found.retain(|record| holds(record));
-        found
+        let all = self.all.iter();
+        all.filter(|record| holds(record) && !self.revised.contains(record.id()))
+            .collect()
     }
 
     /// The standing `http` records of a path at one side of a pod.

@@ -155,13 +155,15 @@ impl Pod {
 
     fn envoy_config(&self, around: &Surroundings<'_>) -> Result<serde_json::Value> {
         let own = self.spec.peer(self.addresses);
+        let peers = around.peers.iter().filter(|peer| self.spec.knows(peer));
+        let peers: Vec<Peer> = peers.cloned().collect();
         let name = Name::Uri(own.identity.clone());
         let certificate = around
             .authority
             .issue(&self.spec.name, &[name], Validity::Current)?;
         let sidecar = Sidecar {
             own: &own,
-            peers: around.peers,
+            peers: &peers,
             certificate: &certificate,
             authority: around.authority.certificate(),
             access_log: &self.spec.access_log,

@@ -47,6 +47,7 @@ pub struct PodSpec {
     pub(super) metrics: Option<u16>,
     pub(super) tcp_ports: Vec<u16>,
     pub(super) early: Vec<(&'static str, User, Vec<String>)>,
+    pub(super) known: Option<Vec<String>>,
 }
 
 /// A change of Envoy's configuration, which may ask what the sidecar knows of the mesh.
@@ -71,6 +72,7 @@ impl PodSpec {
             metrics: None,
             tcp_ports: Vec::new(),
             early: Vec::new(),
+            known: None,
         }
     }
 
@@ -212,6 +214,14 @@ impl PodSpec {
         self
     }
 
+    /// Tells its sidecar of these pods only, as a `Sidecar` resource does in Istio. The default is
+    /// all of the mesh, which costs an Envoy the more time to start the more there are.
+    #[must_use]
+    pub fn knowing<'a>(mut self, pods: impl IntoIterator<Item = &'a str>) -> Self {
+        self.known = Some(pods.into_iter().map(str::to_owned).collect());
+        self
+    }
+
     /// What is in it.
     #[must_use]
     pub fn kind(&self) -> &Kind {
@@ -230,6 +240,12 @@ impl PodSpec {
             addresses,
             ports: [&self.ports[..], &self.tcp_ports].concat(),
         }
+    }
+
+    /// Whether its sidecar is told of a peer.
+    pub(super) fn knows(&self, peer: &Peer) -> bool {
+        let known = self.known.as_ref();
+        known.is_none_or(|known| known.contains(&peer.name))
     }
 
     pub(super) fn nginx_ports(&self) -> Vec<nginx::Port> {

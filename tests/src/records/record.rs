@@ -1,5 +1,7 @@
 //! One record: what tests ask for is read once, the rest on demand.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,14 +11,14 @@ use crate::books::Units;
 /// The verdicts that accuse somebody. Clean traffic never gets one.
 pub const ACCUSING: [&str; 4] = ["unlogged", "unseen", "mismatched", "bypassed"];
 
-/// One record.
+/// One record. A clone shares what it holds.
 #[derive(Clone, Debug)]
 pub struct Record {
-    line: Box<str>,
-    parts: Parts,
+    line: Arc<str>,
+    parts: Arc<Parts>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Parts {
     id: String,
     kind: String,
@@ -33,7 +35,7 @@ struct Parts {
     differences: Vec<Difference>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Workload {
     #[serde(rename = "k8s.pod.name")]
     pod: Option<String>,
@@ -41,7 +43,7 @@ struct Workload {
     container: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Attributes {
     #[serde(rename = "http.request.method")]
     method: Option<String>,
@@ -55,7 +57,7 @@ struct Attributes {
     server_port: Option<u16>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Difference {
     field: String,
 }
@@ -63,7 +65,7 @@ struct Difference {
 impl Record {
     pub(super) fn parse(line: &str) -> Result<Self> {
         Ok(Self {
-            parts: serde_json::from_str(line)?,
+            parts: Arc::new(serde_json::from_str(line)?),
             line: line.into(),
         })
     }
@@ -165,8 +167,8 @@ impl Record {
 
     /// The ids of the records that it replaces.
     #[must_use]
-    pub fn revises(&self) -> Vec<&str> {
-        self.parts.revises.iter().map(String::as_str).collect()
+    pub fn revises(&self) -> impl Iterator<Item = &str> {
+        self.parts.revises.iter().map(String::as_str)
     }
 
     /// The fields in which kernel and line differ.

@@ -28,6 +28,7 @@ pub(crate) const CHAPTER: Chapter = Chapter {
     }],
 };
 
+/// In the order in which they come: what is checked is there before its first check.
 fn pods() -> [PodSpec; 2] {
     [
         PodSpec::new("checked").denying("/denied"),
@@ -85,7 +86,9 @@ fn health_check(name: &str, kind: &str, check: &Value) -> Value {
 
 fn checked(session: &mut Session) -> Result<Judge> {
     // Checks begin with the sidecar, and are to begin with the agent there.
-    session.lab.add_pods(pods())?;
+    for pod in pods() {
+        session.lab.add_pods([pod])?;
+    }
     let log = &session.lab.pod("checked").container(PROXY).log;
     for path in paths().map(|(path, _)| path) {
         log.wait_for_count(3, PATIENCE, |line| line.contains(&path))?;

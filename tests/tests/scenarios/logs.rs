@@ -41,14 +41,18 @@ pub(crate) const CHAPTER: Chapter = Chapter {
         },
         Scenario {
             name: "log_sampling",
-            happens: "the client's sidecar logs about half of the requests",
+            happens: "the client's sidecar logs about half of the requests, and the last for certain",
             recorded: "client: what is not logged is `unlogged` 1/0, what is logged `matched`",
             finds: &[("sampled", "MW-004")],
             pods: || {
-                let filter = json!({ "runtime_filter": {
+                let half = json!({ "runtime_filter": {
                     "runtime_key": "none",
                     "percent_sampled": { "numerator": 50, "denominator": "HUNDRED" },
                 } });
+                let last = json!({ "header_filter": {
+                    "header": { "name": LAST, "present_match": true },
+                } });
+                let filter = json!({ "or_filter": { "filters": [half, last] } });
                 vec![PodSpec::new("sampled").filtering(filter), PodSpec::new("b")]
             },
             play: log_sampling,
@@ -143,6 +147,8 @@ pub(crate) const CHAPTER: Chapter = Chapter {
 };
 
 const SAMPLED: usize = 40;
+/// What the last request has: a log that breaks off would have stopped (`MW-003`).
+const LAST: &str = "x-last";
 const BURST: usize = 6_000;
 const ROTATIONS: usize = 5;
 /// Longer than `flush` (1 s) and the 2 s that are added to it.
@@ -169,8 +175,14 @@ fn log_filter(session: &mut Session) -> Result<Judge> {
 
 fn log_sampling(session: &mut Session) -> Result<Judge> {
     let of = |number| Way::numbered("/sampled", number);
-    for (way, path) in (0..SAMPLED).map(of) {
-        ensure!(way.get(session, "sampled", "b", &path, &[])? == 200);
+    let last = format!("{LAST}: yes");
+    for number in 0..SAMPLED {
+        let (way, path) = of(number);
+        let options: &[&str] = match number + 1 {
+            SAMPLED => &["-H", &last],
+            _ => &[],
+        };
+        ensure!(way.get(session, "sampled", "b", &path, options)? == 200);
     }
     judge(move |evidence| {
         let mut logged = 0;
@@ -339,7 +351,7 @@ fn late_line(session: &mut Session) -> Result<Judge> {
             matched(evidence, "tardy", "client", &path)?;
             let found = evidence.http("tardy", "client", &path);
             found.with_reason("late_line")?;
-            let revised = found.records[0].revises();
+            let revised: Vec<&str> = found.records[0].revises().collect();
             let mut all = evidence.records.all().iter();
             let accused = all.find(|record| revised.contains(&record.id()));
             ensure!(

@@ -137,12 +137,16 @@ fn perform(group: &Group, selected: &[&Scenario], under_load: bool) -> Result<Pe
     Ok((judges, sent, Evidence::gather(session)?))
 }
 
-/// All pods that are asked for, each once.
+/// All pods that are asked for, each once. It knows those that it plays with.
 fn pods(selected: &[&Scenario]) -> Vec<PodSpec> {
+    let casts: Vec<Vec<PodSpec>> = selected.iter().map(|scenario| (scenario.pods)()).collect();
     let mut pods: Vec<PodSpec> = Vec::new();
-    for pod in selected.iter().flat_map(|scenario| (scenario.pods)()) {
+    for pod in casts.iter().flatten() {
         if pods.iter().all(|found| found.name() != pod.name()) {
-            pods.push(pod);
+            let of_pod = casts
+                .iter()
+                .filter(|cast| cast.iter().any(|other| other.name() == pod.name()));
+            pods.push(pod.clone().knowing(of_pod.flatten().map(PodSpec::name)));
         }
     }
     pods
