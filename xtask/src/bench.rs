@@ -22,7 +22,7 @@ mod usage;
 use clap::{Args, ValueEnum};
 
 use self::{
-    fixed_rate::{DIRECT, HTTP2, MESH},
+    fixed_rate::{DIRECT, HTTP2, MESH, Traffic},
     machine::Machine,
     report::Report,
     stage::Stage,
@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// How long traffic at a fixed rate is measured, each time
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
+    /// Requests a second through both sidecars: fewer, where a machine does not carry so many
+    #[arg(long, value_name = "N", default_value_t = MESH.rate, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    rate: u32,
     /// Also ten minutes at 5,000 requests a second: whether memory grows
     #[arg(long)]
     soak: bool,
@@ -52,11 +55,11 @@ pub(crate) struct Options {
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// 5,000 requests a second through both sidecars
+    /// Requests at a fixed rate through both sidecars
     Mesh,
     /// The same over HTTP/2
     Http2,
-    /// 20,000 requests a second between pods without sidecars
+    /// Requests at a fixed rate between pods without sidecars
     Direct,
     /// Large bodies: what a packet costs of which nothing is told
     Downloads,
@@ -84,21 +87,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let mut report = Report::new(Machine::look()?);
     let stage = steps.run("pods with sidecars and without, a collector", Stage::set)?;
-    if measures(Part::Mesh) {
-        report.mesh = Some(steps.run(MESH.title, || {
-            fixed_rate::measure(&stage, &MESH, options.seconds)
-        })?);
-    }
-    if measures(Part::Http2) {
-        report.http2 = Some(steps.run(HTTP2.title, || {
-            fixed_rate::measure(&stage, &HTTP2, options.seconds)
-        })?);
-    }
-    if measures(Part::Direct) {
-        report.direct = Some(steps.run(DIRECT.title, || {
-            fixed_rate::measure(&stage, &DIRECT, options.seconds)
-        })?);
-    }
+    let mut at_fixed_rate = |part, traffic: Traffic| {
+        let measure = || fixed_rate::measure(&stage, &traffic, options.seconds);
+        let run = measures(part).then(|| steps.run(&traffic.title(), measure));
+        run.transpose()
+    };
+    report.mesh = at_fixed_rate(Part::Mesh, MESH.at(options.rate))?;
+    report.http2 = at_fixed_rate(Part::Http2, HTTP2.at(options.rate))?;
+    report.direct = at_fixed_rate(Part::Direct, DIRECT)?;
     if measures(Part::Downloads) {
         report.downloads = Some(steps.run(downloads::TITLE, || downloads::measure(&stage))?);
     }

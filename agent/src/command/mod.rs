@@ -13,7 +13,7 @@ mod signals;
 mod table;
 mod watch;
 
-use std::{io, path::Path};
+use std::{env, io, path::Path};
 
 pub use check::check;
 pub use collect::collect;
@@ -21,7 +21,12 @@ pub use explain::explain;
 pub use policy::suggest_policy;
 pub use replay::replay;
 pub use run::{record, run};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 pub use watch::{WatchFilter, watch};
 
 use crate::config::Config;
@@ -41,30 +46,33 @@ impl<E: Into<anyhow::Error>> From<E> for CommandError {
     }
 }
 
-/// Starts the program's own log, on stderr.
+/// Starts the program's own log, on stderr. `MESHWITNESS_LOG` says what is in it, as levels of
+/// modules: `info` or `info,meshwitness::forward=debug`.
 pub fn start_log(json: bool) {
-    let filter =
-        EnvFilter::try_from_env("MESHWITNESS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked_for = env::var("MESHWITNESS_LOG").ok();
+    let filter = asked_for.and_then(|filter| filter.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false);
-    if json {
-        builder.json().init();
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
+        Box::new(lines.json())
     } else {
-        builder.init();
-    }
+        Box::new(lines)
+    };
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
 }
 
 /// The configuration, or its defaults.
 fn config_or_default(file: Option<&Path>) -> Result<Config, CommandError> {
     match file {
         Some(file) => Config::load(file).map_err(usage),
-        None => Config::parse(Path::new("(defaults)"), "{}", &|name| {
-            std::env::var(name).ok()
-        })
-        .map_err(usage),
+        None => {
+            Config::parse(Path::new("(defaults)"), "{}", &|name| env::var(name).ok()).map_err(usage)
+        }
     }
 }
 

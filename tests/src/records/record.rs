@@ -166,7 +166,6 @@ impl Record {
     }
 
     /// The ids of the records that it replaces.
-    #[must_use]
     pub fn revises(&self) -> impl Iterator<Item = &str> {
         self.parts.revises.iter().map(String::as_str)
     }

@@ -26,8 +26,10 @@ const WARM_UP: u64 = 3;
 const REACHED: f64 = 0.97;
 
 /// What is sent, and what has to come of it.
+#[derive(Clone, Copy)]
 pub(super) struct Traffic {
-    pub(super) title: &'static str,
+    /// What goes where: behind "5,000 requests a second".
+    what: &'static str,
     pub(super) rate: u32,
     pub(super) route: Route,
     /// Units that a request makes on each side of the books, all to be `matched`; none: nothing
@@ -35,9 +37,24 @@ pub(super) struct Traffic {
     matched: Option<u32>,
 }
 
+impl Traffic {
+    /// The same at another rate.
+    pub(super) const fn at(self, rate: u32) -> Self {
+        Self { rate, ..self }
+    }
+
+    pub(super) fn title(&self) -> String {
+        let (thousands, rest) = (self.rate / 1_000, self.rate % 1_000);
+        match thousands {
+            0 => format!("{rest} requests a second {}", self.what),
+            _ => format!("{thousands},{rest:03} requests a second {}", self.what),
+        }
+    }
+}
+
 /// Through both sidecars: two exchanges, two lines, two records.
 pub(super) const MESH: Traffic = Traffic {
-    title: "5,000 requests a second through both sidecars",
+    what: "through both sidecars",
     rate: 5_000,
     route: Route {
         from: "a",
@@ -50,7 +67,7 @@ pub(super) const MESH: Traffic = Traffic {
 
 /// The same over HTTP/2, many streams on few connections.
 pub(super) const HTTP2: Traffic = Traffic {
-    title: "5,000 requests a second of HTTP/2 through both sidecars",
+    what: "of HTTP/2 through both sidecars",
     rate: 5_000,
     route: Route {
         from: "a",
@@ -64,7 +81,7 @@ pub(super) const HTTP2: Traffic = Traffic {
 /// Between pods without sidecars: the programs are attached to all pods, but there is nothing to
 /// reconcile here. What the agent costs those whom it does not concern.
 pub(super) const DIRECT: Traffic = Traffic {
-    title: "20,000 requests a second between pods without sidecars",
+    what: "between pods without sidecars",
     rate: 20_000,
     route: Route {
         from: "c",
@@ -78,6 +95,7 @@ pub(super) const DIRECT: Traffic = Traffic {
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub(super) struct FixedRate {
+    pub(super) title: String,
     pub(super) rate: u32,
     pub(super) requests: u64,
     /// Exchanges that a request makes, each with a line and a record.
@@ -159,6 +177,7 @@ pub(super) fn measure(stage: &Stage, traffic: &Traffic, seconds: u64) -> Result<
     let peak_bytes = usage::peak_bytes(agent)?;
     watched.stop()?;
     Ok(FixedRate {
+        title: traffic.title(),
         rate: traffic.rate,
         requests: with.requests,
         exchanges_per_request: traffic.matched.unwrap_or(1),

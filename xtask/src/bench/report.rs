@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     bypasses::{self, Bypasses},
     downloads::{self, Downloads},
-    fixed_rate::{DIRECT, FixedRate, HTTP2, MESH},
+    fixed_rate::FixedRate,
     latency::Latency,
     machine::Machine,
     replay::Replay,
@@ -50,13 +50,13 @@ impl Report {
         let mut table = Table::default();
         table.machine(&self.machine);
         if let Some(mesh) = &self.mesh {
-            table.fixed_rate(MESH.title, mesh, Some(MESH_AIMS));
+            table.fixed_rate(mesh, Some(MESH_AIMS));
         }
         if let Some(http2) = &self.http2 {
-            table.fixed_rate(HTTP2.title, http2, Some(HTTP2_AIMS));
+            table.fixed_rate(http2, Some(HTTP2_AIMS));
         }
         if let Some(direct) = &self.direct {
-            table.fixed_rate(DIRECT.title, direct, None);
+            table.fixed_rate(direct, None);
         }
         if let Some(downloads) = &self.downloads {
             table.downloads(downloads);
@@ -125,8 +125,8 @@ impl Table {
         );
     }
 
-    fn fixed_rate(&mut self, title: &str, run: &FixedRate, aims: Option<Aims>) {
-        self.heading(title);
+    fn fixed_rate(&mut self, run: &FixedRate, aims: Option<Aims>) {
+        self.heading(&run.title);
         self.void(&run.void);
         let (agent, programs) = (run.agent_microseconds(), run.programs_microseconds());
         let aims = aims.unwrap_or_default();
