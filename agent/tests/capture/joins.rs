@@ -22,10 +22,11 @@ use crate::{
     scene::{Scene, Watched},
 };
 
-/// How often a connection in use is met.
-const JOINS: u64 = 50;
-/// Requests before each meeting at the most, those sent while the programs are loaded at the most,
-/// and those that are seen at least.
+/// Programs that are loaded one after the other, and connections in use that each of them meets.
+const LOADED: usize = 10;
+const CONNECTIONS: u64 = 5;
+/// Requests on each connection before a meeting at the most, those sent while the programs are
+/// loaded at the most, and those that are seen at least.
 const BEFORE: u64 = 500;
 const MEANWHILE: u64 = 50_000;
 const SEEN: u64 = 1_500;
@@ -33,40 +34,56 @@ const SEEN: u64 = 1_500;
 const REQUESTS: u64 = 100_000;
 /// By then all entries of a table of 4 KiB are newer than the meeting: each request adds one.
 const TURNOVER: usize = 200;
-/// Streams at a time.
+/// Streams at a time, of a connection.
 const STREAMS: usize = 20;
 
 #[test]
 fn what_was_inserted_before_the_meeting_is_null_and_nothing_is_wrong() {
     let scene = Scene::new();
     scene.enter("server");
-    let nginx = Nginx::start();
+    let servers: Vec<Nginx> = (0..CONNECTIONS).map(|_| Nginx::start()).collect();
     scene.enter("client");
-    let load = Load::start(nginx.h2c_port);
+    let ports = servers.iter().map(|nginx| nginx.h2c_port);
+    let loads: Vec<Load> = ports.map(Load::start).collect();
     let mut met = Vec::new();
     let mut moments = Moments(0x5eed);
-    for _ in 0..JOINS {
-        load.send_up_to(load.sent() + 1 + moments.next(BEFORE));
-        load.allow(load.sent() + MEANWHILE);
+    for _ in 0..LOADED {
+        for load in &loads {
+            load.send_up_to(load.sent() + 1 + moments.next(BEFORE));
+        }
+        for load in &loads {
+            load.allow(load.sent() + MEANWHILE);
+        }
         let mut watched = scene.capture(1 << 24);
-        let seen_until = load.sent() + SEEN;
-        load.allow(seen_until);
-        met.push(exchanges(&mut watched, || load.sent() >= seen_until));
+        let seen_until = loads.iter().map(|load| load.sent() + SEEN);
+        let seen_until: Vec<u64> = seen_until.collect();
+        for (load, until) in loads.iter().zip(&seen_until) {
+            load.allow(*until);
+        }
+        let have_sent = || {
+            let mut loads = loads.iter().zip(&seen_until);
+            loads.all(|(load, until)| load.sent() >= *until)
+        };
+        met.push(exchanges(&mut watched, have_sent));
         watched.assert_clean();
     }
-    load.send_up_to(REQUESTS);
-    let sent = load.finish();
-    assert!(sent >= REQUESTS, "{sent} requests");
-    let truth = truth(&nginx, sent);
+    for load in &loads {
+        load.send_up_to(REQUESTS / CONNECTIONS);
+    }
 
     let mut undecoded = 0;
-    for exchanges in &met {
-        assert!(exchanges.len() > TURNOVER, "{} exchanges", exchanges.len());
-        for (number, exchange) in exchanges.iter().enumerate() {
-            let sent = &truth[&exchange.stream.unwrap()];
-            compare(exchange, sent);
-            undecoded += usize::from(exchange.undecoded);
-            assert!(is_complete(exchange) || number < TURNOVER, "{exchange:?}");
+    for (nginx, load) in servers.iter().zip(loads) {
+        let truth = truth(nginx, load.finish());
+        for exchanges in &met {
+            let exchanges = exchanges
+                .get(&nginx.h2c_port)
+                .map_or(&[][..], Vec::as_slice);
+            assert!(exchanges.len() > TURNOVER, "{} exchanges", exchanges.len());
+            for (number, exchange) in exchanges.iter().enumerate() {
+                compare(exchange, &truth[&exchange.stream.unwrap()]);
+                undecoded += usize::from(exchange.undecoded);
+                assert!(is_complete(exchange) || number < TURNOVER, "{exchange:?}");
+            }
         }
     }
     assert!(undecoded > 0, "the meetings cost nothing: were they any?");
@@ -144,8 +161,9 @@ fn is_complete(exchange: &Exchange) -> bool {
     }) && response.is_some_and(|response| response.status.is_some())
 }
 
-/// The exchanges that end until it is enough, those still open then left out.
-fn exchanges(watched: &mut Watched, is_enough: impl Fn() -> bool) -> Vec<Exchange> {
+/// The exchanges that end until it is enough, those still open then left out, by the port of the
+/// server.
+fn exchanges(watched: &mut Watched, is_enough: impl Fn() -> bool) -> BTreeMap<u16, Vec<Exchange>> {
     let mut tracker = Tracker::new(Bounds::default());
     let mut events = Vec::new();
     let mut is_last = false;
@@ -161,12 +179,21 @@ fn exchanges(watched: &mut Watched, is_enough: impl Fn() -> bool) -> Vec<Exchang
             tracker.observe(observation, &mut events);
         }
     }
-    let ended = events.into_iter().filter_map(|event| match event {
-        HttpEvent::Ended(exchange) => Some(exchange),
-        HttpEvent::Lost { .. } => panic!("{event:?}"),
-        _ => None,
-    });
-    ended.collect()
+    let (mut ports, mut ended) = (BTreeMap::new(), BTreeMap::<u16, Vec<Exchange>>::new());
+    for event in events {
+        match event {
+            HttpEvent::Opened(connection) => {
+                ports.insert(connection.id, connection.destination.port());
+            }
+            HttpEvent::Ended(exchange) => {
+                let port = ports[&exchange.connection];
+                ended.entry(port).or_default().push(exchange);
+            }
+            HttpEvent::Lost { .. } => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+    ended
 }
 
 /// Moments that look random and are always the same.
