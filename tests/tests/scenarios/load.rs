@@ -23,7 +23,7 @@ const LEAST_A_SECOND: i64 = 900;
 
 /// The pods of the load.
 pub(crate) fn pods() -> [PodSpec; 2] {
-    PODS.map(|(name, _)| PodSpec::new(name))
+    PODS.map(|(name, _)| PodSpec::new(name).knowing(PODS.map(|(name, _)| name)))
 }
 
 /// Whether a pod is one of them.

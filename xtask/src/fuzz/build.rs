@@ -64,7 +64,7 @@ pub(crate) fn lint() -> anyhow::Result<()> {
             .arg("--target-dir")
             .arg(target_dir()?)
             // Nothing is linked, so libFuzzer itself need not be compiled.
-            .env("CUSTOM_LIBFUZZER_PATH", "libFuzzer.a")
+            .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a")
             .args(["--", "--deny", "warnings"])
             .current_dir(workspace()),
     )
