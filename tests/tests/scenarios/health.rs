@@ -28,12 +28,12 @@ pub(crate) const CHAPTER: Chapter = Chapter {
     }],
 };
 
-/// In the order in which they come: what is checked is there before its first check.
+/// In the order in which they come: what is checked is there before its first check. An Envoy that
+/// is told of all pods takes longer to start than a check may take.
 fn pods() -> [PodSpec; 2] {
-    [
-        PodSpec::new("checked").denying("/denied"),
-        PodSpec::new("checker").editing(check),
-    ]
+    let names = ["checked", "checker"];
+    let [checked, checker] = names.map(|name| PodSpec::new(name).knowing(names));
+    [checked.denying("/denied"), checker.editing(check)]
 }
 
 /// What is asked for, and what becomes of it.
@@ -97,13 +97,9 @@ fn checked(session: &mut Session) -> Result<Judge> {
     judge(|evidence| {
         for (path, verdict) in paths() {
             let found = evidence.of("checked", &path, |record| record.path() == path);
-            // A checker that waits in vain for a second gives up, also before the app is asked.
-            let served = evidence.nginx("checked", &path)?.len();
-            found.of_verdict("matched").are_as_many_as(served)?;
-            let answered = found.of_verdict("proxy_answered");
-            answered.are_as_many_as(found.records.len().saturating_sub(served))?;
-            let count = found.of_verdict(verdict).records.len();
-            ensure!(count >= 2, "{count} {verdict} records of {path}");
+            found.are(verdict)?;
+            let count = found.records.len();
+            ensure!(count >= 3, "{count} records of {path}");
         }
         evidence.nobody_else_is_accused(&pods())?;
         evidence.findings_are(&pods(), &BTreeSet::new())
