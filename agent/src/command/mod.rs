@@ -22,7 +22,7 @@ pub use policy::suggest_policy;
 pub use replay::replay;
 pub use run::{record, run};
 use tracing_subscriber::{
-    Layer, Registry,
+    Layer,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -50,17 +50,18 @@ impl<E: Into<anyhow::Error>> From<E> for CommandError {
 /// modules: `info` or `info,meshwitness::forward=debug`.
 pub fn start_log(json: bool) {
     let asked_for = env::var("MESHWITNESS_LOG").ok();
-    let filter = asked_for.and_then(|filter| filter.parse::<Targets>().ok());
+    let filter = asked_for
+        .and_then(|filter| filter.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
-        Box::new(lines.json())
+    let lines = if json {
+        lines.json().boxed()
     } else {
-        Box::new(lines)
+        lines.boxed()
     };
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .init();
