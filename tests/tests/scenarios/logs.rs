@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::{
     Session,
     cri::Fault,
@@ -77,21 +77,6 @@ pub(crate) const CHAPTER: Chapter = Chapter {
                 ]
             },
             play: secrets_in_log,
-        },
-        Scenario {
-            name: "proxy_killed",
-            happens: "the client's sidecar is killed with a line in its buffer",
-            recorded: "client: what was written is `matched` 1/1, the rest `unlogged` (`proxy_killed`) 1/0",
-            finds: &[("killed", "MW-004")],
-            pods: || {
-                // Less than the agent's `flush`, and time enough for requests between two flushes.
-                let flush = Duration::from_millis(900);
-                vec![
-                    PodSpec::new("killed").flushing_after(flush),
-                    PodSpec::new("b"),
-                ]
-            },
-            play: proxy_killed,
         },
         Scenario {
             name: "two_sinks",
@@ -256,36 +241,6 @@ fn secrets_in_log(session: &mut Session) -> Result<Judge> {
             .records
             .find(|record| record.line().contains(SECRET));
         ensure!(told.is_empty() && !evidence.ended.stderr.contains(SECRET));
-        Ok(())
-    })
-}
-
-fn proxy_killed(session: &mut Session) -> Result<Judge> {
-    ensure!(Way::HTTP1[0].get(session, "killed", "b", "/written", &[])? == 200);
-    // It has just flushed.
-    wait_for_line(session, "killed", "/written ")?;
-    let asking = &*session;
-    Way::all_at_once(|way| {
-        let path = way.path("/buffered");
-        ensure!(way.get(asking, "killed", "b", &path, &[])? == 200);
-        Ok(())
-    })?;
-    let envoy = session.lab.pod_mut("killed").envoy();
-    envoy.context("the pod has a sidecar")?.kill();
-    judge(|evidence| {
-        ensure!(
-            evidence.lines("killed", "/buffered")?.is_empty(),
-            "lines were written before the sidecar was killed"
-        );
-        matched(evidence, "killed", "client", "/written")?;
-        for path in Way::paths("/buffered") {
-            let found = evidence.http("killed", "client", &path);
-            found
-                .are("unlogged")?
-                .with_reason("proxy_killed")?
-                .of_units(1, 0)?;
-            matched(evidence, "b", "server", &path)?;
-        }
         Ok(())
     })
 }

@@ -62,7 +62,8 @@ fn findings(scenario: &Scenario) -> String {
     found.collect::<Vec<_>>().join(", ")
 }
 
-/// The same for a terminal: those that were played, with what came of each.
+/// The same for a terminal: those that were played, with what came of each, and last why any
+/// failed.
 pub(crate) fn outcomes(groups: &[&Group], told: &Verdicts) -> String {
     let mut rows = vec![["scenario", "what happens", "what is recorded", "outcome"]];
     for chapter in groups.iter().flat_map(|group| group.chapters) {
@@ -79,10 +80,13 @@ pub(crate) fn outcomes(groups: &[&Group], told: &Verdicts) -> String {
         let widths = rows.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or(0)
     });
-    rows.iter()
-        .map(|[name, happens, recorded, outcome]| {
-            let [first, second, third] = widths;
-            format!("{name:first$}  {happens:second$}  {recorded:third$}  {outcome}\n")
-        })
-        .collect()
+    let rows = rows.iter().map(|[name, happens, recorded, outcome]| {
+        let [first, second, third] = widths;
+        format!("{name:first$}  {happens:second$}  {recorded:third$}  {outcome}\n")
+    });
+    let reasons = told.iter().filter_map(|(name, verdict)| {
+        let reason = verdict.as_ref().err()?;
+        Some(format!("\n{name}: {reason}\n"))
+    });
+    rows.chain(reasons).collect()
 }
