@@ -1,14 +1,17 @@
 //! A sidecar that is killed with lines in its buffer.
 
-use std::time::Duration;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{Session, agent::Config, pod::PodSpec};
 use serde_json::json;
 
 use crate::{
     stage::{Chapter, Judge, Scenario, judge},
-    traffic::{Way, matched, matched_at_both, wait_for_line},
+    traffic::{PATIENCE, Way, matched, matched_at_both, wait_for_line},
 };
 
 pub(crate) const CHAPTER: Chapter = Chapter {
@@ -57,15 +60,13 @@ fn killed(
     server: &'static str,
     victim: &'static str,
 ) -> Result<Judge> {
-    ensure!(Way::HTTP1[0].get(session, client, server, "/written", &[])? == 200);
-    // It has just flushed.
-    wait_for_line(session, victim, "/written ")?;
-    let asking = &*session;
-    Way::all_at_once(|way| {
-        let path = way.path("/buffered");
-        ensure!(way.get(asking, client, server, &path, &[])? == 200);
-        Ok(())
-    })?;
+    get_all_ways(session, client, server, "/written")?;
+    for path in Way::paths("/written") {
+        wait_for_line(session, victim, &format!("{path} "))?;
+    }
+    let envoy = session.lab.pod_mut(victim).envoy();
+    wait_until_writer_sleeps(envoy.context("the pod has a sidecar")?.id())?;
+    get_all_ways(session, client, server, "/buffered")?;
     let envoy = session.lab.pod_mut(victim).envoy();
     envoy.context("the pod has a sidecar")?.kill();
     judge(move |evidence| {
@@ -73,7 +74,9 @@ fn killed(
             evidence.lines(victim, "/buffered")?.is_empty(),
             "lines were written before the sidecar was killed"
         );
-        matched_at_both(evidence, client, server, "/written")?;
+        for path in Way::paths("/written") {
+            matched_at_both(evidence, client, server, &path)?;
+        }
         for path in Way::paths("/buffered") {
             for (pod, side) in [(client, "client"), (server, "server")] {
                 if pod == victim {
@@ -89,4 +92,34 @@ fn killed(
         }
         Ok(())
     })
+}
+
+fn get_all_ways(session: &Session, client: &str, server: &str, base: &str) -> Result<()> {
+    Way::all_at_once(|way| {
+        let status = way.get(session, client, server, &way.path(base), &[])?;
+        ensure!(status == 200, "expected status 200, got {status}");
+        Ok(())
+    })
+}
+
+/// Waits until Envoy's thread that writes the log sleeps, which it does until the next flush: what
+/// comes while it is awake is written at once.
+fn wait_until_writer_sleeps(envoy: u32) -> Result<()> {
+    let begin = Instant::now();
+    while state_of_writer(envoy)? != 'S' {
+        ensure!(begin.elapsed() < PATIENCE, "the log's writer never sleeps");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// The state of that thread, of proc_pid_stat(5).
+fn state_of_writer(envoy: u32) -> Result<char> {
+    for task in fs::read_dir(format!("/proc/{envoy}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        if let Some((_, rest)) = stat.split_once("(AccessLogFlush) ") {
+            return rest.chars().next().context("expected a state");
+        }
+    }
+    bail!("Envoy has no thread that writes its log")
 }

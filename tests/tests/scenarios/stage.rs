@@ -3,12 +3,14 @@
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
+    fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use lab::{Session, agent::Config, pod::PodSpec};
+use lab::{Session, agent::Config, pod::PodSpec, records::Record};
 
 use crate::{
     evidence::Evidence,
@@ -115,11 +117,26 @@ pub(crate) fn play(group: &Group, names: &[String]) -> Verdicts {
         (scenario.name.to_owned(), judged)
     });
     let load = load.map(|load| (group.load(), load.and_then(|sent| sent.check(&evidence))));
-    judged
+    let verdicts: Verdicts = judged
         .chain([(group.books(), check_end(&evidence))])
         .chain(load)
         .map(|(name, judged)| (name, judged.map_err(|error| format!("{error:#}"))))
-        .collect()
+        .collect();
+    if verdicts.values().any(Result::is_err) {
+        keep_records(group, &evidence);
+    }
+    verdicts
+}
+
+/// Leaves what was received to whoever looks for the cause.
+fn keep_records(group: &Group, evidence: &Evidence) {
+    let name = format!("records-{}.jsonl", group.name);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let lines: Vec<&str> = evidence.records.all().iter().map(Record::line).collect();
+    match fs::write(&file, lines.join("\n")) {
+        Ok(()) => println!("what was received is in {}", file.display()),
+        Err(error) => println!("writing {}: {error}", file.display()),
+    }
 }
 
 type Performed = (Vec<Result<Judge>>, Option<Result<load::Sent>>, Evidence);
