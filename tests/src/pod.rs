@@ -129,8 +129,13 @@ impl Pod {
     }
 
     /// Its Envoy.
-    pub fn envoy(&mut self) -> Option<&mut Process> {
-        self.envoy.as_mut()
+    ///
+    /// # Errors
+    ///
+    /// If it has none.
+    pub fn envoy(&mut self) -> Result<&mut Process> {
+        let envoy = self.envoy.as_mut();
+        envoy.with_context(|| format!("pod {} has no sidecar", self.spec.name))
     }
 
     /// Where a process of `container` runs.

@@ -64,11 +64,9 @@ fn killed(
     for path in Way::paths("/written") {
         wait_for_line(session, victim, &format!("{path} "))?;
     }
-    let envoy = session.lab.pod_mut(victim).envoy();
-    wait_until_writer_sleeps(envoy.context("the pod has a sidecar")?.id())?;
+    wait_until_writer_sleeps(session.lab.pod_mut(victim).envoy()?.id())?;
     get_all_ways(session, client, server, "/buffered")?;
-    let envoy = session.lab.pod_mut(victim).envoy();
-    envoy.context("the pod has a sidecar")?.kill();
+    session.lab.pod_mut(victim).envoy()?.kill();
     judge(move |evidence| {
         ensure!(
             evidence.lines(victim, "/buffered")?.is_empty(),

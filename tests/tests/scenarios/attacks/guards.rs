@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::{
     Session,
     cri::Fault,
@@ -140,8 +140,7 @@ fn after_sidecar(session: &mut Session, pod: &'static str, family: Family) -> Re
     };
     ensure!(way.get(session, pod, "server", "/before", &[])? == 200);
     wait_for_line(session, pod, "/before")?;
-    let envoy = session.lab.pod_mut(pod).envoy();
-    envoy.context("the pod has a sidecar")?.kill();
+    session.lab.pod_mut(pod).envoy()?.kill();
     let to = outside(session, family, 9001);
     let url = format!("http://{to}/taken");
     ensure!(curl(session.lab.pod(pod), &[&url])? == 200);
