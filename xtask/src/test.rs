@@ -14,8 +14,10 @@ use crate::{build, fuzz, install, kernels, require_root, steps::Steps};
 /// All packages but the one that compiles for BPF only. The same choice for each command: another
 /// would give dependencies other features, and have them compiled again.
 const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
-/// Scenes that the ledger must judge rightly. A few hundred of them are unit tests already.
+/// Scenes that the ledger must judge rightly, as it is released. A few hundred of them are unit tests
+/// already, with all assertions.
 const SEEDS: u32 = 10_000;
+const SIMULATION: [&str; 4] = ["test", "--release", "--package", "simulation"];
 /// Tests that need the machine to themselves.
 const ONE_BY_ONE: [&str; 2] = ["--", "--test-threads=1"];
 
@@ -56,9 +58,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         run_tests(&["--lib", "--bins"], &[])?.some()
     })?;
     tests += steps.run(&format!("simulation, {SEEDS} seeds"), || {
-        let arguments = ["--", "ledger::simulation"];
-        let environment = ("SEEDS", SEEDS.to_string());
-        run_tests_with(Some(environment), &["--lib"], &arguments)?.some()
+        run_counted(cargo().args(SIMULATION).env("SEEDS", SEEDS.to_string()))?.some()
     })?;
     tests += steps.run("examples in the documentation", || {
         run_tests(&["--doc"], &[])
@@ -123,23 +123,18 @@ impl Counts {
 
 /// Runs `cargo test` on some targets, prints what it says and counts.
 fn run_tests(targets: &[&str], arguments: &[&str]) -> anyhow::Result<Counts> {
-    run_tests_with(None, targets, arguments)
+    run_counted(
+        cargo()
+            .arg("test")
+            .args(PACKAGES)
+            .args(targets)
+            .args(arguments),
+    )
 }
 
-/// The same, with a variable in the environment.
-fn run_tests_with(
-    variable: Option<(&str, String)>,
-    targets: &[&str],
-    arguments: &[&str],
-) -> anyhow::Result<Counts> {
-    let mut command = cargo();
-    command.envs(variable);
-    command
-        .arg("test")
-        .args(PACKAGES)
-        .args(targets)
-        .args(arguments)
-        .stdout(Stdio::piped());
+/// Runs a command of `cargo test`, prints what it says and counts.
+fn run_counted(command: &mut Command) -> anyhow::Result<Counts> {
+    command.stdout(Stdio::piped());
     let mut child = command
         .spawn()
         .with_context(|| format!("starting {command:?}"))?;

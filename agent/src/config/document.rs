@@ -1,6 +1,6 @@
 //! A YAML text into a tree that remembers its lines.
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Parser, ScalarStyle};
 
 use super::{fault::Fault, variable::Variables};
 

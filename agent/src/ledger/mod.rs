@@ -48,8 +48,6 @@ mod raw_sockets;
 mod refusals;
 mod roles;
 mod settings;
-#[cfg(test)]
-mod simulation;
 mod steady;
 mod stop;
 mod strangers;
