@@ -74,7 +74,7 @@ enum Part {
 /// Measures, and prints what came of it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("bench")?;
-    let mut steps = Steps::begin();
+    let steps = Steps::begin();
     steps.run("requirements", || install::ensure_lab(options.yes))?;
     steps.run("build", || {
         build::run(&build::Options::ALL)?;
@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let mut report = Report::new(Machine::look()?);
     let stage = steps.run("pods with sidecars and without, a collector", Stage::set)?;
-    let mut at_fixed_rate = |part, traffic: Traffic| {
+    let at_fixed_rate = |part, traffic: Traffic| {
         let measure = || fixed_rate::measure(&stage, &traffic, options.seconds);
         let run = measures(part).then(|| steps.run(&traffic.title(), measure));
         run.transpose()

@@ -22,7 +22,7 @@ const TARGET: &str = "bpfel-unknown-none";
 const PACKAGE: &str = "agent-ebpf";
 const PROGRAM: &str = "meshwitness-ebpf";
 /// The object's place under the target directory; the agent's build script looks there.
-const OBJECT: &str = "bpf/meshwitness.bpf.o";
+pub(crate) const OBJECT: &str = "bpf/meshwitness.bpf.o";
 /// The crates that use unstable features on a stable compiler: inline assembly for BPF. A list,
 /// never `1`: that would also switch build scripts over to compiling `core` from source.
 const UNSTABLE_CRATES: &str = "aya_ebpf,meshwitness_ebpf";
@@ -64,7 +64,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     match &options.target {
         Some(target) => cross::build_agent(&object, target),
-        None => build_agent(&object),
+        None => {
+            execute(&mut agent()).with_context(|| format!("the agent around {}", object.display()))
+        }
     }
 }
 
@@ -106,13 +108,13 @@ fn install(built: &Path, object: &Path) -> anyhow::Result<()> {
     fs::write(object, bytes).with_context(|| format!("writing {}", object.display()))
 }
 
-fn build_agent(object: &Path) -> anyhow::Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut cargo = Command::new(cargo);
+/// What builds the agent, once the BPF programs are there.
+pub(crate) fn agent() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--release", "--package", "meshwitness"])
         .current_dir(workspace());
-    execute(&mut cargo).with_context(|| format!("the agent around {}", object.display()))
+    cargo
 }
 
 /// Builds the lab's helper, which lies beside this program; only the library of that package is

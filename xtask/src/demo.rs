@@ -27,7 +27,7 @@ pub(crate) struct Options {
 /// Stages the incidents and looks for them in what the collector stored.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("demo")?;
-    let mut steps = Steps::begin();
+    let steps = Steps::begin();
     steps.run("requirements", || install::ensure_lab(options.yes))?;
     steps.run("build", || {
         build::run(&build::Options::ALL)?;

@@ -9,7 +9,7 @@ mod copy;
 mod planted;
 mod target;
 
-pub(crate) use build::lint;
+pub(crate) use build::clippy;
 
 use std::{fs, path::PathBuf, time::Duration};
 

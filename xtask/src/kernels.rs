@@ -11,6 +11,8 @@ mod image;
 mod initramfs;
 mod report;
 
+pub(crate) use report::Report;
+
 use std::{
     sync::{Mutex, PoisonError},
     thread,
@@ -21,7 +23,7 @@ use clap::Args;
 
 use self::{
     debian::{Kernel, SERIES},
-    report::{Report, Tried},
+    report::Tried,
 };
 use crate::{build, install, steps::Steps};
 
@@ -35,17 +37,17 @@ pub(crate) struct Options {
 
 /// Boots all of them. Fails also if one cannot be had.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut steps = Steps::begin();
+    let steps = Steps::begin();
     steps.run("requirements", || install::ensure_all(options.yes))?;
     steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
-    let report = try_all(&mut steps)?;
+    let report = try_all(&steps)?;
     println!("\n{}", steps.times());
     report.ensure_all_ran()
 }
 
 /// Boots those that can be had, prints which ran and which could not and why, and fails if one that
 /// ran did not pass. The BPF programs must have been built.
-pub(crate) fn try_all(steps: &mut Steps) -> anyhow::Result<Report> {
+pub(crate) fn try_all(steps: &Steps) -> anyhow::Result<Report> {
     ensure!(
         cfg!(target_arch = "x86_64"),
         "the kernels are booted on x86-64 machines only: what runs in them is built for this one"

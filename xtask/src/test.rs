@@ -3,7 +3,10 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader},
+    panic::resume_unwind,
     process::{Command, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -29,11 +32,11 @@ pub(crate) struct Options {
     yes: bool,
 }
 
-/// Runs everything, up to the first failure.
+/// Runs everything, up to the first failure: first what all else needs, then two rows of steps beside
+/// each other.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("test")?;
-    let mut steps = Steps::begin();
-    let mut tests = Counts::default();
+    let steps = Steps::begin();
     steps.run("requirements", || install::ensure_all(options.yes))?;
     steps.run("formatting", || {
         build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
@@ -41,40 +44,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         build::execute(cargo().args(fuzz))
     })?;
     steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
-    steps.run("lints", || {
-        build::execute(cargo().arg("clippy").args(PACKAGES).args([
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]))
-    })?;
-    steps.run("lints, fuzz targets", fuzz::lint)?;
-    steps.run("agent, release", || build::run(&build::Options::ALL))?;
     steps.run("tests, build", || {
-        build::execute(cargo().arg("test").args(PACKAGES).arg("--no-run"))
+        build::execute(&mut cargo_test(&["--no-run"], &[]))
     })?;
-    tests += steps.run("unit and property tests", || {
-        run_tests(&["--lib", "--bins"], &[])?.some()
-    })?;
-    tests += steps.run(&format!("simulation, {SEEDS} seeds"), || {
-        run_counted(cargo().args(SIMULATION).env("SEEDS", SEEDS.to_string()))?.some()
-    })?;
-    tests += steps.run("examples in the documentation", || {
-        run_tests(&["--doc"], &[])
-    })?;
-    for test in programs("agent/tests")? {
-        tests += steps.run(&format!("agent: {test}"), || {
-            run_tests(&["--test", &test], &ONE_BY_ONE)?.some()
-        })?;
-    }
-    for test in programs("tests/tests")? {
-        tests += steps.run(&format!("end to end: {test}"), || {
-            run_tests(&["--test", &test], &ONE_BY_ONE)?.some()
-        })?;
-    }
-    // A mirror that is away is no failure of this; a kernel that was booted can fail.
-    let kernels = kernels::try_all(&mut steps)?;
+    let (agent, built) = mpsc::channel();
+    let steps = &steps;
+    let (in_turn, in_idle_time) = thread::scope(|scope| {
+        let in_idle_time = scope.spawn(move || in_idle_time(steps, &agent));
+        let in_turn = in_turn(steps, &built);
+        if in_turn.is_err() {
+            println!("\na step failed; what runs beside it is still waited for");
+        }
+        let in_idle_time = in_idle_time.join();
+        (
+            in_turn,
+            in_idle_time.unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    steps.print_kept();
+    let ((mut tests, kernels), others) = match (in_turn, in_idle_time) {
+        (Err(one), Err(other)) => bail!("{one:#}\n{other:#}"),
+        (in_turn, in_idle_time) => (in_turn?, in_idle_time?),
+    };
+    tests += others;
     println!("\n{}", steps.times());
     println!(
         "\nformatting, lints, build, and all tests: unit, property, kernel, end to end\n\
@@ -83,6 +75,69 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         tests.passed
     );
     Ok(())
+}
+
+/// What wants processor time when it wants it: BPF programs and, once the agent is there, traffic.
+fn in_turn(steps: &Steps, agent: &Receiver<()>) -> anyhow::Result<(Counts, kernels::Report)> {
+    let mut tests = Counts::default();
+    let one_by_one = |name: &str, test: &str| {
+        steps.run(name, || {
+            run_tests(cargo_test(&["--test", test], &ONE_BY_ONE))?.some()
+        })
+    };
+    for test in programs("agent/tests")? {
+        tests += one_by_one(&format!("agent: {test}"), &test)?;
+    }
+    // A mirror that is away is no failure of this; a kernel that was booted can fail.
+    let kernels = kernels::try_all(steps)?;
+    steps.run("agent, release, the rest of it", || {
+        agent.recv().context("it was not built")
+    })?;
+    for test in programs("tests/tests")? {
+        tests += one_by_one(&format!("end to end: {test}"), &test)?;
+    }
+    Ok((tests, kernels))
+}
+
+/// What can be done whenever a processor is idle, as traffic leaves it half of the time.
+fn in_idle_time(steps: &Steps, agent: &Sender<()>) -> anyhow::Result<Counts> {
+    yield_to_all_others()?;
+    steps.run_beside("agent, release", build::agent())?;
+    // Nobody waits for it any more if a test has failed.
+    let _ = agent.send(());
+    let mut simulation = cargo();
+    simulation.args(SIMULATION).env("SEEDS", SEEDS.to_string());
+    let simulation = steps.run_beside(&format!("simulation, {SEEDS} seeds"), simulation)?;
+    let units = cargo_test(&["--lib", "--bins"], &[]);
+    let units = steps.run_beside("unit and property tests", units)?;
+    let examples = cargo_test(&["--doc"], &[]);
+    let examples = steps.run_beside("examples in the documentation", examples)?;
+    let mut clippy = cargo();
+    clippy.arg("clippy").args(PACKAGES).arg("--all-targets");
+    steps.run_beside("lints", linting(clippy)?)?;
+    steps.run_beside("lints, fuzz targets", linting(fuzz::clippy())?)?;
+    let mut tests = Counts::of(&simulation)?.some()?;
+    tests += Counts::of(&units)?.some()?;
+    tests += Counts::of(&examples)?;
+    Ok(tests)
+}
+
+/// Has this thread, and whatever it starts, run only where no other wants to (sched(7),
+/// `SCHED_IDLE`).
+fn yield_to_all_others() -> anyhow::Result<()> {
+    let thread = rustix::thread::gettid().to_string();
+    build::execute(Command::new("chrt").args(["--idle", "--pid", "0", &thread]))
+}
+
+/// Lints with any warning an error, where nobody waits for the same directory.
+fn linting(mut clippy: Command) -> anyhow::Result<Command> {
+    let target_dir = build::target_dir()?;
+    clippy
+        .arg("--target-dir")
+        .arg(target_dir.join("lints"))
+        .env("MESHWITNESS_BPF_OBJECT", target_dir.join(build::OBJECT))
+        .args(["--", "--deny", "warnings"]);
+    Ok(clippy)
 }
 
 /// What the test programs of one command said.
@@ -106,6 +161,22 @@ impl Counts {
         Ok(self)
     }
 
+    /// What a whole output says.
+    fn of(output: &str) -> anyhow::Result<Self> {
+        let mut counts = Self::default();
+        output.lines().for_each(|line| counts.add_line(line));
+        counts.none_ignored()
+    }
+
+    fn none_ignored(self) -> anyhow::Result<Self> {
+        ensure!(
+            self.ignored == 0,
+            "{} tests were ignored; a test that cannot run here has to fail",
+            self.ignored
+        );
+        Ok(self)
+    }
+
     /// Adds a program's last line: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
     fn add_line(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else {
@@ -121,21 +192,20 @@ impl Counts {
     }
 }
 
-/// Runs `cargo test` on some targets, prints what it says and counts.
-fn run_tests(targets: &[&str], arguments: &[&str]) -> anyhow::Result<Counts> {
-    run_counted(
-        cargo()
-            .arg("test")
-            .args(PACKAGES)
-            .args(targets)
-            .args(arguments),
-    )
+fn cargo_test(targets: &[&str], arguments: &[&str]) -> Command {
+    let mut command = cargo();
+    command
+        .arg("test")
+        .args(PACKAGES)
+        .args(targets)
+        .args(arguments);
+    command
 }
 
-/// Runs a command of `cargo test`, prints what it says and counts.
-fn run_counted(command: &mut Command) -> anyhow::Result<Counts> {
-    command.stdout(Stdio::piped());
+/// Runs tests, prints what they say and counts.
+fn run_tests(mut command: Command) -> anyhow::Result<Counts> {
     let mut child = command
+        .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {command:?}"))?;
     let mut counts = Counts::default();
@@ -149,12 +219,7 @@ fn run_counted(command: &mut Command) -> anyhow::Result<Counts> {
     if !status.success() {
         bail!("{command:?} failed: {status}");
     }
-    ensure!(
-        counts.ignored == 0,
-        "{} tests were ignored; a test that cannot run here has to fail",
-        counts.ignored
-    );
-    Ok(counts)
+    counts.none_ignored()
 }
 
 /// The test programs in a directory, by name: files and directories, as cargo finds them.

@@ -54,20 +54,18 @@ pub(super) fn targets(sources: Sources<'_>, targets: &[Target]) -> anyhow::Resul
     )
 }
 
-/// Lints them. Not instrumented, so that what they share with the other workspace is shared here too.
-pub(crate) fn lint() -> anyhow::Result<()> {
-    execute(
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["clippy", "--all-targets"])
-            .arg("--manifest-path")
-            .arg(workspace().join("fuzz/Cargo.toml"))
-            .arg("--target-dir")
-            .arg(target_dir()?)
-            // Nothing is linked, so libFuzzer itself need not be compiled.
-            .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a")
-            .args(["--", "--deny", "warnings"])
-            .current_dir(workspace()),
-    )
+/// Clippy on all of them. Not instrumented, so that what they share with the other workspace is
+/// checked once for both.
+pub(crate) fn clippy() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["clippy", "--all-targets"])
+        .arg("--manifest-path")
+        .arg(workspace().join("fuzz/Cargo.toml"))
+        // Nothing is linked, so libFuzzer itself need not be compiled.
+        .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a")
+        .current_dir(workspace());
+    command
 }
 
 /// Where the binary of a target was built.
