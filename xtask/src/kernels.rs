@@ -11,6 +11,7 @@ mod image;
 mod initramfs;
 mod report;
 
+pub(crate) use guest::command as guest;
 pub(crate) use report::Report;
 
 use std::{

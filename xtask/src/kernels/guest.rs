@@ -8,13 +8,17 @@ const PACKAGE: &str = "guest";
 
 /// Builds it, and returns where it is.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    build::execute(
-        Command::new(cargo)
-            .args(["rustc", "--quiet", "--package", PACKAGE, "--"])
-            // Asked for where all is linked, and nowhere before: libraries are those of the tests.
-            .args(["-C", "target-feature=+crt-static", "-C", "strip=debuginfo"])
-            .current_dir(build::workspace()),
-    )?;
+    build::execute(&mut command())?;
     Ok(build::target_dir()?.join("debug").join(PACKAGE))
+}
+
+/// What builds it.
+pub(crate) fn command() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["rustc", "--quiet", "--package", PACKAGE, "--"])
+        // Asked for where all is linked, and nowhere before: libraries are those of the tests.
+        .args(["-C", "target-feature=+crt-static", "-C", "strip=debuginfo"])
+        .current_dir(build::workspace());
+    cargo
 }

@@ -123,11 +123,12 @@ fn what_is_lost_is_counted_and_nothing_is_told_wrongly() {
     each_block(|talk, truth, telling| {
         let (_, totals) = talk.segments(telling);
         for end in [CLIENT, SERVER] {
-            for first in some(totals[end].segments as usize) {
-                for count in [1, 2, 5, 10_000] {
-                    let first = u32::try_from(first).unwrap();
+            let segments = totals[end].segments;
+            for first in some(segments as usize) {
+                let first = u32::try_from(first).unwrap();
+                for count in [1, 2, 5, segments] {
                     let mut telling = telling.clone();
-                    telling.refused[end].extend(first..first + count);
+                    telling.refused[end].extend(first..segments.min(first + count));
                     truth.assert_counted(&run(talk.observations(&telling)));
                 }
             }
