@@ -41,22 +41,30 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let steps = Steps::begin();
     steps.run("requirements", || install::ensure_all(options.yes))?;
     steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
-    let report = try_all(&steps)?;
+    let kernels = obtain(&steps)?;
+    let report = try_all(&steps, kernels)?;
     println!("\n{}", steps.times());
     report.ensure_all_ran()
 }
 
-/// Boots those that can be had, prints which ran and which could not and why, and fails if one that
-/// ran did not pass. The BPF programs must have been built.
-pub(crate) fn try_all(steps: &Steps) -> anyhow::Result<Report> {
+/// Each of [`SERIES`], or why it could not be had.
+pub(crate) type Kernels = [anyhow::Result<Kernel>; SERIES.len()];
+
+/// Fetches them all.
+pub(crate) fn obtain(steps: &Steps) -> anyhow::Result<Kernels> {
     ensure!(
         cfg!(target_arch = "x86_64"),
         "the kernels are booted on x86-64 machines only: what runs in them is built for this one"
     );
-    let guest = steps.run("guest, static", guest::build)?;
-    let kernels = steps.run("kernels", || {
+    steps.run("kernels", || {
         Ok(SERIES.map(|series| debian::obtain(&series)))
-    })?;
+    })
+}
+
+/// Boots those that could be had, prints which ran and which could not and why, and fails if one
+/// that ran did not pass. The BPF programs must have been built.
+pub(crate) fn try_all(steps: &Steps, kernels: Kernels) -> anyhow::Result<Report> {
+    let guest = steps.run("guest, static", guest::build)?;
     let report = steps.run("kernels, boot", || {
         let tried = one_per_core(SERIES.into_iter().zip(kernels), |(series, kernel)| Tried {
             series: series.name,

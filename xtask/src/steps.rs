@@ -4,13 +4,15 @@ use std::{
     fmt::Write,
     io::{self, Read},
     mem,
+    panic::resume_unwind,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
 use anstyle::Style;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 const HEADING: Style = Style::new().bold();
 
@@ -62,8 +64,32 @@ impl Steps {
         })
     }
 
+    /// Does two rows of steps beside each other. If one fails, the other ends with its next step.
+    pub(crate) fn beside<A, B: Send>(
+        &self,
+        one: impl FnOnce() -> anyhow::Result<A>,
+        other: impl FnOnce() -> anyhow::Result<B> + Send,
+    ) -> anyhow::Result<(A, B)> {
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(other);
+            let one = one();
+            if one.is_err() {
+                println!("\na step failed; what runs beside it is still waited for");
+            }
+            (
+                one,
+                other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            )
+        });
+        self.print_kept();
+        match (one, other) {
+            (Err(one), Err(other)) => bail!("{one:#}\n{other:#}"),
+            (one, other) => Ok((one?, other?)),
+        }
+    }
+
     /// Prints what is left of steps that ran beside others.
-    pub(crate) fn print_kept(&self) {
+    fn print_kept(&self) {
         let kept = mem::take(&mut self.told().kept);
         anstream::print!("{kept}");
     }

@@ -5,13 +5,11 @@ mod program;
 
 use std::{
     env,
-    panic::resume_unwind,
     process::Command,
     sync::mpsc::{self, Receiver, Sender},
-    thread,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use self::{counts::Counts, program::Program};
@@ -33,38 +31,26 @@ pub(crate) struct Options {
     yes: bool,
 }
 
-/// Runs everything, up to the first failure: first what all else needs, then two rows of steps beside
-/// each other.
+/// Runs everything, up to the first failure, mostly in two rows of steps beside each other.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("test")?;
     let steps = Steps::begin();
-    steps.run("requirements", || install::ensure_all(options.yes))?;
-    steps.run("formatting", || {
-        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
-        let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
-        build::execute(cargo().args(fuzz))
-    })?;
-    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
+    steps.beside(
+        || prepare(&steps, options),
+        // All that needs no BPF programs.
+        || {
+            steps.run_beside(
+                "scenarios, build",
+                cargo_test(&["--no-run", "--test", "scenarios"]),
+            )
+        },
+    )?;
     let programs = steps.run("kernel and end-to-end tests, build", Program::build_all)?;
     let (agent, built) = mpsc::channel();
-    let steps = &steps;
-    let (in_turn, in_idle_time) = thread::scope(|scope| {
-        let in_idle_time = scope.spawn(move || in_idle_time(steps, &agent));
-        let in_turn = in_turn(steps, &programs, &built);
-        if in_turn.is_err() {
-            println!("\na step failed; what runs beside it is still waited for");
-        }
-        let in_idle_time = in_idle_time.join();
-        (
-            in_turn,
-            in_idle_time.unwrap_or_else(|panic| resume_unwind(panic)),
-        )
-    });
-    steps.print_kept();
-    let ((mut tests, kernels), others) = match (in_turn, in_idle_time) {
-        (Err(one), Err(other)) => bail!("{one:#}\n{other:#}"),
-        (in_turn, in_idle_time) => (in_turn?, in_idle_time?),
-    };
+    let ((mut tests, kernels), others) = steps.beside(
+        || in_turn(&steps, &programs, &built),
+        || in_idle_time(&steps, agent),
+    )?;
     tests += others;
     println!("\n{}", steps.times());
     println!(
@@ -74,6 +60,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         tests.passed
     );
     Ok(())
+}
+
+/// What is needed before anything can be tried.
+fn prepare(steps: &Steps, options: &Options) -> anyhow::Result<()> {
+    steps.run("requirements", || install::ensure_all(options.yes))?;
+    steps.run("formatting", || {
+        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
+        let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
+        build::execute(cargo().args(fuzz))
+    })?;
+    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))
 }
 
 /// What wants processor time when it wants it: BPF programs and, once the agent is there, traffic.
@@ -89,18 +86,19 @@ fn in_turn(
     for program in of_agent {
         tests += steps.run(&format!("agent: {}", program.name), || program.run())?;
     }
+    // A mirror that is away is no failure of this; a kernel that was booted can fail.
+    let kernels = kernels::obtain(steps)?;
     steps.run("agent, release, the rest of it", || {
         agent.recv().context("it was not built")
     })?;
     for program in of_lab {
         tests += steps.run(&format!("end to end: {}", program.name), || program.run())?;
     }
-    // A mirror that is away is no failure of this; a kernel that was booted can fail.
-    Ok((tests, kernels::try_all(steps)?))
+    Ok((tests, kernels::try_all(steps, kernels)?))
 }
 
 /// What can be done whenever a processor is idle, as traffic leaves it half of the time.
-fn in_idle_time(steps: &Steps, agent: &Sender<()>) -> anyhow::Result<Counts> {
+fn in_idle_time(steps: &Steps, agent: Sender<()>) -> anyhow::Result<Counts> {
     yield_to_all_others()?;
     steps.run_beside("agent, release", build::agent())?;
     // Nobody waits for it any more if a test has failed.

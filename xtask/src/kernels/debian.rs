@@ -65,7 +65,7 @@ pub(super) struct Series {
 }
 
 /// A kernel that can be booted.
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// As in its package's name: `6.1.0-56`.
     pub(super) version: String,
     /// Its directory, with the parts as `image` leaves them.
