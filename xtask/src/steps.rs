@@ -51,9 +51,11 @@ impl Steps {
         self.time(name, step)
     }
 
-    /// Runs a command beside other steps and returns what it said, which is printed between two of
-    /// them.
-    pub(crate) fn run_beside(&self, name: &str, command: Command) -> anyhow::Result<String> {
+    /// Runs a command, mostly of cargo's, beside other steps and returns what it said, which is
+    /// printed between two of them.
+    pub(crate) fn run_beside(&self, name: &str, mut command: Command) -> anyhow::Result<String> {
+        // How far it is would come too late; what others said last should stay in sight.
+        command.env("CARGO_TERM_QUIET", "true");
         self.time(name, || {
             let described = format!("{command:?}");
             let (said, has_succeeded) =

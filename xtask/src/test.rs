@@ -9,7 +9,7 @@ use std::{
     sync::mpsc::{self, Receiver, Sender},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 
 use self::{counts::Counts, program::Program};
@@ -31,20 +31,18 @@ pub(crate) struct Options {
     yes: bool,
 }
 
-/// Runs everything, up to the first failure, mostly in two rows of steps beside each other.
+/// Runs everything, up to the first failure: first what all else needs, then two rows of steps beside
+/// each other.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     require_root("test")?;
     let steps = Steps::begin();
-    steps.beside(
-        || prepare(&steps, options),
-        // All that needs no BPF programs.
-        || {
-            steps.run_beside(
-                "scenarios, build",
-                cargo_test(&["--no-run", "--test", "scenarios"]),
-            )
-        },
-    )?;
+    steps.run("requirements", || install::ensure_all(options.yes))?;
+    steps.run("formatting", || {
+        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
+        let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
+        build::execute(cargo().args(fuzz))
+    })?;
+    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))?;
     let programs = steps.run("kernel and end-to-end tests, build", Program::build_all)?;
     let (agent, built) = mpsc::channel();
     let ((mut tests, kernels), others) = steps.beside(
@@ -62,17 +60,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is needed before anything can be tried.
-fn prepare(steps: &Steps, options: &Options) -> anyhow::Result<()> {
-    steps.run("requirements", || install::ensure_all(options.yes))?;
-    steps.run("formatting", || {
-        build::execute(cargo().args(["fmt", "--all", "--", "--check"]))?;
-        let fuzz = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--", "--check"];
-        build::execute(cargo().args(fuzz))
-    })?;
-    steps.run("BPF programs", || build::run(&build::Options::PROGRAMS))
-}
-
 /// What wants processor time when it wants it: BPF programs and, once the agent is there, traffic.
 fn in_turn(
     steps: &Steps,
@@ -83,6 +70,12 @@ fn in_turn(
     let (of_agent, of_lab): (Vec<_>, _) = programs
         .iter()
         .partition(|program| program.directory.ends_with("agent"));
+    ensure!(
+        !of_agent.is_empty() && !of_lab.is_empty(),
+        "expected test programs of the agent and of the lab, got {} and {}",
+        of_agent.len(),
+        of_lab.len()
+    );
     for program in of_agent {
         tests += steps.run(&format!("agent: {}", program.name), || program.run())?;
     }

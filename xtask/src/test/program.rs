@@ -36,7 +36,6 @@ impl Program {
         programs.sort_by(|one, other| {
             (&one.directory, &one.name).cmp(&(&other.directory, &other.name))
         });
-        ensure!(!programs.is_empty(), "expected test programs, got none");
         Ok(programs)
     }
 
