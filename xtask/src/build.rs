@@ -110,23 +110,26 @@ fn install(built: &Path, object: &Path) -> anyhow::Result<()> {
 
 /// What builds the agent, once the BPF programs are there.
 pub(crate) fn agent() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", "meshwitness"]);
     cargo
-        .args(["build", "--release", "--package", "meshwitness"])
-        .current_dir(workspace());
+}
+
+/// The cargo that runs this program, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
     cargo
 }
 
 /// Builds the lab's helper, which lies beside this program; only the library of that package is
 /// there yet.
 pub(crate) fn build_helper() -> anyhow::Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     execute(
-        Command::new(cargo)
+        cargo()
             // With this package, so that no dependency is compiled with other features again.
             .args(["build", "--quiet", "--package", "xtask"])
-            .args(["--package", "lab", "--bins"])
-            .current_dir(workspace()),
+            .args(["--package", "lab", "--bins"]),
     )
 }
 

@@ -4,7 +4,6 @@ mod counts;
 mod program;
 
 use std::{
-    env,
     process::Command,
     sync::mpsc::{self, Receiver, Sender},
 };
@@ -13,7 +12,11 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use self::{counts::Counts, program::Program};
-use crate::{build, fuzz, install, kernels, require_root, steps::Steps};
+use crate::{
+    build::{self, cargo},
+    fuzz, install, kernels, require_root,
+    steps::Steps,
+};
 
 /// All packages but the one that compiles for BPF only. The same choice for each command: another
 /// would give dependencies other features, and have them compiled again.
@@ -135,11 +138,5 @@ fn linting(mut clippy: Command) -> anyhow::Result<Command> {
 fn cargo_test(targets: &[&str]) -> Command {
     let mut command = cargo();
     command.arg("test").args(PACKAGES).args(targets);
-    command
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(build::workspace());
     command
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::target::Target;
-use crate::build::{execute, target_dir, workspace};
+use crate::build::{cargo, execute, target_dir, workspace};
 
 /// What libFuzzer counts and compares. The address sanitizer would want nightly Rust; in safe code
 /// it has nothing to find.
@@ -57,14 +57,13 @@ pub(super) fn targets(sources: Sources<'_>, targets: &[Target]) -> anyhow::Resul
 /// Clippy on all of them. Not instrumented, so that what they share with the other workspace is
 /// checked once for both.
 pub(crate) fn clippy() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo();
     command
         .args(["clippy", "--all-targets"])
         .arg("--manifest-path")
         .arg(workspace().join("fuzz/Cargo.toml"))
         // Nothing is linked, so libFuzzer itself need not be compiled.
-        .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a")
-        .current_dir(workspace());
+        .env("CUSTOM_LIBFUZZER_PATH", "not-linked/libFuzzer.a");
     command
 }
 

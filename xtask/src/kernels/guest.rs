@@ -1,6 +1,6 @@
 //! What runs in the machines: a static program, so that it needs nothing beside it.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use crate::build;
 
@@ -14,11 +14,10 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
 
 /// What builds it.
 pub(crate) fn command() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = build::cargo();
     cargo
         .args(["rustc", "--quiet", "--package", PACKAGE, "--"])
         // Asked for where all is linked, and nowhere before: libraries are those of the tests.
-        .args(["-C", "target-feature=+crt-static", "-C", "strip=debuginfo"])
-        .current_dir(build::workspace());
+        .args(["-C", "target-feature=+crt-static", "-C", "strip=debuginfo"]);
     cargo
 }
