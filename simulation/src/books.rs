@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use meshwitness::record::{AccountBody, Body, Reason, Record, Units, Verdict};
+use meshwitness::record::{AccountBody, Body, Reason, Record, Traffic, Units, Verdict};
 
 /// What an account came to, over all intervals.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -117,20 +117,8 @@ impl Chain {
 
 /// The units of all records that stand, and by workload.
 fn add_up(records: &[Record]) -> (Totals, BTreeMap<Arc<str>, Totals>) {
-    let revised = revised(records);
     let (mut of_all, mut by_workload) = (Totals::default(), BTreeMap::<Arc<str>, Totals>::new());
-    for record in records
-        .iter()
-        .filter(|record| !revised.contains(&*record.id))
-    {
-        let (Some(verdict), Some(units), Body::Traffic(traffic)) =
-            (record.verdict, record.units, &record.body)
-        else {
-            continue;
-        };
-        if units == Units::default() {
-            continue;
-        }
+    for (record, verdict, units, traffic) in standing(records) {
         let uid = traffic.workload.pod_uid.clone();
         let of_workload = uid.map(|uid| by_workload.entry(uid).or_default());
         for totals in std::iter::once(&mut of_all).chain(of_workload) {
@@ -149,8 +137,23 @@ fn add_up(records: &[Record]) -> (Totals, BTreeMap<Arc<str>, Totals>) {
     (of_all, by_workload)
 }
 
+/// The records that no other replaces and that have units, with what they say of these.
+pub(crate) fn standing(
+    records: &[Record],
+) -> impl Iterator<Item = (&Record, Verdict, Units, &Traffic)> {
+    let revised = revised(records);
+    records.iter().filter_map(move |record| {
+        let Body::Traffic(traffic) = &record.body else {
+            return None;
+        };
+        let (verdict, units) = (record.verdict?, record.units?);
+        let stands = !revised.contains(&*record.id) && units != Units::default();
+        stands.then_some((record, verdict, units, &**traffic))
+    })
+}
+
 /// The ids of records that another one replaces.
-pub(crate) fn revised(records: &[Record]) -> BTreeSet<&str> {
+fn revised(records: &[Record]) -> BTreeSet<&str> {
     let traffic = records.iter().filter_map(|record| match &record.body {
         Body::Traffic(traffic) => Some(traffic),
         _ => None,

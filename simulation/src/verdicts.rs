@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use meshwitness::record::{Body, Record, Units, Verdict};
+use meshwitness::record::{Record, Verdict};
 
 use crate::{
-    books::revised,
+    books::standing,
     truth::{Statement, Truth},
 };
 
@@ -82,20 +82,8 @@ pub(crate) fn statements(
     truth: &Truth,
     older: bool,
 ) -> Result<Vec<Statement>, String> {
-    let revised = revised(records);
     let mut statements = Vec::new();
-    for record in records
-        .iter()
-        .filter(|record| !revised.contains(&*record.id))
-    {
-        let (Some(verdict), Some(units), Body::Traffic(traffic)) =
-            (record.verdict, record.units, &record.body)
-        else {
-            continue;
-        };
-        if units == Units::default() {
-            continue;
-        }
+    for (record, verdict, units, traffic) in standing(records) {
         let uid = traffic.workload.pod_uid.clone().unwrap_or_default();
         let unknown = || {
             format!(
