@@ -46,7 +46,7 @@ impl Scene {
         for number in 1..=count {
             let is_answered = number == count && self.random.chance(50);
             let status = if is_answered { 200 } else { 503 };
-            let attempt = self.tried_once(&request, now, status);
+            let attempt = self.tried_once(&request, now, status, 2_000);
             let done = attempt.ended.max(attempt.logged.made);
             now = done + self.random.micros(pauses.0, pauses.1);
             let is_removed = may_be_removed && self.random.chance(20);
@@ -57,12 +57,19 @@ impl Scene {
         }
     }
 
-    fn tried_once(&mut self, request: &Transaction, begun: Timestamp, status: u16) -> Transaction {
+    /// The request as it was sent once: answered within so many microseconds.
+    pub(crate) fn tried_once(
+        &mut self,
+        request: &Transaction,
+        begun: Timestamp,
+        status: u16,
+        slowest: u64,
+    ) -> Transaction {
         let mut attempt = request.clone();
         attempt.begun = self.moment(begun);
         let sent = attempt.begun + request.request_ended.unwrap().since(request.begun);
         attempt.request_ended = Some(sent);
-        attempt.ended = sent + self.random.micros(30, 2_000);
+        attempt.ended = sent + self.random.micros(30, slowest);
         let reply = attempt.reply.as_mut().unwrap();
         (reply.status, attempt.logged.status) = (status, status);
         (reply.answered, reply.ended) = (attempt.ended, Some(attempt.ended));

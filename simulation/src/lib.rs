@@ -29,6 +29,7 @@ mod random;
 mod restart;
 mod retries;
 mod scene;
+mod shadows;
 mod sidecars;
 mod sinks;
 mod story;

@@ -140,10 +140,23 @@ impl Scene {
             self.truth.observed(&uid, attempt.begun, likeness);
             likenesses.push(likeness);
         }
+        let last = likenesses[likenesses.len() - 1];
         self.line_of_attempts(pod, outcome, &attempts, (counted, &mut likenesses));
-        for likeness in likenesses {
+        let others = likenesses;
+        let is_named = others.len() < attempts.made.len();
+        let copied = is_named && !others.is_empty() && self.logs[pod].beside.is_doubled();
+        if copied && let Some(copy) = self.truth.expected.last_mut() {
+            // While it is open whether the log doubles its lines, an attempt may have the copy.
+            copy.ways.push(Vec::new());
+        }
+        for likeness in others {
             let matched = Statement::new(Verdict::Matched, Side::Server).observed(likeness);
-            self.truth.expect(vec![matched.because(Reason::Retried)]);
+            let retried = matched.clone().because(Reason::Retried);
+            let mut ways = vec![vec![retried.clone()]];
+            if copied {
+                ways.extend([retried, matched].map(|it| vec![it.logged(last)]));
+            }
+            self.truth.expect_one_of(ways);
         }
         for leg in &attempts.legs {
             self.close_leg(leg);

@@ -75,6 +75,7 @@ impl Script {
         scene.play();
         scene.play_datagrams(seed);
         scene.play_plaintext(seed);
+        scene.play_shadows(seed);
         scene.finish()
     }
 }
@@ -163,6 +164,19 @@ impl Scene {
     fn play_plaintext(&mut self, seed: u64) {
         let rest = mem::replace(&mut self.random, Random::new(seed.rotate_left(32)));
         self.carried_in_plaintext();
+        self.random = rest;
+    }
+
+    /// What is sent several times at once, by chance of its own as well.
+    fn play_shadows(&mut self, seed: u64) {
+        let rest = mem::replace(&mut self.random, Random::new(seed.rotate_left(16)));
+        for pod in 0..self.pods.len() {
+            let has_lines = self.logs[pod].damage == Damage::None;
+            let is_meshed = self.pods[pod].kind == Kind::Meshed;
+            if is_meshed && has_lines && self.truth.clock_step.is_none() {
+                self.shadowed_requests(pod);
+            }
+        }
         self.random = rest;
     }
 

@@ -73,7 +73,7 @@ pub(super) struct Retried {
     /// What the app answered, if it says so.
     status: Option<u16>,
     /// It says that there were more.
-    pub(super) says_so: bool,
+    says_so: bool,
     /// So many more attempts may be found.
     left: usize,
     pub(super) request_id: Fingerprint,
@@ -120,11 +120,9 @@ impl Attempts {
         }
     }
 
-    /// Those that wait under an x-request-id, the latest first.
-    pub(super) fn waiting(&self, id: Fingerprint) -> Vec<Attempt> {
-        let mut waiting = self.waiting.get(&id).cloned().unwrap_or_default();
-        waiting.sort_by_key(|attempt| std::cmp::Reverse(attempt.time));
-        waiting
+    /// Those that wait under an x-request-id.
+    pub(super) fn waiting(&self, id: Fingerprint) -> &[Attempt] {
+        self.waiting.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// Whether an exchange of the same x-request-id waits that may be a later attempt. No proxy
@@ -136,10 +134,11 @@ impl Attempts {
         (1..MOST_ATTEMPTS).contains(&later)
     }
 
-    /// Keeps a line for attempts that have yet to end.
-    pub(super) fn keep(&mut self, line: Retried) {
+    /// Keeps a line for attempts that have yet to end, or of which `has_waiting` tells.
+    pub(super) fn keep(&mut self, line: Retried, has_waiting: bool) {
         let undelayed = line.time.since(line.start) < UNDELAYED;
-        if undelayed && !line.failed || line.left == 0 {
+        let may_have_others = has_waiting || !undelayed || line.failed;
+        if !may_have_others || line.left == 0 {
             return;
         }
         let id = line.request_id;
@@ -158,7 +157,7 @@ impl Attempts {
         let line = lines
             .into_iter()
             .flatten()
-            .find(|line| line.covers(exchange, true));
+            .find(|line| line.covers(exchange));
         line.is_some_and(|line| line.count_in(exchange))
     }
 
@@ -255,19 +254,15 @@ impl Retried {
         true
     }
 
-    /// Whether an exchange that began after the one which the line names has a line of its own, as
-    /// the attempts of a client's sidecar have: it began while that one went on (a hedge), or after
-    /// the line's request had ended.
-    pub(super) fn is_of_another_line(&self, exchange: &Exchange) -> bool {
-        // START_TIME is cut to milliseconds as well.
-        let end = self.start + self.lasted + 2 * DURATION_PRECISION + CLOCK_TOLERANCE;
-        let is_beside = exchange.time + CLOCK_TOLERANCE < self.ended;
-        self.time < exchange.time && (is_beside || end < exchange.time)
+    /// Whether what a line says makes it certain enough that the proxy tried again: before the
+    /// attempt which it names, or after that, where it says that there were more.
+    pub(super) fn tells_of(&self, covered: &Exchange) -> bool {
+        covered.end <= self.time || self.says_so && self.ended <= covered.time
     }
 
-    /// Whether an exchange was an attempt of this line. If it `may_be_last` the line is its own, and
-    /// went to an earlier one of the same connection which it fits as well.
-    pub(super) fn covers(&self, exchange: &Exchange, may_be_last: bool) -> bool {
+    /// Whether an exchange without a line of its own was an attempt of this one. It may be the last:
+    /// then the line went to an earlier one of the same connection which it fits as well.
+    pub(super) fn covers(&self, exchange: &Exchange) -> bool {
         let same = exchange.request_id == Some(self.request_id)
             && exchange.method == self.method
             && exchange.path.map(|path| path.bare_normalized) == self.path;
@@ -277,8 +272,7 @@ impl Retried {
         let (first, taken_in) =
             if exchange.time < self.time && failed(exchange, self.next(exchange)) {
                 (exchange.time, self.taken_in)
-            } else if may_be_last
-                && self.failed
+            } else if self.failed
                 && self.fits(exchange)
                 && exchange.connection == self.connection
                 && self.time < exchange.time

@@ -85,7 +85,9 @@ impl Copies {
     /// A line was read that is a copy.
     pub(super) fn copy(&mut self, entry: &Entry) {
         let fields = Fields::of(entry);
-        let of_it = |sampled: &&mut Sampled| sampled.told.knows(entry, fields.as_ref());
+        // Lines of shadows of one request are alike in these fields; each has a copy of its own.
+        let of_it =
+            |sampled: &&mut Sampled| !sampled.doubled && sampled.told.knows(entry, fields.as_ref());
         if let Some(sampled) = self.sample.iter_mut().rev().find(of_it) {
             sampled.doubled = true;
         }

@@ -249,7 +249,7 @@ impl Ledger {
                 self.roles.prove_proxy(&uid, pid);
                 self.learn_announced_peers(&uid, line);
             }
-            if self.conclude_attempts(&uid, line, Some(exchange)) {
+            if self.keep_for_attempts(&uid, line, Some(exchange)) {
                 reasons.push(Reason::Retried);
             }
         }

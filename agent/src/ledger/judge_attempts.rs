@@ -14,53 +14,36 @@ use crate::{
 };
 
 impl Ledger {
-    /// Judges the other attempts behind an inbound line, which names one, or none if that never
-    /// came to a connection. True if the proxy tried more than once.
-    pub(super) fn conclude_attempts(
+    /// Keeps an inbound line for the other attempts behind it, which names one, or none if that
+    /// never came to a connection. They are judged when no line of their own can come any more: a
+    /// request beside this one that has all in common with it, its shadow say, looks like an
+    /// attempt until then. True if the proxy tried more than once.
+    pub(super) fn keep_for_attempts(
         &mut self,
         uid: &str,
         line: &Line,
         named: Option<&Exchange>,
     ) -> bool {
         let counted = line.entry().is_some_and(Entry::counts_retries);
-        let (Some(pod), Some(mut retried)) = (self.pods.get(uid), Retried::of(line, named)) else {
+        let (Some(pod), Some(retried)) = (self.pods.get(uid), Retried::of(line, named)) else {
             return counted;
         };
-        let mut found = Vec::new();
-        for Attempt {
-            connection,
-            exchange,
-            ..
-        } in pod.attempts.waiting(retried.request_id)
-        {
-            let Some(Tracked::Mesh(mesh)) = self.connections.get(&connection) else {
-                continue;
-            };
-            // Its own line may come in the same flush, or seem to be a copy. If it has none this one
-            // is asked for once more.
-            let is_one = mesh.leg.waiting(exchange).is_some_and(|exchange| {
-                let may_be_last = retried.says_so && !retried.is_of_another_line(exchange);
-                retried.covers(exchange, may_be_last)
-                    && self.find_copy(connection, exchange).is_none()
-                    && retried.count_in(exchange)
+        let waiting = pod.attempts.waiting(retried.request_id).iter();
+        let waiting =
+            waiting.filter_map(|attempt| match self.connections.get(&attempt.connection) {
+                Some(Tracked::Mesh(mesh)) => mesh.leg.waiting(attempt.exchange),
+                _ => None,
             });
-            if is_one {
-                found.push((connection, exchange));
-            }
-        }
+        // What has its own line among those that seem to be copies needs this one as little.
+        let covered: Vec<&Exchange> = waiting
+            .filter(|it| retried.covers(it) && self.find_copy(it.connection, it).is_none())
+            .collect();
+        let tried_again = covered.iter().any(|it| retried.tells_of(it));
+        let has_waiting = !covered.is_empty();
         if let Some(pod) = self.pods.get_mut(uid) {
-            pod.attempts.keep(retried);
+            pod.attempts.keep(retried, has_waiting);
         }
-        let any = !found.is_empty();
-        for (connection, exchange) in found {
-            if let Some(Tracked::Mesh(mesh)) = self.connections.get_mut(&connection)
-                && let Some(exchange) = mesh.leg.take(exchange)
-            {
-                self.put_attempt(connection, &exchange);
-                self.finish(connection);
-            }
-        }
-        any || counted
+        counted || tried_again
     }
 
     /// Whether a line that was paired before is also that of an exchange which has none.

@@ -83,7 +83,7 @@ impl Ledger {
         }
         if self.is_of_before(&line) && answers_the_network(&line) {
             // On a connection that is older than the agent as well.
-            self.conclude_attempts_before(&line);
+            self.keep_for_attempts_before(&line);
         }
         let Some(pod) = self.pods.get_mut(&line.pod_uid) else {
             return;
@@ -207,15 +207,15 @@ impl Ledger {
 
     /// The proxy answered by itself.
     pub(super) fn judge_proxy_answer(&mut self, line: &Line) {
-        self.conclude_attempts_before(line);
+        self.keep_for_attempts_before(line);
         self.judge_line(line, Verdict::ProxyAnswered, Vec::new(), Some(Side::Server));
     }
 
     /// What the proxy answered by itself, it may be after attempts at its app.
-    fn conclude_attempts_before(&mut self, line: &Line) {
+    fn keep_for_attempts_before(&mut self, line: &Line) {
         let gave_up = |entry: &Entry| GAVE_UP.iter().any(|flag| entry.has_flag(flag));
         if line.entry().is_some_and(gave_up) {
-            self.conclude_attempts(&line.pod_uid, line, None);
+            self.keep_for_attempts(&line.pod_uid, line, None);
         }
     }
 

@@ -51,8 +51,8 @@ impl Request {
         Retried::of(&self.line, Some(&self.named)).unwrap()
     }
 
-    fn covers(&self, exchange: &Exchange, fits: bool) -> bool {
-        self.retried().covers(exchange, fits)
+    fn covers(&self, exchange: &Exchange) -> bool {
+        self.retried().covers(exchange)
     }
 }
 
@@ -61,24 +61,24 @@ fn an_attempt_lies_within_the_duration_of_the_line() {
     let answered = request(200);
     // The answer was taken in 110 ms after the start, so nothing began before that.
     let (earliest, named) = (answered.start - milliseconds(1), answered.named.time);
-    assert!(!answered.covers(&exchange(1, earliest, 503), false));
-    assert!(answered.covers(&exchange(1, earliest + MOMENT, 503), false));
-    assert!(answered.covers(&exchange(1, named - MOMENT, 503), false));
-    assert!(!answered.covers(&exchange(1, named, 503), false));
+    assert!(!answered.covers(&exchange(1, earliest, 503)));
+    assert!(answered.covers(&exchange(1, earliest + MOMENT, 503)));
+    assert!(answered.covers(&exchange(1, named - MOMENT, 503)));
+    assert!(!answered.covers(&exchange(1, named, 503)));
     // Where a flag is set the proxy may not have waited for the answer.
     let mut flagged = request(200);
     entry(&mut flagged.line).response_flags = Some("UT".into());
-    assert!(flagged.covers(&exchange(1, earliest, 503), false));
+    assert!(flagged.covers(&exchange(1, earliest, 503)));
     let tolerance = milliseconds(2);
-    assert!(flagged.covers(&exchange(1, flagged.start - tolerance, 503), false));
-    assert!(!flagged.covers(&exchange(1, flagged.start - tolerance - MOMENT, 503), false));
+    assert!(flagged.covers(&exchange(1, flagged.start - tolerance, 503)));
+    assert!(!flagged.covers(&exchange(1, flagged.start - tolerance - MOMENT, 503)));
 }
 
 #[test]
 fn an_attempt_is_of_the_same_request() {
     let request = request(200);
     let good = exchange(1, request.start, 503);
-    assert!(request.covers(&good, false));
+    assert!(request.covers(&good));
     let other_id = Exchange {
         request_id: Some(fingerprint("r2")),
         ..good.clone()
@@ -92,7 +92,7 @@ fn an_attempt_is_of_the_same_request() {
         ..good
     };
     for other in [other_id, other_method, other_path] {
-        assert!(!request.covers(&other, true));
+        assert!(!request.covers(&other));
     }
 }
 
@@ -103,25 +103,25 @@ fn what_was_answered_for_good_was_not_tried_again() {
     let response = |exchange: &mut Exchange, change: fn(&mut crate::ledger::ResponseFact)| {
         change(exchange.response.as_mut().unwrap());
     };
-    assert!(!request.covers(&exchange, false));
+    assert!(!request.covers(&exchange));
     // An answer that came when the next attempt had begun is none.
     let next = request.named.time;
     exchange.response.as_mut().unwrap().ended = Some(next);
-    assert!(!request.covers(&exchange, false));
+    assert!(!request.covers(&exchange));
     exchange.response.as_mut().unwrap().ended = Some(next + MOMENT);
-    assert!(request.covers(&exchange, false));
+    assert!(request.covers(&exchange));
     exchange.response.as_mut().unwrap().ended = Some(exchange.end);
     for (status, failed) in [(399, false), (400, true)] {
         exchange.response.as_mut().unwrap().status = Some(status);
-        assert_eq!(request.covers(&exchange, false), failed, "{status}");
+        assert_eq!(request.covers(&exchange), failed, "{status}");
     }
     exchange.response.as_mut().unwrap().status = Some(200);
     response(&mut exchange, |response| response.grpc_status = Some(0));
-    assert!(!request.covers(&exchange, false));
+    assert!(!request.covers(&exchange));
     response(&mut exchange, |response| response.grpc_status = Some(14));
-    assert!(request.covers(&exchange, false));
+    assert!(request.covers(&exchange));
     exchange.response = None;
-    assert!(request.covers(&exchange, false));
+    assert!(request.covers(&exchange));
 }
 
 #[test]
@@ -130,23 +130,21 @@ fn a_line_may_name_the_first_of_attempts_that_are_alike_on_one_connection() {
     let mut request = request(503);
     request.named = exchange(5, request.start, 503);
     let later = exchange(6, request.start + milliseconds(50), 503);
-    assert!(request.covers(&later, true));
-    assert!(
-        !request.covers(&later, false),
-        "the line says something else of it"
-    );
+    assert!(request.covers(&later));
+    let otherwise = exchange(6, request.start + milliseconds(50), 500);
+    assert!(!request.covers(&otherwise), "the line says another status");
     let elsewhere = Exchange {
         connection: 2,
         ..later.clone()
     };
-    assert!(!request.covers(&elsewhere, true));
+    assert!(!request.covers(&elsewhere));
     let same_time = Exchange {
         time: request.named.time,
         ..later.clone()
     };
-    assert!(!request.covers(&same_time, true));
+    assert!(!request.covers(&same_time));
     request.named = exchange(5, request.start, 200);
-    assert!(!request.covers(&later, true), "it was answered");
+    assert!(!request.covers(&later), "it was answered");
 }
 
 #[test]
@@ -194,7 +192,7 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
         let mut attempts = Attempts::default();
         let mut named = request.named.clone();
         named.time = request.start + from;
-        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap());
+        attempts.keep(Retried::of(&request.line, Some(&named)).unwrap(), false);
         attempts.drop_lines(now);
         attempts.count_in(&late)
     };
@@ -206,13 +204,17 @@ fn a_line_waits_for_attempts_that_an_app_has_yet_to_end() {
     let mut attempts = Attempts::default();
     let mut at_once = request.named.clone();
     at_once.time = request.start + milliseconds(1) - MOMENT;
-    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap());
+    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap(), false);
     assert!(!attempts.count_in(&late));
+    // Unless one waits already.
+    attempts.keep(Retried::of(&request.line, Some(&at_once)).unwrap(), true);
+    let beside = exchange(1, request.start, 503);
+    assert!(attempts.count_in(&beside));
     // And one that has them all waits for no other.
     let mut counted = request.retried();
     while counted.count_in(&late) {}
-    attempts.keep(counted);
-    attempts.keep(request.retried());
+    attempts.keep(counted, false);
+    attempts.keep(request.retried(), false);
     assert!(attempts.count_in(&late));
 }
 
@@ -273,10 +275,13 @@ fn the_oldest_line_gives_way() {
         ..exchange(1, request.start, 503)
     };
     for id in 0..KEPT {
-        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap());
+        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap(), false);
     }
     assert!(attempts.count_in(&late(0)));
-    attempts.keep(Retried::of(&request.line, Some(&named(KEPT))).unwrap());
+    attempts.keep(
+        Retried::of(&request.line, Some(&named(KEPT))).unwrap(),
+        false,
+    );
     assert!(!attempts.count_in(&late(0)));
     assert!(attempts.count_in(&late(1)));
     assert!(attempts.count_in(&late(KEPT)));
@@ -288,12 +293,28 @@ fn what_a_line_went_to_first_is_one_attempt_of_several() {
     entry(&mut request.line).response_flags = Some("UT".into());
     let mut retried = request.retried();
     let later = exchange(6, request.named.time + milliseconds(5), 503);
-    assert!(retried.covers(&later, true) && retried.count_in(&later));
+    assert!(retried.covers(&later) && retried.count_in(&later));
     // Answered while the one that was named first was on, and before the later one.
     let mut early = exchange(1, request.start, 200);
     early.end = request.named.time + milliseconds(2);
     if let Some(response) = &mut early.response {
         response.ended = Some(early.end);
     }
-    assert!(retried.covers(&early, false));
+    assert!(retried.covers(&early));
+}
+
+#[test]
+fn a_line_tells_of_attempts_before_its_own_and_of_later_ones_if_it_says_so() {
+    let request = request(503);
+    let named = request.named.time;
+    let tells_of = |retried: &Retried, began| retried.tells_of(&exchange(6, began, 503));
+    let retried = request.retried();
+    assert!(tells_of(&retried, named - milliseconds(10)));
+    assert!(!tells_of(&retried, named - milliseconds(10) + MOMENT));
+    assert!(!tells_of(&retried, named + milliseconds(10)));
+    let mut line = request.line.clone();
+    entry(&mut line).response_flags = Some("URX".into());
+    let retried = Retried::of(&line, Some(&request.named)).unwrap();
+    assert!(tells_of(&retried, named + milliseconds(10)));
+    assert!(!tells_of(&retried, named + milliseconds(10) - MOMENT));
 }

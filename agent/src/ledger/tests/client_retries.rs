@@ -37,23 +37,36 @@ fn scenes() -> [(Scene, Leg); 2] {
 impl Leg {
     /// An attempt that fails at once.
     fn fail(&mut self, scene: &mut Scene) -> Exchange {
+        let begun = self.begin(scene);
+        scene.pass(BRIEF);
+        self.end(scene, begun, 503)
+    }
+
+    /// An attempt begins: its number, and when.
+    fn begin(&mut self, scene: &mut Scene) -> (u32, Timestamp) {
+        let time = scene.now;
         match self {
-            Self::Multiplexed(streams) => {
-                let number = streams.begin(scene);
-                scene.pass(BRIEF);
-                streams.end(scene, number, &attempt(503))
-            }
+            Self::Multiplexed(streams) => (streams.begin(scene), time),
             Self::Ordered(leg, count) => {
-                let (begun, number) = (scene.now, *count);
+                let number = *count;
                 *count += 1;
                 scene.feed(Input::Begun {
                     connection: leg.id,
                     exchange: number,
                     stream: None,
-                    time: begun,
+                    time,
                 });
-                scene.pass(BRIEF);
-                let exchange = super::exchange(leg.id, number, begun, scene.now, &attempt(503));
+                (number, time)
+            }
+        }
+    }
+
+    /// It ends with this status.
+    fn end(&self, scene: &mut Scene, (number, time): (u32, Timestamp), status: u16) -> Exchange {
+        match self {
+            Self::Multiplexed(streams) => streams.end(scene, number, &attempt(status)),
+            Self::Ordered(leg, _) => {
+                let exchange = super::exchange(leg.id, number, time, scene.now, &attempt(status));
                 scene.feed(Input::Ended(Box::new(exchange.clone())));
                 exchange
             }
@@ -61,9 +74,11 @@ impl Leg {
     }
 
     fn line(&self, scene: &Scene, exchange: &Exchange, start: Timestamp) -> Line {
+        let status = exchange.response.as_ref().and_then(|it| it.status);
+        let sent = attempt(status.unwrap());
         let mut line = match self {
-            Self::Multiplexed(streams) => streams.line(scene, exchange, &attempt(503)),
-            Self::Ordered(leg, _) => scene.line(Side::Server, leg, exchange, &attempt(503)),
+            Self::Multiplexed(streams) => streams.line(scene, exchange, &sent),
+            Self::Ordered(leg, _) => scene.line(Side::Server, leg, exchange, &sent),
         };
         let said = entry(&mut line);
         said.start_time = Some(Timestamp(start.0 / 1_000_000 * 1_000_000));
@@ -161,6 +176,31 @@ fn a_line_that_seems_a_copy_keeps_its_attempt() {
         }
         scene.settle();
         assert_eq!(found(&scene), vec![(Verdict::Matched, (1, 1), vec![]); 3]);
+        scene.stop();
+    }
+}
+
+#[test]
+fn a_shadow_whose_line_comes_first_takes_nothing_from_the_request() {
+    for (mut scene, mut request) in scenes() {
+        let start = scene.now;
+        let mut shadow = Leg::Ordered(scene.server_leg(), 0);
+        scene.pass(BRIEF);
+        let began = request.begin(&mut scene);
+        scene.pass(BRIEF);
+        let beside = shadow.begin(&mut scene);
+        scene.pass(Duration::from_millis(1));
+        let first = request.end(&mut scene, began, 200);
+        let second = shadow.end(&mut scene, beside, 200);
+        let lines = [(&shadow, second), (&request, first)];
+        let lines = lines.map(|(leg, exchange)| leg.line(&scene, &exchange, start));
+        // A flush ends between them.
+        for line in lines {
+            scene.read(line);
+            scene.pass(Duration::from_millis(100));
+        }
+        scene.settle();
+        assert_eq!(found(&scene), vec![(Verdict::Matched, (1, 1), vec![]); 2]);
         scene.stop();
     }
 }

@@ -76,6 +76,22 @@ fn a_hole_makes_singles_prove_nothing() {
 }
 
 #[test]
+fn each_of_the_lines_of_shadows_has_a_copy_of_its_own() {
+    let lines = [0, 1, 2].map(|number| line(number, at(0)));
+    let mut copies = Copies::default();
+    lines
+        .iter()
+        .for_each(|line| copies.first(line, GRACE, false));
+    for (number, mut line) in (3..).zip(lines) {
+        let shorter = entry(&mut line);
+        shorter.whole = Some(fingerprint(&number.to_string()));
+        shorter.bytes_sent = None;
+        copies.copy(shorter);
+    }
+    assert_eq!(copies.are_usual(at(0), at(60), GRACE), Some(true));
+}
+
+#[test]
 fn a_full_sample_takes_lines_that_are_apart() {
     // A line that was taken and is young leaves open what the log does.
     let taken = |before: usize, apart: Duration| {

@@ -143,6 +143,7 @@ fn it_waits_for_all_that_was_sent_before_it_was_stamped() {
     }
     scene.pass(Duration::from_secs(1));
     scene.capture_until(stamped);
+    scene.settle();
     let expected = [
         (Verdict::Matched, (1, 0), vec![Reason::Retried]),
         (Verdict::Matched, (1, 1), vec![Reason::Retried]),
