@@ -48,8 +48,17 @@ pub(super) struct Attempts {
     /// Exchanges without a line, by x-request-id, in the order in which they ended.
     waiting: NumberMap<Fingerprint, Vec<Attempt>>,
     waiting_count: usize,
-    /// Paired lines that may have attempts which have not ended, by x-request-id.
-    lines: NumberMap<Fingerprint, Vec<Retried>>,
+    /// Paired lines that may have attempts which have not ended.
+    lines: Lines,
+    /// Paired lines that cover an exchange which waits. They are few, and stay however many of the
+    /// others come.
+    covering: Lines,
+}
+
+/// Paired lines, by x-request-id and in the order in which they came.
+#[derive(Debug, Default)]
+struct Lines {
+    by_request_id: NumberMap<Fingerprint, Vec<Retried>>,
     order: VecDeque<Fingerprint>,
 }
 
@@ -134,16 +143,36 @@ impl Attempts {
         (1..MOST_ATTEMPTS).contains(&later)
     }
 
-    /// Keeps a line for attempts that have yet to end, or of which `has_waiting` tells.
-    pub(super) fn keep(&mut self, line: Retried, has_waiting: bool) {
+    /// Keeps a line for attempts that have yet to end, or that wait and are `covered`.
+    pub(super) fn keep(&mut self, line: Retried, covered: bool) {
         let undelayed = line.time.since(line.start) < UNDELAYED;
-        let may_have_others = has_waiting || !undelayed || line.failed;
-        if !may_have_others || line.left == 0 {
+        if line.left == 0 {
             return;
         }
+        if covered {
+            self.covering.keep(line);
+        } else if !undelayed || line.failed {
+            self.lines.keep(line);
+        }
+    }
+
+    /// Whether a line that was paired before is also that of this exchange; counts it in.
+    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
+        self.covering.count_in(exchange) || self.lines.count_in(exchange)
+    }
+
+    /// Lets go of lines whose attempts must have ended before `now`.
+    pub(super) fn drop_lines(&mut self, now: Timestamp) {
+        self.covering.drop_before(now);
+        self.lines.drop_before(now);
+    }
+}
+
+impl Lines {
+    fn keep(&mut self, line: Retried) {
         let id = line.request_id;
         // Nearly all have one: what a vector takes by itself would be four times that.
-        let of_id = self.lines.entry(id);
+        let of_id = self.by_request_id.entry(id);
         of_id.or_insert_with(|| Vec::with_capacity(1)).push(line);
         self.order.push_back(id);
         if self.order.len() > KEPT {
@@ -151,22 +180,18 @@ impl Attempts {
         }
     }
 
-    /// Whether a line that was paired before is also that of this exchange; counts it in.
-    pub(super) fn count_in(&mut self, exchange: &Exchange) -> bool {
-        let lines = exchange.request_id.and_then(|id| self.lines.get_mut(&id));
-        let line = lines
-            .into_iter()
-            .flatten()
-            .find(|line| line.covers(exchange));
-        line.is_some_and(|line| line.count_in(exchange))
+    fn count_in(&mut self, exchange: &Exchange) -> bool {
+        let id = exchange.request_id;
+        let lines = id.and_then(|id| self.by_request_id.get_mut(&id));
+        let mut lines = lines.into_iter().flatten();
+        lines.any(|line| line.covers(exchange) && line.count_in(exchange))
     }
 
-    /// Lets go of lines whose attempts must have ended before `now`.
-    pub(super) fn drop_lines(&mut self, now: Timestamp) {
+    fn drop_before(&mut self, now: Timestamp) {
         let is_done = |line: &Retried| line.start + line.lasted + PATIENCE_WITH_APPS < now;
         while let Some(id) = self.order.front()
             && self
-                .lines
+                .by_request_id
                 .get(id)
                 .is_none_or(|lines| lines.first().is_none_or(is_done))
         {
@@ -176,11 +201,11 @@ impl Attempts {
 
     fn drop_oldest(&mut self) {
         if let Some(id) = self.order.pop_front()
-            && let Some(lines) = self.lines.get_mut(&id)
+            && let Some(lines) = self.by_request_id.get_mut(&id)
         {
             lines.remove(0);
             if lines.is_empty() {
-                self.lines.remove(&id);
+                self.by_request_id.remove(&id);
             }
         }
     }

@@ -39,9 +39,9 @@ impl Ledger {
             .filter(|it| retried.covers(it) && self.find_copy(it.connection, it).is_none())
             .collect();
         let tried_again = covered.iter().any(|it| retried.tells_of(it));
-        let has_waiting = !covered.is_empty();
+        let any_covered = !covered.is_empty();
         if let Some(pod) = self.pods.get_mut(uid) {
-            pod.attempts.keep(retried, has_waiting);
+            pod.attempts.keep(retried, any_covered);
         }
         counted || tried_again
     }

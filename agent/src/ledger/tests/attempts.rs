@@ -285,6 +285,27 @@ fn the_oldest_line_gives_way() {
     assert!(!attempts.count_in(&late(0)));
     assert!(attempts.count_in(&late(1)));
     assert!(attempts.count_in(&late(KEPT)));
+    // But not to those that cover none of what waits.
+    attempts.keep(Retried::of(&request.line, Some(&named(0))).unwrap(), true);
+    for id in KEPT + 1..=2 * KEPT {
+        attempts.keep(Retried::of(&request.line, Some(&named(id))).unwrap(), false);
+    }
+    assert!(attempts.count_in(&late(0)));
+    assert!(!attempts.count_in(&late(KEPT)));
+}
+
+#[test]
+fn an_attempt_is_of_a_line_that_has_room_for_it() {
+    let request = request(200);
+    let mut attempts = Attempts::default();
+    let mut line = request.line.clone();
+    entry(&mut line).attempts = Some(2);
+    for _ in 0..2 {
+        attempts.keep(Retried::of(&line, Some(&request.named)).unwrap(), true);
+    }
+    let one = exchange(1, request.start, 503);
+    let counted = (0..3).map(|_| attempts.count_in(&one));
+    assert_eq!(counted.collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
