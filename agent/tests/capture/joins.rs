@@ -54,9 +54,10 @@ fn what_was_inserted_before_the_meeting_is_null_and_nothing_is_wrong() {
         for load in &loads {
             load.allow(load.sent() + MEANWHILE);
         }
-        let mut watched = scene.capture(1 << 24);
+        let mut watched = scene.capture(1 << 25);
         let seen_until = loads.iter().map(|load| load.sent() + SEEN);
         let seen_until: Vec<u64> = seen_until.collect();
+        // No more, however late it is read: all of it has to fit into the cgroup's ration.
         for (load, until) in loads.iter().zip(&seen_until) {
             load.allow(*until);
         }
@@ -220,7 +221,7 @@ struct Load {
 #[derive(Default)]
 struct Progress {
     sent: AtomicU64,
-    /// It sends no more than so many.
+    /// It sends no more than so many in all.
     allowed: AtomicU64,
     is_enough: AtomicBool,
 }
@@ -244,7 +245,7 @@ impl Load {
     }
 
     fn allow(&self, count: u64) {
-        self.progress.allowed.fetch_max(count, Ordering::Relaxed);
+        self.progress.allowed.store(count, Ordering::Relaxed);
     }
 
     fn send_up_to(&self, count: u64) {
