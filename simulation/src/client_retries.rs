@@ -7,12 +7,10 @@ use meshwitness::{
 
 use crate::{
     leg::Leg,
-    manner::Manner,
-    scene::{BEGIN, Scene},
+    scene::Scene,
     sinks::Beside,
-    traffic::SPAN_MILLISECONDS,
     transaction::Transaction,
-    truth::Statement,
+    truth::{Likeness, Statement},
 };
 
 /// So far from each other, no line covers a neighbour.
@@ -26,12 +24,7 @@ impl Scene {
     }
 
     fn request_tried_again(&mut self, pod: usize) {
-        let mut now = BEGIN + self.random.millis(200, SPAN_MILLISECONDS);
-        let manner = Manner {
-            same_path: false,
-            ..Manner::first()
-        };
-        let request = self.transaction(0, Side::Server, &manner, now);
+        let (mut now, request) = self.request_to_try();
         let (multiplexed, mut legs) = (self.random.chance(50), Vec::new());
         // A line without DURATION may cover all that was tried before it was written.
         let has_durations = self.logs[pod].beside != Beside::Shorter;
@@ -78,6 +71,22 @@ impl Scene {
         attempt
     }
 
+    /// It comes to the app: over which of the connections, and what it is like.
+    pub(crate) fn received_once(
+        &mut self,
+        pod: usize,
+        attempt: &mut Transaction,
+        (legs, multiplexed): (&mut Vec<Leg>, bool),
+    ) -> (usize, Likeness) {
+        self.truth.since = attempt.logged.started;
+        let leg = self.leg_for(pod, legs, multiplexed, attempt.begun);
+        self.carry(&mut legs[leg], attempt);
+        let likeness = self.likeness(pod, &legs[leg].wire, attempt);
+        let uid = self.pods[pod].uid.clone();
+        self.truth.observed(&uid, attempt.begun, likeness);
+        (leg, likeness)
+    }
+
     fn carried_once(
         &mut self,
         pod: usize,
@@ -85,13 +94,8 @@ impl Scene {
         (legs, multiplexed): (&mut Vec<Leg>, bool),
         is_removed: bool,
     ) {
-        self.truth.since = attempt.logged.started;
-        let at = self.leg_for(pod, legs, multiplexed, attempt.begun);
-        self.carry(&mut legs[at], &mut attempt);
-        let wire = &legs[at].wire;
-        let likeness = self.likeness(pod, wire, &attempt);
-        let uid = self.pods[pod].uid.clone();
-        self.truth.observed(&uid, attempt.begun, likeness);
+        let (leg, likeness) = self.received_once(pod, &mut attempt, (legs, multiplexed));
+        let wire = &legs[leg].wire;
         if is_removed {
             let unlogged = Statement::new(Verdict::Unlogged, Side::Server);
             self.truth.expect(vec![unlogged.observed(likeness)]);

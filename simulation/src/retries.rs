@@ -140,21 +140,13 @@ impl Scene {
             self.truth.observed(&uid, attempt.begun, likeness);
             likenesses.push(likeness);
         }
-        let last = likenesses[likenesses.len() - 1];
-        self.line_of_attempts(pod, outcome, &attempts, (counted, &mut likenesses));
-        let others = likenesses;
-        let is_named = others.len() < attempts.made.len();
-        let copied = is_named && !others.is_empty() && self.logs[pod].beside.is_doubled();
-        if copied && let Some(copy) = self.truth.expected.last_mut() {
-            // While it is open whether the log doubles its lines, an attempt may have the copy.
-            copy.ways.push(Vec::new());
-        }
-        for likeness in others {
+        let copied = self.line_of_attempts(pod, outcome, &attempts, (counted, &mut likenesses));
+        for likeness in likenesses {
             let matched = Statement::new(Verdict::Matched, Side::Server).observed(likeness);
             let retried = matched.clone().because(Reason::Retried);
             let mut ways = vec![vec![retried.clone()]];
-            if copied {
-                ways.extend([retried, matched].map(|it| vec![it.logged(last)]));
+            if let Some(copy) = copied {
+                ways.extend([retried, matched].map(|it| vec![it.logged(copy)]));
             }
             self.truth.expect_one_of(ways);
         }
@@ -165,12 +157,7 @@ impl Scene {
 
     /// The attempts happen, and are seen.
     fn attempts(&mut self, pod: usize, outcome: Outcome, count: u32) -> Attempts {
-        let begin = BEGIN + self.random.millis(200, SPAN_MILLISECONDS);
-        let manner = Manner {
-            same_path: false,
-            ..Manner::first()
-        };
-        let request = self.transaction(0, Side::Server, &manner, begin);
+        let (begin, request) = self.request_to_try();
         let mut attempts = Attempts {
             made: Vec::new(),
             legs: Vec::new(),
@@ -202,6 +189,16 @@ impl Scene {
             attempts.done = attempts.done + self.random.micros(50, 300_000);
         }
         attempts
+    }
+
+    /// A request to an app that is sent more than once, and about when it is for the first time.
+    pub(crate) fn request_to_try(&mut self) -> (Timestamp, Transaction) {
+        let begin = BEGIN + self.random.millis(200, SPAN_MILLISECONDS);
+        let manner = Manner {
+            same_path: false,
+            ..Manner::first()
+        };
+        (begin, self.transaction(0, Side::Server, &manner, begin))
     }
 
     /// A connection that may take one more at this moment.
@@ -272,14 +269,15 @@ impl Scene {
         attempts.made.push((leg, attempt));
     }
 
-    /// The line about all of the attempts; takes out the one that it names.
+    /// The line about all of the attempts; takes out the one that it names. Returns its copy, if
+    /// another attempt may have that for its own line.
     fn line_of_attempts(
         &mut self,
         pod: usize,
         outcome: Outcome,
         attempts: &Attempts,
         (counted, likenesses): (Option<u32>, &mut Vec<Likeness>),
-    ) {
+    ) -> Option<Likeness> {
         let (leg, named) = attempts.made.last().unwrap();
         let wire = &attempts.legs[*leg].wire;
         let mut logged = named.logged.clone();
@@ -305,7 +303,7 @@ impl Scene {
             entry.downstream_remote_address = Some(peer);
             let says = Statement::new(Verdict::ProxyAnswered, Side::Server);
             self.line_alone(pod, logged.made, entry, says);
-            return;
+            return None;
         }
         let others = &attempts.made[..attempts.made.len() - 1];
         // The line of one that was cut off may go to an earlier one of the same connection.
@@ -330,6 +328,12 @@ impl Scene {
         };
         self.truth.expect_one_of(ways);
         self.write(pod, logged.made, entry, likeness, Some(Side::Server));
+        if others.is_empty() || !self.logs[pod].beside.is_doubled() {
+            return None;
+        }
+        // While it is open whether the log doubles its lines, the copy need not be told as one.
+        self.truth.expected.last_mut()?.ways.push(Vec::new());
+        Some(likeness)
     }
 
     /// An exchange without a line, which nothing may excuse.

@@ -73,9 +73,9 @@ impl Script {
     pub(crate) fn new(seed: u64) -> (Self, Random) {
         let mut scene = Scene::new(seed);
         scene.play();
-        scene.play_datagrams(seed);
-        scene.play_plaintext(seed);
-        scene.play_shadows(seed);
+        scene.play_apart(!seed, Scene::play_datagrams);
+        scene.play_apart(seed.rotate_left(32), Scene::carried_in_plaintext);
+        scene.play_apart(seed.rotate_left(16), Scene::play_shadows);
         scene.finish()
     }
 }
@@ -147,9 +147,15 @@ impl Scene {
         }
     }
 
-    /// What goes by UDP, by chance of its own: the rest is what it is without.
-    fn play_datagrams(&mut self, seed: u64) {
-        let rest = mem::replace(&mut self.random, Random::new(!seed));
+    /// Plays by chance of its own: the rest is what it is without.
+    fn play_apart(&mut self, seed: u64, play: impl FnOnce(&mut Self)) {
+        let rest = mem::replace(&mut self.random, Random::new(seed));
+        play(self);
+        self.random = rest;
+    }
+
+    /// What goes by UDP.
+    fn play_datagrams(&mut self) {
         for pod in 0..self.pods.len() {
             match self.pods[pod].kind {
                 Kind::Meshed => self.datagrams(pod),
@@ -157,19 +163,10 @@ impl Scene {
                 Kind::Gateway => {}
             }
         }
-        self.random = rest;
     }
 
-    /// What goes in plaintext between sidecars, by chance of its own as well.
-    fn play_plaintext(&mut self, seed: u64) {
-        let rest = mem::replace(&mut self.random, Random::new(seed.rotate_left(32)));
-        self.carried_in_plaintext();
-        self.random = rest;
-    }
-
-    /// What is sent several times at once, by chance of its own as well.
-    fn play_shadows(&mut self, seed: u64) {
-        let rest = mem::replace(&mut self.random, Random::new(seed.rotate_left(16)));
+    /// What is sent several times at once.
+    fn play_shadows(&mut self) {
         for pod in 0..self.pods.len() {
             let has_lines = self.logs[pod].damage == Damage::None;
             let is_meshed = self.pods[pod].kind == Kind::Meshed;
@@ -177,7 +174,6 @@ impl Scene {
                 self.shadowed_requests(pod);
             }
         }
-        self.random = rest;
     }
 
     /// A moment near `time` at which nothing else of the scene happens: moments name units.

@@ -3,12 +3,7 @@
 
 use meshwitness::record::{Reason, Side, Verdict};
 
-use crate::{
-    manner::Manner,
-    scene::{BEGIN, Scene},
-    traffic::SPAN_MILLISECONDS,
-    truth::Statement,
-};
+use crate::{scene::Scene, truth::Statement};
 
 const FAILED: u16 = 503;
 
@@ -20,12 +15,7 @@ impl Scene {
     }
 
     fn shadowed_request(&mut self, pod: usize) {
-        let mut began = BEGIN + self.random.millis(200, SPAN_MILLISECONDS);
-        let manner = Manner {
-            same_path: false,
-            ..Manner::first()
-        };
-        let request = self.transaction(0, Side::Server, &manner, began);
+        let (mut began, request) = self.request_to_try();
         // Where each is written twice, two that are alike on one connection may pass for copies.
         let is_doubled = self.logs[pod].beside.is_doubled();
         let multiplexed = self.random.chance(50) && !is_doubled;
@@ -40,13 +30,7 @@ impl Scene {
             if is_doubled {
                 legs.drain(..).for_each(|leg| self.close_leg(&leg));
             }
-            let leg = self.leg_for(pod, &mut legs, multiplexed, sent.begun);
-            self.truth.since = sent.logged.started;
-            self.carry(&mut legs[leg], &mut sent);
-            let wire = &legs[leg].wire;
-            let likeness = self.likeness(pod, wire, &sent);
-            let uid = self.pods[pod].uid.clone();
-            self.truth.observed(&uid, sent.begun, likeness);
+            let (leg, likeness) = self.received_once(pod, &mut sent, (&mut legs, multiplexed));
             any_failed |= status == FAILED;
             let matched = Statement::new(Verdict::Matched, Side::Server);
             let matched = matched.observed(likeness).logged(likeness);
@@ -56,7 +40,7 @@ impl Scene {
                 ways.push(vec![matched.because(Reason::Retried)]);
             }
             self.truth.expect_one_of(ways);
-            let (made, entry) = (sent.logged.made, sent.logged.entry(wire));
+            let (made, entry) = (sent.logged.made, sent.logged.entry(&legs[leg].wire));
             // An HTTP/1 connection is used again once the line is made.
             legs[leg].free = legs[leg].free.max(made);
             self.write(pod, made, entry, likeness, Some(Side::Server));
